@@ -1,0 +1,287 @@
+// vm/cpu/cpu.h - the processor that both executors drive: state, access to memory with paging and
+// segmentation, exceptions, and the operations of privileged instructions.
+//
+// Handlers of instructions (vm/cpu/ops_*.cc) reach memory only through load/store here. Each returns
+// false when the access faulted: the exception is then pending, eip points at the instruction, and the
+// handler must return null at once without having changed anything.
+#pragma once
+
+#include <atomic>
+#include <optional>
+
+#include "base/bytes.h"
+#include "vm/cpu/environment.h"
+#include "vm/cpu/insn.h"
+#include "vm/cpu/state.h"
+#include "vm/cpu/tlb.h"
+#include "vm/memory/ram.h"
+#include "vm/types.h"
+
+namespace snowglobe::vm {
+
+/// Intel SDM Vol. 3A, table 6-1.
+enum class Vector : u8 {
+  kDivideError = 0,
+  kDebug = 1,
+  kNmi = 2,
+  kBreakpoint = 3,
+  kOverflow = 4,
+  kBoundRange = 5,
+  kInvalidOpcode = 6,
+  kDeviceNotAvailable = 7,
+  kDoubleFault = 8,
+  kInvalidTss = 10,
+  kSegmentNotPresent = 11,
+  kStackFault = 12,
+  kGeneralProtection = 13,
+  kPageFault = 14,
+  kX87Error = 16,
+  kAlignmentCheck = 17,
+  kSimdError = 19,
+};
+
+/// An exception that an instruction raised and that is still to be delivered to the guest.
+struct Exception {
+  Vector vector = Vector::kInvalidOpcode;
+  bool has_error_code = false;
+  u32 error_code = 0;
+  u32 address = 0;  ///< the linear address, for a page fault
+};
+
+/// Page-fault error code (Intel SDM Vol. 3A, 4.7).
+enum PageFaultBit : u32 { kPfPresent = 1, kPfWrite = 2, kPfUser = 4, kPfReservedBit = 8 };
+
+/// Thread rule: confined to the machine's thread, but for request_attention().
+class Cpu final : public GuestRam::Observer {
+ public:
+  Cpu(GuestRam& ram, PortBus& ports, InterruptController& interrupts, TscSource& tsc);
+  ~Cpu() override;
+  Cpu(const Cpu&) = delete;
+  Cpu& operator=(const Cpu&) = delete;
+
+  CpuState state;
+
+  GuestRam& ram() { return ram_; }
+  PortBus& ports() { return ports_; }
+  InterruptController& interrupts() { return interrupts_; }
+  [[nodiscard]] u64 read_tsc() { return tsc_.ticks() + state.tsc_offset; }
+
+  // --- operands in memory; `offset` is relative to the segment -------------------------------------
+  /// The effective address of the instruction's memory operand, without the segment's base.
+  [[nodiscard]] u32 effective_address(const Insn* insn) const {
+    return state.gpr[insn->base] + (state.gpr[insn->index] << insn->scale) + insn->disp;
+  }
+  template <class T>
+  [[nodiscard]] bool load(const Insn* insn, u8 segment, u32 offset, T& value);
+  template <class T>
+  [[nodiscard]] bool store(const Insn* insn, u8 segment, u32 offset, T value);
+  /// Loads a value that the same instruction will store back: checks the right to write first, so that
+  /// store_back() at the same place can not fail.
+  template <class T>
+  [[nodiscard]] bool load_for_update(const Insn* insn, u8 segment, u32 offset, T& value);
+  template <class T>
+  void store_back(const Insn* insn, u8 segment, u32 offset, T value);
+  /// The instruction's own memory operand.
+  template <class T>
+  [[nodiscard]] bool load(const Insn* insn, T& value) {
+    return load(insn, insn->segment, effective_address(insn), value);
+  }
+  template <class T>
+  [[nodiscard]] bool store(const Insn* insn, T value) {
+    return store(insn, insn->segment, effective_address(insn), value);
+  }
+  /// Checks that `size` bytes may be read (or written) without touching them: for instructions that
+  /// store more than one item and must not stop half-way.
+  [[nodiscard]] bool probe(const Insn* insn, u8 segment, u32 offset, u32 size, bool write);
+  /// Copies a block of `size` bytes (up to 4096), page by page, all or nothing.
+  [[nodiscard]] bool load_bytes(const Insn* insn, u8 segment, u32 offset, base::Bytes out);
+  [[nodiscard]] bool store_bytes(const Insn* insn, u8 segment, u32 offset, base::ConstBytes from);
+
+  // --- the stack (SS:ESP, 4-byte or 2-byte slots). push changes ESP only when the store succeeded ----
+  template <class T>
+  [[nodiscard]] bool push(const Insn* insn, T value) {
+    const u32 esp = state.gpr[kEsp] - static_cast<u32>(sizeof(T));
+    if (!store(insn, kSs, esp, value)) return false;
+    state.gpr[kEsp] = esp;
+    return true;
+  }
+
+  // --- linear memory with rights of the system (descriptor tables, TSS, exception frames) -----------
+  /// Accesses of the processor itself: supervisor rights whatever CPL is. A fault becomes pending.
+  template <class T>
+  [[nodiscard]] bool load_system(LinearAddress linear, T& value);
+  template <class T>
+  [[nodiscard]] bool store_system(LinearAddress linear, T value);
+
+  // --- exceptions ----------------------------------------------------------------------------------
+  /// Makes an exception pending with eip at `insn` (a fault) and returns null, so that a handler can
+  /// `return cpu.raise(insn, ...)`.
+  const Insn* raise(const Insn* insn, Vector vector);
+  const Insn* raise(const Insn* insn, Vector vector, u32 error_code);
+  /// The same for code that has no instruction at hand: eip is left alone. Always returns false.
+  bool raise_system(Vector vector, u32 error_code);
+  bool raise_system(Vector vector);
+  [[nodiscard]] bool has_exception() const { return exception_.has_value(); }
+  [[nodiscard]] const Exception& exception() const { return *exception_; }
+  void clear_exception() { exception_.reset(); }
+
+  // --- position ------------------------------------------------------------------------------------
+  [[nodiscard]] u32 eip_of(const Insn* insn) const { return code_base_ + insn->offset; }
+  [[nodiscard]] u32 next_eip(const Insn* insn) const {
+    return code_base_ + insn->offset + insn->length;
+  }
+  /// Ends the block with eip behind the instruction (for those that change how the next one runs).
+  const Insn* end_block(const Insn* insn) {
+    state.eip = next_eip(insn);
+    return nullptr;
+  }
+  /// Ends the block at `eip`. In flat code no check is needed; else CS's limit gives #GP(0).
+  const Insn* jump(const Insn* insn, u32 eip) {
+    if (!code_flat_ && eip > state.segment[kCs].limit) [[unlikely]] {
+      return raise(insn, Vector::kGeneralProtection, 0);
+    }
+    state.eip = eip;
+    return nullptr;
+  }
+
+  // --- paging --------------------------------------------------------------------------------------
+  enum class Access : u8 { kRead, kWrite, kExecute };
+  /// Walks the page tables (or passes through with CR0.PG clear), sets accessed and dirty bits.
+  /// nullopt and a pending page fault when the access is not allowed.
+  std::optional<PhysicalAddress> translate(LinearAddress linear, Access access, bool user);
+  /// A translation that changes nothing and raises nothing: for debuggers.
+  [[nodiscard]] std::optional<PhysicalAddress> peek(LinearAddress linear) const;
+  void flush_tlb();
+  void flush_tlb_page(LinearAddress linear);
+  /// Call after a change of CPL, CR0, EFLAGS.AC or DR7: chooses the TLBs in force.
+  void mode_changed();
+  /// Call after a change of a segment register's hidden part.
+  void segment_changed(u8 segment);
+
+  // --- system operations (vm/cpu/segments.cc, interrupts.cc, control.cc) ----------------------------
+  /// MOV/POP/Lxx to a data segment register or SS, with all checks. False: exception pending.
+  [[nodiscard]] bool load_segment(u8 segment, u16 selector);
+  /// CALL/JMP/RET far, IRET. On success CS, EIP (and SS:ESP) are set. `insn` gives the return address.
+  const Insn* far_jump(const Insn* insn, u16 selector, u32 offset);
+  const Insn* far_call(const Insn* insn, u16 selector, u32 offset, unsigned operand_size);
+  const Insn* far_return(const Insn* insn, u32 release_bytes, unsigned operand_size);
+  const Insn* interrupt_return(const Insn* insn, unsigned operand_size);
+  /// Enters the handler of a vector: a software INT (checks gate DPL), an exception or an interrupt.
+  enum class EventKind : u8 { kSoftware, kException, kExternal };
+  /// False: delivery itself raised (exception pending). Nothing else of the state has changed then.
+  [[nodiscard]] bool enter_handler(u8 vector, EventKind kind, std::optional<u32> error_code);
+  /// Delivers the pending exception, through double fault. False: triple fault, the machine resets.
+  [[nodiscard]] bool deliver_exception();
+  const Insn* sysenter(const Insn* insn);
+  const Insn* sysexit(const Insn* insn);
+  /// Sets the parts of EFLAGS that POPF/IRET may change at this CPL and IOPL.
+  void write_eflags(u32 value, u32 changeable);
+  /// Power-on state in 32-bit protected mode is made by boot code, not here: this is a plain reset.
+  void reset();
+
+  // --- code cache ----------------------------------------------------------------------------------
+  void on_write_right_lost(u32 page) override;
+  void on_code_written(u32 page) override;
+  /// Called when a page with decoded code is written: the executor's invalidation.
+  void set_code_listener(void (*listener)(void* context, u32 page), void* context) {
+    code_listener_ = listener;
+    code_listener_context_ = context;
+  }
+
+  // --- attention -----------------------------------------------------------------------------------
+  /// Makes the executor leave its loop at the next block end. Any thread.
+  void request_attention() { attention_.store(true, std::memory_order_relaxed); }
+  void clear_attention() { attention_.store(false, std::memory_order_relaxed); }
+  [[nodiscard]] bool attention_requested() const {
+    return attention_.load(std::memory_order_relaxed);
+  }
+  /// The INTR line, driven by the interrupt controller on the machine's thread.
+  void set_interrupt_line(bool asserted) { interrupt_line_ = asserted; }
+  [[nodiscard]] bool interrupt_line() const { return interrupt_line_; }
+
+  /// Address of the page of the code in execution, less CS's base: eip = code_base + offset in page.
+  void set_code_base(u32 code_base) { code_base_ = code_base; }
+  /// True: TF, AC or debug registers are in force, or CS is not flat; run instruction by instruction.
+  [[nodiscard]] bool slow_mode() const { return slow_mode_; }
+
+ private:
+  template <class T>
+  bool load_slow(const Insn* insn, u8 segment, u32 offset, T& value);
+  template <class T>
+  bool store_slow(const Insn* insn, u8 segment, u32 offset, T value);
+  /// Segment rights and limit; then alignment when AC is in force. Raises at `insn`.
+  bool check_segment(const Insn* insn, u8 segment, u32 offset, u32 size, bool write);
+  bool copy_linear(LinearAddress linear, u8* bytes, u32 size, bool write, bool user);
+  std::optional<PhysicalAddress> page_fault(LinearAddress linear, Access access, bool user,
+                                            bool present);
+  [[nodiscard]] bool user_mode() const { return state.cpl == 3; }
+
+  GuestRam& ram_;
+  PortBus& ports_;
+  InterruptController& interrupts_;
+  TscSource& tsc_;
+
+  Tlb* read_tlb_;   ///< in force: of supervisor or user mode, or always_empty_
+  Tlb* write_tlb_;
+  u32 code_base_ = 0;
+  u8 checked_segments_ = 0x3F;  ///< bit set: accesses through it need check_segment()
+  bool code_flat_ = false;
+  bool slow_mode_ = false;
+  bool interrupt_line_ = false;
+  std::atomic<bool> attention_{false};
+  std::optional<Exception> exception_;
+
+  void (*code_listener_)(void*, u32) = nullptr;
+  void* code_listener_context_ = nullptr;
+
+  Tlb tlb_[2][2];  ///< [user][write]
+  Tlb always_empty_;
+};
+
+template <class T>
+inline bool Cpu::load(const Insn* insn, u8 segment, u32 offset, T& value) {
+  const u32 linear = offset + state.segment[segment].base;
+  if ((checked_segments_ >> segment & 1) == 0 &&
+      (linear & kPageMask) <= kPageSize - sizeof(T)) [[likely]] {
+    if (const u8* host = read_tlb_->find(linear)) [[likely]] {
+      value = base::load_le<T>(host);
+      return true;
+    }
+  }
+  return load_slow(insn, segment, offset, value);
+}
+
+template <class T>
+inline bool Cpu::store(const Insn* insn, u8 segment, u32 offset, T value) {
+  const u32 linear = offset + state.segment[segment].base;
+  if ((checked_segments_ >> segment & 1) == 0 &&
+      (linear & kPageMask) <= kPageSize - sizeof(T)) [[likely]] {
+    if (u8* host = write_tlb_->find(linear)) [[likely]] {
+      base::store_le(host, value);
+      return true;
+    }
+  }
+  return store_slow(insn, segment, offset, value);
+}
+
+template <class T>
+inline bool Cpu::load_for_update(const Insn* insn, u8 segment, u32 offset, T& value) {
+  const u32 linear = offset + state.segment[segment].base;
+  if ((checked_segments_ >> segment & 1) == 0 &&
+      (linear & kPageMask) <= kPageSize - sizeof(T)) [[likely]] {
+    if (const u8* host = write_tlb_->find(linear)) [[likely]] {
+      value = base::load_le<T>(host);
+      return true;
+    }
+  }
+  return probe(insn, segment, offset, sizeof(T), true) && load_slow(insn, segment, offset, value);
+}
+
+template <class T>
+inline void Cpu::store_back(const Insn* insn, u8 segment, u32 offset, T value) {
+  const bool stored = store(insn, segment, offset, value);
+  SG_DCHECK(stored, "a probed store failed");
+  static_cast<void>(stored);
+}
+
+}  // namespace snowglobe::vm

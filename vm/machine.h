@@ -1,0 +1,92 @@
+// vm/machine.h - the whole emulated PC: processor, memory, devices and boot, with a thread to run it.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/frame.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "vm/backends.h"
+#include "vm/types.h"
+
+namespace snowglobe::vm {
+
+struct DiskConfig {
+  BlockBackend* backend = nullptr;  ///< not owned; outlives the machine
+  std::string serial;               ///< at most 20 bytes (VIRTIO_BLK_T_GET_ID)
+};
+
+struct PortConfig {
+  std::string name;                ///< as in /sys/class/virtio-ports/*/name
+  PortBackend* backend = nullptr;  ///< not owned
+};
+
+struct MachineConfig {
+  u64 memory_bytes = 128u << 20;
+  base::ConstBytes kernel;  ///< ELF image; needed only during create()
+  std::string command_line;
+  std::vector<DiskConfig> disks;  ///< vda, vdb, ...
+  std::array<u8, 6> mac{0x02, 0x53, 0x47, 0x00, 0x00, 0x01};
+  base::FrameReceiver* network = nullptr;  ///< not owned; null: no network card
+  std::vector<PortConfig> ports;           ///< virtio console ports 1, 2, ...
+  base::Clock* clock = nullptr;            ///< not owned
+  base::RandomSource* random = nullptr;    ///< not owned
+  EventLoop* loop = nullptr;               ///< not owned
+  base::LogSink log;
+  std::function<void(base::ConstBytes)> serial_output;  ///< bytes that the guest wrote to ttyS0
+  /// Deterministic run: the guest's clock is its instruction count, HLT skips to the next timer.
+  bool time_by_instructions = false;
+};
+
+/// Why the machine is not running (any more).
+enum class MachineEnd : u8 {
+  kStopped,      ///< stop() was called
+  kShutDown,     ///< the guest switched itself off
+  kReset,        ///< triple fault or reset request: a panic, as far as we are concerned
+};
+
+struct MachineStatistics {
+  u64 instructions = 0;
+  u64 blocks_decoded = 0;
+  u64 interrupts = 0;
+  u64 idle_nanoseconds = 0;
+};
+
+/// Thread rule: create, start, stop, pause, resume and statistics from any thread (one at a time is not
+/// required); network() and send_to_port() on the machine's thread only (from a backend, or posted to
+/// the loop).
+class Machine {
+ public:
+  /// Builds the machine with the kernel loaded, not running.
+  /// Errors: kInvalidArgument (memory too small for the kernel), kCorrupt (not a usable ELF image).
+  static base::Result<std::unique_ptr<Machine>> create(const MachineConfig& config);
+  /// Stops the machine. After fork() the child's copy does nothing but leave.
+  virtual ~Machine() = default;
+
+  /// Starts the machine's thread; `on_end` is called once on that thread when it ends by itself or by
+  /// stop(). A machine is started at most once.
+  virtual base::Result<void> start(std::function<void(MachineEnd)> on_end) = 0;
+  /// Ends the run within 10 ms, whatever the guest does, and joins the thread. Idempotent.
+  virtual void stop() = 0;
+  /// Freezes the guest between two instructions: its clock stands still; the loop goes on being polled.
+  virtual void pause() = 0;
+  virtual void resume() = 0;
+
+  /// Towards the guest's network card; null if there is none.
+  virtual base::FrameTransmitter* network() = 0;
+  /// Sends bytes to console port `index` (of MachineConfig::ports). Returns how many were taken.
+  virtual std::size_t send_to_port(std::size_t index, base::ConstBytes data) = 0;
+  /// True while the guest's driver holds the port open.
+  virtual bool port_open(std::size_t index) const = 0;
+
+  [[nodiscard]] virtual MachineStatistics statistics() const = 0;
+};
+
+}  // namespace snowglobe::vm
