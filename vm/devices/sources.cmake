@@ -1,0 +1,1 @@
+# Devices, boot and the machine that joins them.
