@@ -1,0 +1,129 @@
+// guestnet/network.h - the other end of the guest's network cable, as one object.
+// Frames go in and out by base/frame.h; byte streams go in and out by sockets (guestnet/pipe.h).
+// The map of this folder is in docs/guestnet.md.
+#pragma once
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/frame.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "guestnet/addresses.h"
+#include "guestnet/alarm.h"
+#include "guestnet/stream_info.h"
+
+#include <asio/generic/stream_protocol.hpp>
+#include <asio/io_context.hpp>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace snowglobe::net {
+
+/// Limits and times of every TCP connection. The worst case of memory is
+/// max_streams * (send_buffer + receive_buffer + out-of-order data of at most receive_buffer).
+struct TcpSettings {
+  std::size_t send_buffer = 256 * 1024;  ///< bytes towards the guest; then the socket is not read
+  std::size_t receive_buffer = 256 * 1024;  ///< bytes towards the client; the window closes with it
+  std::uint16_t mss = kMtu - 40;            ///< RFC 9293, 3.7.1
+  base::Nanoseconds delayed_ack = std::chrono::milliseconds(40);
+  base::Nanoseconds connect_timeout = std::chrono::seconds(20);
+  base::Nanoseconds time_wait = std::chrono::seconds(1);
+  base::Nanoseconds initial_rto = std::chrono::seconds(1);  ///< RFC 6298, 2.1
+  base::Nanoseconds min_rto =
+      std::chrono::milliseconds(200);  ///< the cable has no queues: below 1 s
+  base::Nanoseconds max_rto = std::chrono::seconds(60);
+  int max_retransmissions = 15;  ///< of one segment in a row, then the guest counts as silent
+};
+
+struct NetworkConfig {
+  asio::io_context* loop = nullptr;      ///< not owned; run by the machine's thread
+  base::Clock* clock = nullptr;          ///< not owned; may stand still while the machine does
+  base::RandomSource* random = nullptr;  ///< not owned; sequence numbers, ports, names
+  Alarm* alarm = nullptr;                ///< not owned; null: an AsioAlarm on `loop`
+  base::LogSink log;                     ///< may be empty
+  StreamObserver on_stream_closed;       ///< may be empty
+  AddressPlan addresses;
+  TcpSettings tcp;
+  std::size_t max_streams = 256;
+  bool checksum_offload = true;      ///< the guest's driver accepts frames with checksum_missing
+  bool segmentation_offload = true;  ///< ... and with Segmentation::kTcp4
+  std::string capture_file;          ///< pcap of all frames (for tshark); empty: none
+};
+
+struct NetworkStatistics {
+  std::uint64_t frames_from_guest = 0;
+  std::uint64_t frames_to_guest = 0;
+  std::uint64_t bytes_from_guest = 0;  ///< of frames
+  std::uint64_t bytes_to_guest = 0;
+  std::uint64_t frames_refused = 0;  ///< by the transmitter: tried again later
+  std::uint64_t frames_dropped = 0;  ///< ours, because too many small ones waited
+  std::uint64_t malformed = 0;       ///< guest frames that do not check out
+  std::uint64_t unreachable = 0;     ///< guest packets to places that do not exist
+  std::uint64_t tcp_retransmissions = 0;
+  std::uint64_t tcp_duplicates = 0;  ///< guest segments without anything new
+  std::uint64_t tcp_out_of_order = 0;
+  std::uint64_t tcp_resets_sent = 0;
+  std::uint64_t streams_opened = 0;
+  std::uint64_t streams_refused = 0;  ///< by max_streams
+};
+
+/// Where an accepted client is taken.
+struct StreamTarget {
+  Ipv4Address source;  ///< one of AddressPlan's own addresses
+  std::uint16_t guest_port = 0;
+  ListenerId listener = 0;
+};
+
+/// Thread rule: everything on the one thread that runs `loop` (from elsewhere: asio::post to it),
+/// or on any thread while nobody runs the loop. The io_context outlives the network.
+///
+/// Invariants: 1. The guest reaches nothing but our own two addresses, and there only ping and
+/// DHCP; no packet of its leaves the process. 2. Memory is bounded, whatever the guest sends or
+/// does not take.
+class Network final : public base::FrameReceiver {
+ public:
+  /// Errors: kInvalidArgument (loop, clock or random missing; senseless limits), kIo (capture
+  /// file).
+  static base::Result<std::unique_ptr<Network>> create(const NetworkConfig& config);
+  /// Drops everything without a word to anybody (see shutdown()).
+  ~Network() override;
+  Network(const Network&) = delete;
+  Network& operator=(const Network&) = delete;
+
+  /// Plugs the cable in; null unplugs it. Until then everything towards the guest waits.
+  void attach(base::FrameTransmitter* transmitter);
+
+  void on_frame(base::ConstBytes frame, const base::FrameOffload& offload) override;
+  void on_transmit_ready() override;
+
+  /// Joins a connected socket to a guest port. Whatever goes wrong later closes the socket.
+  /// Errors: kResourceExhausted (max_streams), kUnavailable (after shutdown()).
+  base::Result<StreamId> open_stream(asio::generic::stream_protocol::socket client,
+                                     const StreamTarget& target);
+  [[nodiscard]] std::vector<StreamInfo> streams() const;
+  [[nodiscard]] std::optional<StreamInfo> stream(StreamId id) const;
+  /// Ends a stream at once: the guest gets a reset, the client `last_words` (only if nothing else
+  /// is under way to it, since they would land inside of a message) and the end of its stream.
+  /// False if there is no such stream.
+  bool close_stream(StreamId id, base::ConstBytes last_words = {});
+
+  /// Closes all listeners and streams, resets their guest ends if the cable takes it, stops the
+  /// timer. Never blocks; idempotent. Afterwards frames are ignored.
+  void shutdown();
+
+  [[nodiscard]] const NetworkStatistics& statistics() const;
+  [[nodiscard]] const AddressPlan& addresses() const;
+
+ private:
+  friend class Listener;
+  struct Parts;
+
+  explicit Network(const NetworkConfig& config);
+
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace snowglobe::net

@@ -1,0 +1,97 @@
+// guestnet/pipe.h - listeners: where clients on the host come in, and which guest port they get.
+// PipeListener is for this process only (libpq in the application); LoopbackListener for psql and
+// others.
+#pragma once
+
+#include "base/error.h"
+#include "guestnet/network.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace snowglobe::net {
+
+class Acceptor;
+
+/// What both kinds of listener can do. Thread rule: as Network. Destroy listeners before their
+/// network (Network::shutdown() closes them, but does not destroy them).
+class Listener {
+ public:
+  virtual ~Listener();
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+  [[nodiscard]] ListenerId id() const;
+  /// Clients that come from now on wait in the kernel's backlog, connected but unanswered, until
+  /// resume(). For the time in which the guest's server is not ready yet.
+  void pause();
+  void resume();
+  /// Stops listening; streams that are open go on. Idempotent.
+  void close();
+  [[nodiscard]] bool is_open() const;
+  /// Clients turned away because they are not this process (PipeListener only).
+  [[nodiscard]] std::uint64_t strangers() const;
+
+ protected:
+  explicit Listener(std::shared_ptr<Acceptor> acceptor);
+  static std::shared_ptr<Acceptor> make_acceptor(Network& network, const StreamTarget& target);
+
+  std::shared_ptr<Acceptor> acceptor_;
+};
+
+/// An abstract Unix socket with a random name. Only this very process gets in: the peer's process
+/// and user id are checked (SO_PEERCRED), anybody else is closed at once.
+class PipeListener final : public Listener {
+ public:
+  struct Options {
+    std::uint16_t guest_port = 5432;
+    bool paused = false;  ///< as after pause()
+    int backlog = 128;
+  };
+
+  /// Errors: kIo.
+  static base::Result<std::unique_ptr<PipeListener>> create(Network& network,
+                                                            const Options& options);
+
+  /// For libpq's `host=`: "@snowglobe-<32 hex digits>". libpq appends "/.s.PGSQL.<port>", which is
+  /// part of the name that is listened on.
+  [[nodiscard]] const std::string& host() const { return host_; }
+  /// For libpq's `port=`: the guest's port.
+  [[nodiscard]] std::uint16_t port() const { return port_; }
+  /// The whole abstract name, without the leading NUL.
+  [[nodiscard]] std::string abstract_name() const;
+
+ private:
+  PipeListener(std::shared_ptr<Acceptor> acceptor, std::string host, std::uint16_t port);
+
+  std::string host_;
+  std::uint16_t port_ = 0;
+};
+
+/// A TCP port of the host. Clients appear in the guest as the gateway with distinct ports.
+class LoopbackListener final : public Listener {
+ public:
+  struct Options {
+    std::string address = "127.0.0.1";
+    std::uint16_t port = 0;  ///< 0: any free one
+    std::uint16_t guest_port = 5432;
+    bool paused = false;
+    int backlog = 128;
+  };
+
+  /// Errors: kInvalidArgument (not an IP address), kAlreadyExists (port in use), kIo.
+  static base::Result<std::unique_ptr<LoopbackListener>> create(Network& network,
+                                                                const Options& options);
+
+  [[nodiscard]] const std::string& address() const { return address_; }
+  [[nodiscard]] std::uint16_t port() const { return port_; }  ///< the actual one
+
+ private:
+  LoopbackListener(std::shared_ptr<Acceptor> acceptor, std::string address, std::uint16_t port);
+
+  std::string address_;
+  std::uint16_t port_ = 0;
+};
+
+}  // namespace snowglobe::net
