@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <optional>
+#include <utility>
 
 #include "base/bytes.h"
 #include "vm/cpu/environment.h"
@@ -135,6 +136,16 @@ class Cpu final : public GuestRam::Observer {
     state.eip = next_eip(insn);
     return nullptr;
   }
+  /// Ends the block ahead of the instruction, which is then run (again): a long string operation that
+  /// lets interrupts in, or code that was rewritten. It is not counted this time.
+  const Insn* restart(const Insn* insn) {
+    state.eip = eip_of(insn);
+    restarted_ = true;
+    return nullptr;
+  }
+  [[nodiscard]] bool restart_pending() const { return restarted_; }
+  /// True once after restart().
+  bool take_restarted() { return std::exchange(restarted_, false); }
   /// Ends the block at `eip`. In flat code no check is needed; else CS's limit gives #GP(0).
   const Insn* jump(const Insn* insn, u32 eip) {
     if (!code_flat_ && eip > state.segment[kCs].limit) [[unlikely]] {
@@ -153,6 +164,19 @@ class Cpu final : public GuestRam::Observer {
   [[nodiscard]] std::optional<PhysicalAddress> peek(LinearAddress linear) const;
   void flush_tlb();
   void flush_tlb_page(LinearAddress linear);
+  /// Counts up whenever a translation from linear to physical may have changed (both flushes do it), so
+  /// that executors can tag what they remember of it.
+  [[nodiscard]] u32 code_generation() const { return code_generation_; }
+  void new_code_generation() { ++code_generation_; }
+  /// The host bytes from `offset` to the end of its page when the TLB has them, else null. Never faults.
+  [[nodiscard]] const u8* cached_for_read(u8 segment, u32 offset) const {
+    if ((checked_segments_ >> segment & 1) != 0) return nullptr;
+    return read_tlb_->find(offset + state.segment[segment].base);
+  }
+  [[nodiscard]] u8* cached_for_write(u8 segment, u32 offset) const {
+    if ((checked_segments_ >> segment & 1) != 0) return nullptr;
+    return write_tlb_->find(offset + state.segment[segment].base);
+  }
   /// Call after a change of CPL, CR0, EFLAGS.AC or DR7: chooses the TLBs in force.
   void mode_changed();
   /// Call after a change of a segment register's hidden part.
@@ -224,10 +248,12 @@ class Cpu final : public GuestRam::Observer {
   Tlb* read_tlb_;   ///< in force: of supervisor or user mode, or always_empty_
   Tlb* write_tlb_;
   u32 code_base_ = 0;
+  u32 code_generation_ = 1;
   u8 checked_segments_ = 0x3F;  ///< bit set: accesses through it need check_segment()
   bool code_flat_ = false;
   bool slow_mode_ = false;
   bool interrupt_line_ = false;
+  bool restarted_ = false;
   std::atomic<bool> attention_{false};
   std::optional<Exception> exception_;
 

@@ -1,6 +1,8 @@
 // vm/cpu/decoder.h - from guest bytes to Insn: Zydis decodes, one table a family binds handlers.
 //
-// The table is the white list: a mnemonic without a binding, or a form that its binder refuses, is #UD.
+// The table is the white list: a mnemonic without a binding, or a form that all its binders refuse, is
+// #UD. A mnemonic may have several bindings (MOV of registers, of segment registers, of CRn); the first
+// that accepts the form wins.
 // Each family (integer, system, x87, simd) offers its part through one function below; the generator of
 // test cases reads the same table.
 #pragma once
@@ -53,7 +55,13 @@ struct Binding {
   bool ends_block = false;  ///< may set eip or change how the next instruction runs
 };
 
-std::span<const Binding> integer_bindings();  // vm/cpu/ops_integer.cc and neighbours
+std::span<const Binding> alu_bindings();      // vm/cpu/ops_alu.cc
+std::span<const Binding> data_bindings();     // vm/cpu/ops_data.cc
+std::span<const Binding> shift_bindings();    // vm/cpu/ops_shift.cc
+std::span<const Binding> string_bindings();   // vm/cpu/ops_string.cc
+std::span<const Binding> control_bindings();  // vm/cpu/ops_control.cc
+/// The five above in one.
+std::span<const Binding> integer_bindings();  // vm/cpu/decoder.cc
 std::span<const Binding> system_bindings();   // vm/cpu/ops_system.cc
 std::span<const Binding> x87_bindings();      // vm/cpu/ops_x87.cc
 std::span<const Binding> simd_bindings();     // vm/cpu/ops_simd.cc (MMX, SSE, SSE2)
@@ -80,7 +88,6 @@ class Decoder {
 
  private:
   ZydisDecoder decoder_;
-  const Binding* table_[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {};
 };
 
 }  // namespace snowglobe::vm

@@ -1,20 +1,18 @@
-# The processor: core (mine), system, x87 and simd families.
-set(cpu_sources
-  cpu/cpu.cc
-  cpu/paging.cc
+# The processor, one line a file.
+target_sources(snowglobe_vm PRIVATE
   cpu/decoder.cc
   cpu/interpreter.cc
-  cpu/ops_integer.cc
+  cpu/ops_alu.cc
+  cpu/ops_data.cc
+  cpu/ops_shift.cc
   cpu/ops_string.cc
-  cpu/ops_control.cc
-  cpu/segments.cc
-  cpu/interrupts.cc
-  cpu/ops_system.cc
-  cpu/ops_x87.cc
-  cpu/ops_mmx.cc
-  cpu/ops_sse.cc)
-foreach(source ${cpu_sources})
-  if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${source})
-    target_sources(snowglobe_vm PRIVATE ${source})
+  cpu/ops_control.cc)
+# Written side by side with the above; each joins when it is there.
+foreach(source cpu.cc paging.cc segments.cc interrupts.cc ops_system.cc cpuid.cc)
+  if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/cpu/${source})
+    target_sources(snowglobe_vm PRIVATE cpu/${source})
   endif()
 endforeach()
+file(GLOB late_sources RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} CONFIGURE_DEPENDS
+     cpu/ops_x87*.cc cpu/x87*.cc cpu/ops_mmx*.cc cpu/ops_sse*.cc cpu/ops_simd*.cc cpu/ops_system_*.cc)
+target_sources(snowglobe_vm PRIVATE ${late_sources})

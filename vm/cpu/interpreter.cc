@@ -1,0 +1,340 @@
+// vm/cpu/interpreter.cc - the block cache and the loop of the reference executor.
+#include "vm/cpu/interpreter.h"
+
+#include <algorithm>
+#include <array>
+
+namespace snowglobe::vm {
+namespace {
+
+// Long enough that the end of a block is nearly always a branch, short enough to bound the delay of
+// interrupts and the loss when a page is rewritten.
+constexpr std::size_t kMaxBlockInsns = 64;
+constexpr u32 kMaxInstructionLength = 15;
+
+// Stands behind the last instruction of a block that goes straight on. Not an instruction itself.
+const Insn* go_on(Cpu& cpu, const Insn* insn) {
+  cpu.state.eip = cpu.eip_of(insn);
+  return nullptr;
+}
+
+// Replaces every handler of a block whose bytes were overwritten.
+const Insn* refetch(Cpu& cpu, const Insn* insn) {
+  return cpu.restart(insn);
+}
+
+}  // namespace
+
+struct Interpreter::Impl {
+  explicit Impl(Cpu& the_cpu, Statistics& the_statistics)
+      : cpu(the_cpu), statistics(the_statistics), pages(the_cpu.ram().page_count()) {
+    cpu.set_code_listener(&Impl::on_code_written, this);
+  }
+  ~Impl() { cpu.set_code_listener(nullptr, nullptr); }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  // Blocks of one physical page by the offset of their first byte. Blocks of the page before that
+  // end in this one are listed, so that a write here reaches them.
+  struct PageCode {
+    std::unordered_map<u16, std::unique_ptr<Block>> blocks;
+    std::vector<Block*> crossing_into;
+  };
+  // What the linear address of a block's start led to; good while no translation has changed.
+  struct Shortcut {
+    u64 tag = 0;
+    Block* block = nullptr;
+  };
+  static constexpr u32 kShortcuts = 8192;
+
+  static void on_code_written(void* context, u32 page) {
+    static_cast<Impl*>(context)->invalidate(page);
+  }
+
+  Block* find_block();
+  Block* find_block_slowly(LinearAddress linear, bool user);
+  std::unique_ptr<Block> decode_block(PhysicalAddress physical, LinearAddress linear, bool user);
+  bool decode_crossing(Block& block, base::ConstBytes first, u16 offset, LinearAddress linear,
+                       bool user);
+  void retire(std::unique_ptr<Block> block);
+  void invalidate(u32 page);
+  u64 run_block(Block& block);
+  [[nodiscard]] u64 count_before_eip(const Block& block) const;
+  bool deliver();
+  bool accept_interrupt();
+
+  Cpu& cpu;
+  Statistics& statistics;
+  Decoder decoder;
+  std::vector<std::unique_ptr<PageCode>> pages;
+  std::array<std::array<Shortcut, kShortcuts>, 2> shortcuts{};  ///< [user]
+  // Blocks that were overwritten while they may be running; freed between two blocks.
+  std::vector<std::unique_ptr<Block>> retired;
+};
+
+Interpreter::Interpreter(Cpu& cpu) : impl_(std::make_unique<Impl>(cpu, statistics_)) {}
+Interpreter::~Interpreter() = default;
+
+Block* Interpreter::Impl::find_block() {
+  const LinearAddress linear = cpu.state.segment[kCs].base + cpu.state.eip;
+  const bool user = cpu.state.cpl == 3;
+  const u64 tag = (u64{cpu.code_generation()} << 32) | linear;
+  Shortcut& shortcut = shortcuts[user][(linear ^ (linear >> 13)) % kShortcuts];
+  if (shortcut.tag == tag) [[likely]]
+    return shortcut.block;
+  Block* block = find_block_slowly(linear, user);
+  // The walk may have changed translations (it may have set a dirty bit in a page of code).
+  if (block != nullptr) shortcut = {(u64{cpu.code_generation()} << 32) | linear, block};
+  return block;
+}
+
+Block* Interpreter::Impl::find_block_slowly(LinearAddress linear, bool user) {
+  const auto physical = cpu.translate(linear, Cpu::Access::kExecute, user);
+  if (!physical) return nullptr;
+  const u32 page = *physical >> kPageShift;
+  const u16 offset = static_cast<u16>(*physical & kPageMask);
+  if (page < pages.size() && pages[page] != nullptr) {
+    const auto found = pages[page]->blocks.find(offset);
+    if (found != pages[page]->blocks.end()) {
+      Block* block = found->second.get();
+      if (block->second_page == block->physical_page) return block;
+      // It crosses into another page: is that still where it was?
+      const auto second = cpu.translate((linear | kPageMask) + 1, Cpu::Access::kExecute, user);
+      if (!second) return nullptr;
+      if (*second >> kPageShift == block->second_page) return block;
+      std::unique_ptr<Block> old = std::move(found->second);
+      pages[page]->blocks.erase(found);
+      if (block->second_page < pages.size() && pages[block->second_page] != nullptr) {
+        std::erase(pages[block->second_page]->crossing_into, block);
+      }
+      retire(std::move(old));
+    }
+  }
+  std::unique_ptr<Block> block = decode_block(*physical, linear, user);
+  if (block == nullptr) return nullptr;
+  Block* const result = block.get();
+  if (page >= pages.size()) {  // code outside of RAM is never cached
+    retired.push_back(std::move(block));
+    cpu.new_code_generation();
+    return result;
+  }
+  if (pages[page] == nullptr) pages[page] = std::make_unique<PageCode>();
+  pages[page]->blocks[offset] = std::move(block);
+  cpu.ram().watch_code(page);
+  if (result->second_page != page && result->second_page < pages.size()) {
+    auto& second = pages[result->second_page];
+    if (second == nullptr) second = std::make_unique<PageCode>();
+    second->crossing_into.push_back(result);
+    cpu.ram().watch_code(result->second_page);
+  }
+  return result;
+}
+
+std::unique_ptr<Block> Interpreter::Impl::decode_block(PhysicalAddress physical,
+                                                       LinearAddress linear, bool user) {
+  static constexpr std::array<u8, kMaxInstructionLength> kFloatingBus = [] {
+    std::array<u8, kMaxInstructionLength> bytes{};
+    bytes.fill(0xFF);
+    return bytes;
+  }();
+  auto block = std::make_unique<Block>();
+  block->physical_page = block->second_page = physical >> kPageShift;
+  block->start = static_cast<u16>(physical & kPageMask);
+  base::ConstBytes bytes = cpu.ram().read(physical, kPageSize - (physical & kPageMask));
+  if (bytes.empty()) bytes = kFloatingBus;
+  u16 offset = block->start;
+  while (true) {
+    Insn decoded[2];
+    const Decoder::Result result = decoder.decode(bytes, offset, decoded);
+    if (result.outcome == Decoder::Outcome::kTruncated) {
+      if (block->count != 0) break;  // it gets a block of its own
+      if (!decode_crossing(*block, bytes, offset, linear, user)) return nullptr;
+      ++statistics.blocks_decoded;
+      return block;
+    }
+    block->insns.insert(block->insns.end(), decoded, decoded + result.count);
+    ++block->count;
+    const u8 length = decoded[result.count - 1].length;
+    offset = static_cast<u16>(offset + length);
+    block->bytes = static_cast<u16>(block->bytes + length);
+    if (result.ends_block) break;
+    bytes = bytes.subspan(length);
+    if (bytes.empty() || block->count == kMaxBlockInsns) break;
+  }
+  Insn last;
+  last.handler = go_on;
+  last.offset = offset;
+  block->insns.push_back(last);
+  ++statistics.blocks_decoded;
+  statistics.instructions_decoded += block->count;
+  return block;
+}
+
+// Decodes one instruction whose bytes lie in two pages. False: the second page faulted.
+bool Interpreter::Impl::decode_crossing(Block& block, base::ConstBytes first, u16 offset,
+                                        LinearAddress linear, bool user) {
+  const auto second = cpu.translate((linear | kPageMask) + 1, Cpu::Access::kExecute, user);
+  if (!second) return false;
+  std::array<u8, kMaxInstructionLength> bytes;
+  bytes.fill(0xFF);
+  std::copy(first.begin(), first.end(), bytes.begin());
+  const base::ConstBytes rest =
+      cpu.ram().read(*second, static_cast<u32>(bytes.size() - first.size()));
+  std::copy(rest.begin(), rest.end(), bytes.begin() + static_cast<std::ptrdiff_t>(first.size()));
+
+  Insn decoded[2];
+  const Decoder::Result result = decoder.decode(bytes, offset, decoded);
+  block.insns.assign(decoded, decoded + result.count);
+  block.second_page = *second >> kPageShift;
+  block.count = 1;
+  block.bytes = decoded[result.count - 1].length;
+  Insn last;
+  last.handler = go_on;
+  last.offset = static_cast<u16>(offset + block.bytes);
+  block.insns.push_back(last);
+  ++statistics.instructions_decoded;
+  return true;
+}
+
+void Interpreter::Impl::retire(std::unique_ptr<Block> block) {
+  block->valid = false;
+  for (Insn& insn : block->insns)
+    insn.handler = refetch;
+  retired.push_back(std::move(block));
+  cpu.new_code_generation();  // drops all shortcuts, which may point to it
+}
+
+void Interpreter::Impl::invalidate(u32 page) {
+  const std::unique_ptr<PageCode> code = std::move(pages[page]);
+  if (code == nullptr) return;
+  ++statistics.pages_invalidated;
+  for (Block* crossing : code->crossing_into) {
+    const u32 first_page = crossing->physical_page;
+    if (first_page == page || pages[first_page] == nullptr) continue;
+    auto& blocks = pages[first_page]->blocks;
+    const auto found = blocks.find(crossing->start);
+    if (found == blocks.end() || found->second.get() != crossing) continue;
+    retire(std::move(found->second));
+    blocks.erase(found);
+  }
+  for (auto& [offset, block] : code->blocks) {
+    const u32 second = block->second_page;
+    if (second != page && second < pages.size() && pages[second] != nullptr) {
+      std::erase(pages[second]->crossing_into, block.get());
+    }
+    retire(std::move(block));
+  }
+}
+
+u64 Interpreter::Impl::count_before_eip(const Block& block) const {
+  const u32 page_offset = (cpu.state.segment[kCs].base + cpu.state.eip) & kPageMask;
+  u64 count = 0;
+  u32 previous = ~0u;
+  for (const Insn& insn : block.insns) {
+    if (insn.offset == page_offset) break;
+    if (insn.offset != previous) ++count;
+    previous = insn.offset;
+  }
+  return count;
+}
+
+// Runs a block to its end and returns how many instructions retired.
+inline u64 Interpreter::Impl::run_block(Block& block) {
+  cpu.set_code_base(cpu.state.eip - block.start);
+  const Insn* insn = block.insns.data();
+  do {
+    insn = insn->handler(cpu, insn);
+  } while (insn != nullptr);
+  if (cpu.has_exception() || cpu.restart_pending()) [[unlikely]] {
+    cpu.take_restarted();
+    return count_before_eip(block);
+  }
+  return block.count;
+}
+
+bool Interpreter::Impl::deliver() {
+  cpu.state.halted = false;
+  return cpu.deliver_exception();
+}
+
+bool Interpreter::Impl::accept_interrupt() {
+  cpu.state.halted = false;
+  const u8 vector = cpu.interrupts().acknowledge();
+  return cpu.enter_handler(vector, Cpu::EventKind::kExternal, std::nullopt) || deliver();
+}
+
+StopReason Interpreter::run(u64 budget) {
+  Impl& impl = *impl_;
+  Cpu& cpu = impl.cpu;
+  CpuState& state = cpu.state;
+  const u64 end = state.instructions + budget;
+  while (true) {
+    if (cpu.attention_requested()) [[unlikely]]
+      return StopReason::kAttention;
+    const bool shadow = std::exchange(state.interrupt_shadow, false);
+    if (cpu.interrupt_line() && (state.eflags & kFlagIf) != 0 && !shadow) [[unlikely]] {
+      if (!impl.accept_interrupt()) return StopReason::kTripleFault;
+    }
+    if (state.halted) [[unlikely]]
+      return StopReason::kHalted;
+    if (state.instructions >= end) [[unlikely]]
+      return StopReason::kBudget;
+    if (cpu.slow_mode()) [[unlikely]] {
+      state.interrupt_shadow = shadow;
+      const StopReason reason = step();
+      if (reason != StopReason::kBudget) return reason;
+      continue;
+    }
+    Block* block = impl.find_block();
+    if (block != nullptr) [[likely]]
+      state.instructions += impl.run_block(*block);
+    if (cpu.has_exception()) [[unlikely]] {
+      if (!impl.deliver()) return StopReason::kTripleFault;
+    }
+    if (!impl.retired.empty()) [[unlikely]]
+      impl.retired.clear();
+  }
+}
+
+StopReason Interpreter::step(bool deliver) {
+  Impl& impl = *impl_;
+  Cpu& cpu = impl.cpu;
+  CpuState& state = cpu.state;
+  const bool shadow = std::exchange(state.interrupt_shadow, false);
+  if (cpu.interrupt_line() && (state.eflags & kFlagIf) != 0 && !shadow) {
+    return impl.accept_interrupt() ? StopReason::kBudget : StopReason::kTripleFault;
+  }
+  if (state.halted) return StopReason::kHalted;
+
+  const bool single_step = (state.eflags & kFlagTf) != 0;
+  const Segment& cs = state.segment[kCs];
+  std::unique_ptr<Block> block;
+  if (state.eip > cs.limit) {
+    cpu.raise_system(Vector::kGeneralProtection, 0);
+  } else {
+    const LinearAddress linear = cs.base + state.eip;
+    const bool user = state.cpl == 3;
+    const auto physical = cpu.translate(linear, Cpu::Access::kExecute, user);
+    if (physical) block = impl.decode_block(*physical, linear, user);
+  }
+  if (block != nullptr) {
+    // Only its first instruction is to run: what follows ends the block.
+    const u16 next = static_cast<u16>(block->start + block->insns[0].length);
+    const std::size_t slots = block->insns[0].offset == block->insns[1].offset ? 2 : 1;
+    if (block->count > 1) {
+      block->insns[slots].handler = go_on;
+      block->insns[slots].offset = next;
+      block->count = 1;
+    }
+    state.instructions += impl.run_block(*block);
+    impl.retired.clear();
+  }
+  if (!cpu.has_exception() && block != nullptr && single_step) {
+    state.dr[6] |= 1u << 14;  // DR6.BS (Intel SDM Vol. 3B, 17.2.3)
+    cpu.raise_system(Vector::kDebug);
+  }
+  if (cpu.has_exception() && deliver && !impl.deliver()) return StopReason::kTripleFault;
+  return StopReason::kBudget;
+}
+
+}  // namespace snowglobe::vm
