@@ -1,0 +1,189 @@
+/* guest/agent/boot.c - from the kernel's hand-over to a machine that PostgreSQL can start on. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "agent.h"
+
+/* From fs/ext4/ext4.h; the kernel does not export it. */
+#define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t)
+
+static char command_line[4096];
+static char* words[256];
+
+static void read_command_line(void) {
+  int fd = open("/proc/cmdline", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  ssize_t length = read(fd, command_line, sizeof command_line - 1);
+  close(fd);
+  if (length < 0) return;
+  size_t count = 0;
+  for (char* word = strtok(command_line, " \n"); word; word = strtok(NULL, " \n")) {
+    if (count < sizeof words / sizeof *words - 1) words[count++] = word;
+  }
+}
+
+const char* boot_word(const char* name) {
+  size_t length = strlen(name);
+  const char* value = NULL; /* the last one counts, as for the kernel */
+  for (char** word = words; *word; word++) {
+    if (strncmp(*word, name, length) == 0 && (*word)[length] == '=') value = *word + length + 1;
+  }
+  return value;
+}
+
+char* const* boot_settings(void) {
+  static char* settings[sizeof words / sizeof *words];
+  size_t count = 0;
+  for (char** word = words; *word; word++) {
+    if (strncmp(*word, "snowglobe.pg.", 13) == 0 && strchr(*word, '=')) {
+      settings[count++] = *word + 13;
+    }
+  }
+  settings[count] = NULL;
+  return settings;
+}
+
+const char* boot_image_version(void) {
+  static char text[512];
+  int fd = open("/etc/os-release", O_RDONLY | O_CLOEXEC);
+  ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  if (fd >= 0) close(fd);
+  if (length < 0) return "";
+  text[length] = 0;
+  char* value = strstr(text, "VERSION_ID=");
+  if (!value) return "";
+  value += strlen("VERSION_ID=");
+  value[strcspn(value, "\n")] = 0;
+  return value;
+}
+
+static void mount_one(const char* source, const char* target, const char* type,
+                      unsigned long flags, const char* options) {
+  if (mount(source, target, type, flags, options) < 0) {
+    log_line("mount %s on %s: %s", source, target, strerror(errno));
+  }
+}
+
+static void mount_system(void) {
+  const unsigned long safe = MS_NOSUID | MS_NODEV;
+  mount_one("proc", "/proc", "proc", safe | MS_NOEXEC, NULL);
+  mount_one("sysfs", "/sys", "sysfs", safe | MS_NOEXEC, NULL);
+  struct stat status;
+  if (stat("/dev/null", &status) < 0) { /* the kernel mounts it unless it is told not to */
+    mount_one("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, NULL);
+  }
+  mkdir("/dev/pts", 0755);
+  mkdir("/dev/shm", 01777);
+  mount_one("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=620,ptmxmode=666,gid=5");
+  mount_one("tmpfs", "/dev/shm", "tmpfs", safe, "mode=1777");
+  mount_one("tmpfs", "/tmp", "tmpfs", safe, "mode=1777");
+  mount_one("tmpfs", "/run", "tmpfs", safe, "mode=755");
+  mkdir("/run/root", 0700);
+  mkdir("/run/log", 0755);
+}
+
+/* The host may give the data disk any size: the file system grows into it. */
+static void grow_data(void) {
+  int disk = open(DATA_DISK, O_RDONLY | O_CLOEXEC);
+  int folder = open(DATA_MOUNT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  uint64_t bytes = 0;
+  struct statfs status;
+  if (disk >= 0 && folder >= 0 && ioctl(disk, BLKGETSIZE64, &bytes) == 0 &&
+      fstatfs(folder, &status) == 0) {
+    uint64_t block = (uint64_t)status.f_bsize;
+    uint64_t blocks = bytes / block;
+    /* f_blocks leaves out what the file system needs for itself: at most 1/32 here. */
+    uint64_t have = (uint64_t)status.f_blocks;
+    if (blocks > have + have / 32 + 32768 && ioctl(folder, EXT4_IOC_RESIZE_FS, &blocks) < 0) {
+      log_line("grow " DATA_MOUNT " to %llu blocks: %s", (unsigned long long)blocks,
+               strerror(errno));
+    }
+  }
+  if (disk >= 0) close(disk);
+  if (folder >= 0) close(folder);
+}
+
+static bool mount_data(void) {
+  /* noinit_itable: the inode tables of the image are zero as they are; no thread need see to it. */
+  if (mount(DATA_DISK, DATA_MOUNT, "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, "noinit_itable") <
+      0) {
+    send_text(SNOWGLOBE_BOOT_FAILED, "mount the data disk (%s): %s", DATA_DISK, strerror(errno));
+    log_line("mount the data disk (%s): %s", DATA_DISK, strerror(errno));
+    return false;
+  }
+  grow_data();
+  return true;
+}
+
+/* Shared memory in 4 MiB pages: an eighth of the host's mappings, and page tables that a new backend
+ * need not copy. Taken when PostgreSQL asks, so they fit its settings; not in a small machine, which
+ * would rather keep unused buffers free. */
+static void allow_huge_pages(void) {
+  struct sysinfo info;
+  if (sysinfo(&info) < 0) return;
+  uint64_t mebibytes = (uint64_t)info.totalram * info.mem_unit >> 20;
+  char text[16];
+  snprintf(text, sizeof text, "%u", mebibytes < 88 ? 0 : (unsigned)(mebibytes / 2 / 4));
+  write_text("/proc/sys/vm/nr_overcommit_hugepages", text);
+}
+
+static void bring_up(const char* name) {
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  struct ifreq request = {0};
+  strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+  request.ifr_flags = IFF_UP | IFF_RUNNING;
+  if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &request) < 0) {
+    log_line("bring up %s: %s", name, strerror(errno));
+  }
+  if (fd >= 0) close(fd);
+}
+
+static void start_network(void) {
+  bring_up("lo");
+  if (access("/sys/class/net/eth0", F_OK) < 0) return;
+  /* Nobody on the cable answers router solicitations or claims our address: do not ask. */
+  write_text("/proc/sys/net/ipv6/conf/eth0/accept_ra", "0");
+  write_text("/proc/sys/net/ipv6/conf/eth0/accept_dad", "0");
+  const char* address = boot_word("snowglobe.ip");
+  const char* gateway = boot_word("snowglobe.gateway");
+  if (!address) address = "10.5.0.15/16";
+  if (!gateway) gateway = "10.5.0.1";
+  if (strcmp(address, "none") == 0) return;
+  const char* failed = machine_address(address, gateway);
+  if (failed) log_line("%s: %s", failed, strerror(errno));
+  int fd = open("/run/resolv.conf", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+  if (fd >= 0) {
+    dprintf(fd, "nameserver %s\n", gateway);
+    close(fd);
+  }
+}
+
+bool boot(void) {
+  umask(022);
+  mount_system();
+  read_command_line();
+  const char* log = boot_word("snowglobe.log");
+  if (log && strcmp(log, "console") == 0) log_to_console();
+  if (sethostname("snowglobe", 9) < 0) log_line("set the host name: %s", strerror(errno));
+  setenv("PATH", "/usr/bin:/usr/sbin:/bin:/sbin", 1);
+  setenv("HOME", "/root", 1);
+  setenv("TERM", "vt100", 0);
+  setenv("LANG", "C.UTF-8", 1);
+  allow_huge_pages();
+  start_network();
+  bool mounted = mount_data();
+  if (mounted) send_text(SNOWGLOBE_PROGRESS, "disks and network are up");
+  return mounted;
+}

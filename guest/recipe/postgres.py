@@ -1,0 +1,83 @@
+# guest/recipe/postgres.py - PostgreSQL with contrib for the guest, as i686 with SSE2.
+#
+# Debian's own i386 binaries do all floating point on the x87 and load 40 libraries; these need libc,
+# libm, OpenSSL and zlib, and 10 to 40 % fewer instructions a query.
+
+import os
+import shutil
+from pathlib import Path
+
+from . import debian
+from .cache import GUEST, cores, digest, run, stage
+
+PATCHES = GUEST / "patches"
+
+# -no-pie belongs to programs alone: in LDFLAGS it would break the shared modules.
+_CFLAGS = "-O2 -march=pentium4 -mtune=generic -mfpmath=sse -fno-pie"
+_CONFIGURE = ["--build=x86_64-linux-gnu", "--host=i686-linux-gnu", "--prefix=/usr",
+              "--libdir=/usr/lib", "--sysconfdir=/etc/postgresql", "--without-readline",
+              "--with-openssl", "--with-zlib", "--with-uuid=e2fs"]
+
+
+def build(source, sysroot, icu=False):
+    """`tree` (as installed, stripped), `symbols` (unstripped postgres), `testing` (see _tests)."""
+    def make(folder):
+        code = folder / "code"
+        code.mkdir()
+        tarball = next(source.glob("*.orig.tar.*"))
+        run(["tar", "-xf", tarball, "--strip-components=1", "-C", code])
+        for patch in sorted(PATCHES.glob("postgresql-*.patch")):
+            run(["patch", "-p1", "--fuzz=0", "-i", patch], cwd=code)
+        log = folder / "build.log"
+        run(["./configure", *_CONFIGURE, "--with-icu" if icu else "--without-icu",
+             f"CC=gcc -m32 --sysroot={sysroot}", "CXX=false", f"CFLAGS={_CFLAGS}",
+             "LDFLAGS_EX=-no-pie", "ZIC=./zic",
+             f"PKG_CONFIG_LIBDIR={sysroot}/usr/lib/i386-linux-gnu/pkgconfig",
+             f"PKG_CONFIG_SYSROOT_DIR={sysroot}"], log, cwd=code)
+        jobs = ["make", "-s", f"-j{cores()}"]
+        run([*jobs, "-C", "src/timezone", "zic", "ZIC="], log, cwd=code)
+        run([*jobs, "world-bin"], log, cwd=code)
+        run(["make", "-s", "install-world-bin", f"DESTDIR={folder / 'tree'}"], log, cwd=code)
+        _tests(code, folder / "testing", jobs, log)
+        (folder / "symbols").mkdir()
+        shutil.copy(folder / "tree/usr/bin/postgres", folder / "symbols/postgres")
+        for file in (folder / "tree").rglob("*"):
+            if file.is_file() and not file.is_symlink() and file.open("rb").read(4) == b"\x7fELF":
+                run(["strip", "--strip-unneeded", file])
+        shutil.rmtree(code)
+        log.unlink()
+    key = digest(Path(__file__), *sorted(PATCHES.glob("postgresql-*.patch")), icu,
+                 debian.versions(source), sysroot.name)
+    return stage("postgres", key, "building PostgreSQL (about 5 minutes on two cores)", make)
+
+
+def _tests(code, folder, jobs, log):
+    """What PostgreSQL's own suites need against a server elsewhere: the drivers (i686, they run on
+    the host beside the psql of the same build), the test files, and the modules for the server."""
+    run([*jobs, "-C", "src/test/regress", "all"], log, cwd=code)
+    run([*jobs, "-C", "src/test/isolation", "all"], log, cwd=code)
+    # The regression suite's triggers want refint to report what it does.
+    run(["make", "-s", "-C", "contrib/spi", "clean"], log, cwd=code)
+    run([*jobs, "-C", "contrib/spi", "CPPFLAGS=-D_GNU_SOURCE -DREFINT_VERBOSE"], log, cwd=code)
+    regress, isolation = code / "src/test/regress", code / "src/test/isolation"
+    server = folder / "server"
+    server.mkdir(parents=True)
+    for module in (regress / "regress.so", code / "contrib/spi/autoinc.so",
+                   code / "contrib/spi/refint.so"):
+        shutil.copy(module, server)
+    drivers = folder / "bin"
+    drivers.mkdir()
+    for program in (regress / "pg_regress", isolation / "pg_isolation_regress",
+                    isolation / "isolationtester"):
+        shutil.copy(program, drivers)
+    for origin, parts in ((regress, ["sql", "expected", "data", "parallel_schedule",
+                                     "resultmap"]),
+                          (isolation, ["specs", "expected", "isolation_schedule"])):
+        target = folder / origin.name
+        target.mkdir()
+        for part in parts:
+            copy = shutil.copytree if (origin / part).is_dir() else shutil.copy
+            copy(origin / part, target / part)
+    for file in folder.rglob("*"):
+        if file.is_file():
+            os.chmod(file, 0o755 if file.suffix == ".so" or file.parent == drivers else 0o644)
