@@ -7,7 +7,9 @@
 #pragma once
 
 #include <atomic>
+#include <bitset>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "base/bytes.h"
@@ -146,6 +148,10 @@ class Cpu final : public GuestRam::Observer {
   [[nodiscard]] bool restart_pending() const { return restarted_; }
   /// True once after restart().
   bool take_restarted() { return std::exchange(restarted_, false); }
+  /// True if CS's limit lets execution go on at `eip`.
+  [[nodiscard]] bool can_jump(u32 eip) const {
+    return code_flat_ || eip <= state.segment[kCs].limit;
+  }
   /// Ends the block at `eip`. In flat code no check is needed; else CS's limit gives #GP(0).
   const Insn* jump(const Insn* insn, u32 eip) {
     if (!code_flat_ && eip > state.segment[kCs].limit) [[unlikely]] {
@@ -181,6 +187,14 @@ class Cpu final : public GuestRam::Observer {
   void mode_changed();
   /// Call after a change of a segment register's hidden part.
   void segment_changed(u8 segment);
+  /// Call after `state` was written as a whole (boot, restored machine): derives everything again.
+  void state_replaced();
+
+  // --- breakpoints (Intel SDM Vol. 3B, 17.2) -------------------------------------------------------
+  /// DR6 bits of the instruction breakpoints that are set at `linear`; 0 nearly always.
+  [[nodiscard]] u32 instruction_breakpoints(LinearAddress linear) const;
+  /// DR6 bits of the data breakpoints that the last instruction touched; forgets them.
+  u32 take_data_breakpoints() { return std::exchange(data_breakpoints_hit_, 0); }
 
   // --- system operations (vm/cpu/segments.cc, interrupts.cc, control.cc) ----------------------------
   /// MOV/POP/Lxx to a data segment register or SS, with all checks. False: exception pending.
@@ -235,9 +249,39 @@ class Cpu final : public GuestRam::Observer {
   bool store_slow(const Insn* insn, u8 segment, u32 offset, T value);
   /// Segment rights and limit; then alignment when AC is in force. Raises at `insn`.
   bool check_segment(const Insn* insn, u8 segment, u32 offset, u32 size, bool write);
+  /// All that load_slow and store_slow check before paging.
+  bool check_access(const Insn* insn, u8 segment, u32 offset, u32 size, bool write);
+  bool check_alignment(const Insn* insn, LinearAddress linear, u32 size);
+  void note_data_breakpoints(LinearAddress linear, u32 size, bool write);
+  /// The host address of one byte (and the rest of its page) through the TLB; null in `host` where
+  /// there is no RAM. False: a page fault is pending.
+  bool resolve(LinearAddress linear, bool write, bool user, u8*& host);
+  /// Up to a page of bytes, all or nothing. False: a page fault is pending.
   bool copy_linear(LinearAddress linear, u8* bytes, u32 size, bool write, bool user);
   std::optional<PhysicalAddress> page_fault(LinearAddress linear, Access access, bool user,
-                                            bool present);
+                                            u32 error_bits);
+  [[nodiscard]] u32 read_paging_entry(PhysicalAddress address) const;
+  void mark_paging_entry(PhysicalAddress address, u32 entry, u32 bits);
+  [[nodiscard]] bool paging_allows(u32 entry, bool write, bool user) const;
+
+  // Parts of far transfers (vm/cpu/far_transfer.cc, interrupts.cc).
+  struct Transfer;
+  struct InnerStack;
+  bool jump_to(u16 selector, u32 offset);
+  bool call_to(const Insn* insn, u16 selector, u32 offset, unsigned operand_size);
+  bool call_inner(const Insn* insn, const Transfer& target, u16 gate_parameters);
+  bool return_to(const Insn* insn, u32 release_bytes, unsigned operand_size);
+  bool interrupt_return_to(const Insn* insn, unsigned operand_size);
+  bool return_outer(const Insn* insn, const Transfer& target, u32 stack_offset, u32 release_bytes,
+                    unsigned operand_size);
+  std::optional<Transfer> resolve_target(u16 selector, u32 offset, bool call);
+  std::optional<Transfer> check_return_code(u16 selector, u32 eip);
+  std::optional<InnerStack> inner_stack(unsigned new_cpl, u32 external);
+  bool push_frame(const Segment& stack, u32 esp, std::span<const u32> frame, bool user,
+                  u32 stack_error);
+  bool load_stack_words(const Insn* insn, u32 offset, unsigned word_size, std::span<u32> words);
+  void enter_code(const Segment& code, unsigned cpl, u32 eip);
+  void clear_inaccessible_segments();
   [[nodiscard]] bool user_mode() const { return state.cpl == 3; }
 
   GuestRam& ram_;
@@ -252,6 +296,9 @@ class Cpu final : public GuestRam::Observer {
   u8 checked_segments_ = 0x3F;  ///< bit set: accesses through it need check_segment()
   bool code_flat_ = false;
   bool slow_mode_ = false;
+  bool check_alignment_ = false;  ///< CR0.AM, EFLAGS.AC and CPL 3 are all there
+  bool watch_data_ = false;       ///< a data breakpoint is armed
+  u32 data_breakpoints_hit_ = 0;
   bool interrupt_line_ = false;
   bool restarted_ = false;
   std::atomic<bool> attention_{false};
@@ -262,6 +309,7 @@ class Cpu final : public GuestRam::Observer {
 
   Tlb tlb_[2][2];  ///< [user][write]
   Tlb always_empty_;
+  std::bitset<1024> large_pages_;  ///< 4 MiB regions of which the TLBs may hold 4 KiB pieces
 };
 
 template <class T>
