@@ -1,16 +1,10 @@
 // vm/cpu/cpu.h - the processor that both executors drive: state, access to memory with paging and
 // segmentation, exceptions, and the operations of privileged instructions.
 //
-// Handlers of instructions (vm/cpu/ops_*.cc) reach memory only through load/store here. Each returns
-// false when the access faulted: the exception is then pending, eip points at the instruction, and the
-// handler must return null at once without having changed anything.
+// Handlers of instructions (vm/cpu/ops_*.cc) reach memory only through load/store here. Each
+// returns false when the access faulted: the exception is then pending, eip points at the
+// instruction, and the handler must return null at once without having changed anything.
 #pragma once
-
-#include <atomic>
-#include <bitset>
-#include <optional>
-#include <span>
-#include <utility>
 
 #include "base/bytes.h"
 #include "vm/cpu/environment.h"
@@ -19,6 +13,12 @@
 #include "vm/cpu/tlb.h"
 #include "vm/memory/ram.h"
 #include "vm/types.h"
+
+#include <atomic>
+#include <bitset>
+#include <optional>
+#include <span>
+#include <utility>
 
 namespace snowglobe::vm {
 
@@ -69,7 +69,8 @@ class Cpu final : public GuestRam::Observer {
   InterruptController& interrupts() { return interrupts_; }
   [[nodiscard]] u64 read_tsc() { return tsc_.ticks() + state.tsc_offset; }
 
-  // --- operands in memory; `offset` is relative to the segment -------------------------------------
+  // --- operands in memory; `offset` is relative to the segment
+  // -------------------------------------
   /// The effective address of the instruction's memory operand, without the segment's base.
   [[nodiscard]] u32 effective_address(const Insn* insn) const {
     return state.gpr[insn->base] + (state.gpr[insn->index] << insn->scale) + insn->disp;
@@ -78,8 +79,8 @@ class Cpu final : public GuestRam::Observer {
   [[nodiscard]] bool load(const Insn* insn, u8 segment, u32 offset, T& value);
   template <class T>
   [[nodiscard]] bool store(const Insn* insn, u8 segment, u32 offset, T value);
-  /// Loads a value that the same instruction will store back: checks the right to write first, so that
-  /// store_back() at the same place can not fail.
+  /// Loads a value that the same instruction will store back: checks the right to write first, so
+  /// that store_back() at the same place can not fail.
   template <class T>
   [[nodiscard]] bool load_for_update(const Insn* insn, u8 segment, u32 offset, T& value);
   template <class T>
@@ -100,7 +101,8 @@ class Cpu final : public GuestRam::Observer {
   [[nodiscard]] bool load_bytes(const Insn* insn, u8 segment, u32 offset, base::Bytes out);
   [[nodiscard]] bool store_bytes(const Insn* insn, u8 segment, u32 offset, base::ConstBytes from);
 
-  // --- the stack (SS:ESP, 4-byte or 2-byte slots). push changes ESP only when the store succeeded ----
+  // --- the stack (SS:ESP, 4-byte or 2-byte slots). push changes ESP only when the store succeeded
+  // ----
   template <class T>
   [[nodiscard]] bool push(const Insn* insn, T value) {
     const u32 esp = state.gpr[kEsp] - static_cast<u32>(sizeof(T));
@@ -109,16 +111,18 @@ class Cpu final : public GuestRam::Observer {
     return true;
   }
 
-  // --- linear memory with rights of the system (descriptor tables, TSS, exception frames) -----------
+  // --- linear memory with rights of the system (descriptor tables, TSS, exception frames)
+  // -----------
   /// Accesses of the processor itself: supervisor rights whatever CPL is. A fault becomes pending.
   template <class T>
   [[nodiscard]] bool load_system(LinearAddress linear, T& value);
   template <class T>
   [[nodiscard]] bool store_system(LinearAddress linear, T value);
 
-  // --- exceptions ----------------------------------------------------------------------------------
-  /// Makes an exception pending with eip at `insn` (a fault) and returns null, so that a handler can
-  /// `return cpu.raise(insn, ...)`.
+  // --- exceptions
+  // ----------------------------------------------------------------------------------
+  /// Makes an exception pending with eip at `insn` (a fault) and returns null, so that a handler
+  /// can `return cpu.raise(insn, ...)`.
   const Insn* raise(const Insn* insn, Vector vector);
   const Insn* raise(const Insn* insn, Vector vector, u32 error_code);
   /// The same for code that has no instruction at hand: eip is left alone. Always returns false.
@@ -128,7 +132,8 @@ class Cpu final : public GuestRam::Observer {
   [[nodiscard]] const Exception& exception() const { return *exception_; }
   void clear_exception() { exception_.reset(); }
 
-  // --- position ------------------------------------------------------------------------------------
+  // --- position
+  // ------------------------------------------------------------------------------------
   [[nodiscard]] u32 eip_of(const Insn* insn) const { return code_base_ + insn->offset; }
   [[nodiscard]] u32 next_eip(const Insn* insn) const {
     return code_base_ + insn->offset + insn->length;
@@ -138,8 +143,8 @@ class Cpu final : public GuestRam::Observer {
     state.eip = next_eip(insn);
     return nullptr;
   }
-  /// Ends the block ahead of the instruction, which is then run (again): a long string operation that
-  /// lets interrupts in, or code that was rewritten. It is not counted this time.
+  /// Ends the block ahead of the instruction, which is then run (again): a long string operation
+  /// that lets interrupts in, or code that was rewritten. It is not counted this time.
   const Insn* restart(const Insn* insn) {
     state.eip = eip_of(insn);
     restarted_ = true;
@@ -161,7 +166,8 @@ class Cpu final : public GuestRam::Observer {
     return nullptr;
   }
 
-  // --- paging --------------------------------------------------------------------------------------
+  // --- paging
+  // --------------------------------------------------------------------------------------
   enum class Access : u8 { kRead, kWrite, kExecute };
   /// Walks the page tables (or passes through with CR0.PG clear), sets accessed and dirty bits.
   /// nullopt and a pending page fault when the access is not allowed.
@@ -170,11 +176,12 @@ class Cpu final : public GuestRam::Observer {
   [[nodiscard]] std::optional<PhysicalAddress> peek(LinearAddress linear) const;
   void flush_tlb();
   void flush_tlb_page(LinearAddress linear);
-  /// Counts up whenever a translation from linear to physical may have changed (both flushes do it), so
-  /// that executors can tag what they remember of it.
+  /// Counts up whenever a translation from linear to physical may have changed (both flushes do
+  /// it), so that executors can tag what they remember of it.
   [[nodiscard]] u32 code_generation() const { return code_generation_; }
   void new_code_generation() { ++code_generation_; }
-  /// The host bytes from `offset` to the end of its page when the TLB has them, else null. Never faults.
+  /// The host bytes from `offset` to the end of its page when the TLB has them, else null. Never
+  /// faults.
   [[nodiscard]] const u8* cached_for_read(u8 segment, u32 offset) const {
     if ((checked_segments_ >> segment & 1) != 0) return nullptr;
     return read_tlb_->find(offset + state.segment[segment].base);
@@ -190,21 +197,25 @@ class Cpu final : public GuestRam::Observer {
   /// Call after `state` was written as a whole (boot, restored machine): derives everything again.
   void state_replaced();
 
-  // --- breakpoints (Intel SDM Vol. 3B, 17.2) -------------------------------------------------------
+  // --- breakpoints (Intel SDM Vol. 3B, 17.2)
+  // -------------------------------------------------------
   /// DR6 bits of the instruction breakpoints that are set at `linear`; 0 nearly always.
   [[nodiscard]] u32 instruction_breakpoints(LinearAddress linear) const;
   /// DR6 bits of the data breakpoints that the last instruction touched; forgets them.
   u32 take_data_breakpoints() { return std::exchange(data_breakpoints_hit_, 0); }
 
-  // --- system operations (vm/cpu/segments.cc, interrupts.cc, control.cc) ----------------------------
+  // --- system operations (vm/cpu/segments.cc, interrupts.cc, control.cc)
+  // ----------------------------
   /// MOV/POP/Lxx to a data segment register or SS, with all checks. False: exception pending.
   [[nodiscard]] bool load_segment(u8 segment, u16 selector);
-  /// CALL/JMP/RET far, IRET. On success CS, EIP (and SS:ESP) are set. `insn` gives the return address.
+  /// CALL/JMP/RET far, IRET. On success CS, EIP (and SS:ESP) are set. `insn` gives the return
+  /// address.
   const Insn* far_jump(const Insn* insn, u16 selector, u32 offset);
   const Insn* far_call(const Insn* insn, u16 selector, u32 offset, unsigned operand_size);
   const Insn* far_return(const Insn* insn, u32 release_bytes, unsigned operand_size);
   const Insn* interrupt_return(const Insn* insn, unsigned operand_size);
-  /// Enters the handler of a vector: a software INT (checks gate DPL), an exception or an interrupt.
+  /// Enters the handler of a vector: a software INT (checks gate DPL), an exception or an
+  /// interrupt.
   enum class EventKind : u8 { kSoftware, kException, kExternal };
   /// False: delivery itself raised (exception pending). Nothing else of the state has changed then.
   [[nodiscard]] bool enter_handler(u8 vector, EventKind kind, std::optional<u32> error_code);
@@ -217,7 +228,8 @@ class Cpu final : public GuestRam::Observer {
   /// Power-on state in 32-bit protected mode is made by boot code, not here: this is a plain reset.
   void reset();
 
-  // --- code cache ----------------------------------------------------------------------------------
+  // --- code cache
+  // ----------------------------------------------------------------------------------
   void on_write_right_lost(u32 page) override;
   void on_code_written(u32 page) override;
   /// Called when a page with decoded code is written: the executor's invalidation.
@@ -226,7 +238,8 @@ class Cpu final : public GuestRam::Observer {
     code_listener_context_ = context;
   }
 
-  // --- attention -----------------------------------------------------------------------------------
+  // --- attention
+  // -----------------------------------------------------------------------------------
   /// Makes the executor leave its loop at the next block end. Any thread.
   void request_attention() { attention_.store(true, std::memory_order_relaxed); }
   void clear_attention() { attention_.store(false, std::memory_order_relaxed); }
@@ -237,9 +250,11 @@ class Cpu final : public GuestRam::Observer {
   void set_interrupt_line(bool asserted) { interrupt_line_ = asserted; }
   [[nodiscard]] bool interrupt_line() const { return interrupt_line_; }
 
-  /// Address of the page of the code in execution, less CS's base: eip = code_base + offset in page.
+  /// Address of the page of the code in execution, less CS's base: eip = code_base + offset in
+  /// page.
   void set_code_base(u32 code_base) { code_base_ = code_base; }
-  /// True: TF, AC or debug registers are in force, or CS is not flat; run instruction by instruction.
+  /// True: TF, AC or debug registers are in force, or CS is not flat; run instruction by
+  /// instruction.
   [[nodiscard]] bool slow_mode() const { return slow_mode_; }
 
  private:
@@ -289,7 +304,7 @@ class Cpu final : public GuestRam::Observer {
   InterruptController& interrupts_;
   TscSource& tsc_;
 
-  Tlb* read_tlb_;   ///< in force: of supervisor or user mode, or always_empty_
+  Tlb* read_tlb_;  ///< in force: of supervisor or user mode, or always_empty_
   Tlb* write_tlb_;
   u32 code_base_ = 0;
   u32 code_generation_ = 1;
@@ -312,11 +327,18 @@ class Cpu final : public GuestRam::Observer {
   std::bitset<1024> large_pages_;  ///< 4 MiB regions of which the TLBs may hold 4 KiB pieces
 };
 
+/// Goes straight on: the end of every handler that neither branches nor faults. A tail call, so
+/// that each handler has an indirect jump of its own for the branch predictor to learn; a block is
+/// short enough (64 instructions) for builds in which the compiler makes it a real call.
+inline const Insn* next(Cpu& cpu, const Insn* insn) {
+  return insn[1].handler(cpu, insn + 1);
+}
+
 template <class T>
 inline bool Cpu::load(const Insn* insn, u8 segment, u32 offset, T& value) {
   const u32 linear = offset + state.segment[segment].base;
-  if ((checked_segments_ >> segment & 1) == 0 &&
-      (linear & kPageMask) <= kPageSize - sizeof(T)) [[likely]] {
+  if ((checked_segments_ >> segment & 1) == 0 && (linear & kPageMask) <= kPageSize - sizeof(T))
+      [[likely]] {
     if (const u8* host = read_tlb_->find(linear)) [[likely]] {
       value = base::load_le<T>(host);
       return true;
@@ -328,8 +350,8 @@ inline bool Cpu::load(const Insn* insn, u8 segment, u32 offset, T& value) {
 template <class T>
 inline bool Cpu::store(const Insn* insn, u8 segment, u32 offset, T value) {
   const u32 linear = offset + state.segment[segment].base;
-  if ((checked_segments_ >> segment & 1) == 0 &&
-      (linear & kPageMask) <= kPageSize - sizeof(T)) [[likely]] {
+  if ((checked_segments_ >> segment & 1) == 0 && (linear & kPageMask) <= kPageSize - sizeof(T))
+      [[likely]] {
     if (u8* host = write_tlb_->find(linear)) [[likely]] {
       base::store_le(host, value);
       return true;
@@ -341,8 +363,8 @@ inline bool Cpu::store(const Insn* insn, u8 segment, u32 offset, T value) {
 template <class T>
 inline bool Cpu::load_for_update(const Insn* insn, u8 segment, u32 offset, T& value) {
   const u32 linear = offset + state.segment[segment].base;
-  if ((checked_segments_ >> segment & 1) == 0 &&
-      (linear & kPageMask) <= kPageSize - sizeof(T)) [[likely]] {
+  if ((checked_segments_ >> segment & 1) == 0 && (linear & kPageMask) <= kPageSize - sizeof(T))
+      [[likely]] {
     if (const u8* host = write_tlb_->find(linear)) [[likely]] {
       value = base::load_le<T>(host);
       return true;

@@ -56,7 +56,7 @@ const Insn* raise_too_long(Cpu& cpu, const Insn* insn) {
 // scratch register, which is then the instruction's base.
 const Insn* truncate_address(Cpu& cpu, const Insn* insn) {
   cpu.state.gpr[kRegScratch] = cpu.effective_address(insn) & 0xFFFF;
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 u8 gpr_index(ZydisRegister reg) {

@@ -1,25 +1,27 @@
 // vm/cpu/insn.h - a decoded instruction, and the blocks in which the interpreter keeps them.
 #pragma once
 
-#include <vector>
-
 #include "vm/cpu/state.h"
 #include "vm/types.h"
+
+#include <vector>
 
 namespace snowglobe::vm {
 
 class Cpu;
 struct Insn;
 
-/// Executes `insn` and returns the next one of the block, or null when the block ends here: because
-/// eip was set (branch, system instruction) or because an exception is pending in the Cpu.
-/// A handler changes no state before its last access that can fault.
+/// Executes `insn` and what follows it (through next(), vm/cpu/cpu.h), or returns the next one to
+/// run, or null when the block ends here: because eip was set (branch, system instruction) or
+/// because an exception is pending in the Cpu. A handler changes no state before its last access
+/// that can fault.
 using Handler = const Insn* (*)(Cpu& cpu, const Insn* insn);
 
 /// One instruction, decoded for one physical page. 32 bytes, so that two share a cache line.
 struct Insn {
   Handler handler = nullptr;
-  u32 imm = 0;   ///< immediate, or the target of a relative branch as a distance from `offset`'s page
+  u32 imm =
+      0;  ///< immediate, or the target of a relative branch as a distance from `offset`'s page
   u32 disp = 0;  ///< displacement of the memory operand
   u8 reg = 0;    ///< first register operand
   u8 rm = 0;     ///< second register operand
@@ -27,8 +29,8 @@ struct Insn {
   u8 index = kRegZero;
   u8 scale = 0;  ///< the index is shifted left by this
   u8 segment = kDs;
-  u8 length = 0;  ///< in bytes, 1-15
-  u8 extra = 0;   ///< what the handler wants: condition code, second immediate, ...
+  u8 length = 0;   ///< in bytes, 1-15
+  u8 extra = 0;    ///< what the handler wants: condition code, second immediate, ...
   u16 offset = 0;  ///< of the first byte in its page
   u16 unused[3] = {};
 };
@@ -38,11 +40,12 @@ static_assert(sizeof(Insn) == 32);
 struct Block {
   std::vector<Insn> insns;
   u32 physical_page = 0;
-  u32 second_page = 0;     ///< of a lone instruction that crosses into another page, else = physical_page
-  u16 start = 0;           ///< offset of the first byte in its page
-  u16 bytes = 0;           ///< from the first byte to behind the last
-  u32 count = 0;           ///< instructions (insns may hold helpers ahead of one)
-  bool valid = true;       ///< cleared when a byte of its page is written
+  u32 second_page =
+      0;          ///< of a lone instruction that crosses into another page, else = physical_page
+  u16 start = 0;  ///< offset of the first byte in its page
+  u16 bytes = 0;  ///< from the first byte to behind the last
+  u32 count = 0;  ///< instructions (insns may hold helpers ahead of one)
+  bool valid = true;  ///< cleared when a byte of its page is written
 };
 
 }  // namespace snowglobe::vm

@@ -84,14 +84,14 @@ template <class Op, class T>
 const Insn* alu_reg_reg(Cpu& cpu, const Insn* insn) {
   const T result = Op::apply(cpu, read_slot<T>(cpu, insn->reg), read_slot<T>(cpu, insn->rm));
   if constexpr (Op::kWrites) write_slot(cpu, insn->reg, result);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class Op, class T>
 const Insn* alu_reg_imm(Cpu& cpu, const Insn* insn) {
   const T result = Op::apply(cpu, read_slot<T>(cpu, insn->reg), static_cast<T>(insn->imm));
   if constexpr (Op::kWrites) write_slot(cpu, insn->reg, result);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class Op, class T>
@@ -100,7 +100,7 @@ const Insn* alu_reg_mem(Cpu& cpu, const Insn* insn) {
   if (!cpu.load(insn, b)) return nullptr;
   const T result = Op::apply(cpu, read_slot<T>(cpu, insn->reg), b);
   if constexpr (Op::kWrites) write_slot(cpu, insn->reg, result);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class Op, class T>
@@ -114,7 +114,7 @@ const Insn* alu_to_memory(Cpu& cpu, const Insn* insn, T b) {
     if (!cpu.load(insn, insn->segment, offset, a)) return nullptr;
     Op::apply(cpu, a, b);
   }
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class Op, class T>
@@ -205,7 +205,7 @@ struct Not {
 template <class Op, class T>
 const Insn* unary_reg(Cpu& cpu, const Insn* insn) {
   write_slot(cpu, insn->reg, Op::apply(cpu, read_slot<T>(cpu, insn->reg)));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class Op, class T>
@@ -214,7 +214,7 @@ const Insn* unary_mem(Cpu& cpu, const Insn* insn) {
   T value;
   if (!cpu.load_for_update(insn, insn->segment, offset, value)) return nullptr;
   cpu.store_back(insn, insn->segment, offset, Op::apply(cpu, value));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class Op>
@@ -273,7 +273,7 @@ const Insn* mul(Cpu& cpu, const Insn* insn) {
   write_wide_accumulator(cpu, static_cast<T>(product), high);
   set_flags_logic(cpu, static_cast<T>(product));
   set_cf_of(cpu, high != 0, high != 0);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class T>
@@ -300,7 +300,7 @@ const Insn* imul_accumulator(Cpu& cpu, const Insn* insn) {
   write_wide_accumulator(cpu, static_cast<T>(product),
                          static_cast<T>(static_cast<Wider<T>>(product) >> kBits<T>));
   set_imul_flags<T>(cpu, product);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // IMUL reg, r/m: with kImmediate IMUL reg, r/m, imm.
@@ -312,7 +312,7 @@ const Insn* imul_register(Cpu& cpu, const Insn* insn) {
   const auto product = signed_product(operand, other);
   write_slot(cpu, insn->reg, static_cast<T>(product));
   set_imul_flags<T>(cpu, product);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class T>
@@ -324,7 +324,7 @@ const Insn* div(Cpu& cpu, const Insn* insn) {
   const Wider<T> quotient = static_cast<Wider<T>>(dividend / divisor);
   if (quotient > std::numeric_limits<T>::max()) return cpu.raise(insn, Vector::kDivideError);
   write_wide_accumulator(cpu, static_cast<T>(quotient), static_cast<T>(dividend % divisor));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class T>
@@ -343,7 +343,7 @@ const Insn* idiv(Cpu& cpu, const Insn* insn) {
     return cpu.raise(insn, Vector::kDivideError);
   }
   write_wide_accumulator(cpu, static_cast<T>(quotient), static_cast<T>(dividend % divisor));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // Fills in the r/m operand `i` for load_operand().
@@ -402,7 +402,7 @@ const Insn* aaa_or_aas(Cpu& cpu, const Insn* insn, int direction) {
   const u16 adjusted = adjust ? static_cast<u16>(ax + direction * 0x106) : ax;
   write_slot<u16>(cpu, 0, static_cast<u16>(adjusted & 0xFF0F));
   cpu.state.flags.set_masked(adjust ? kFlagAf | kFlagCf : 0u, kFlagAf | kFlagCf);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* aaa(Cpu& cpu, const Insn* insn) {
@@ -419,7 +419,7 @@ const Insn* aam(Cpu& cpu, const Insn* insn) {
   const u8 remainder = static_cast<u8>(al % divisor);
   write_slot<u16>(cpu, 0, static_cast<u16>(((al / divisor) << 8) | remainder));
   set_flags_logic(cpu, remainder);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* aad(Cpu& cpu, const Insn* insn) {
@@ -428,7 +428,7 @@ const Insn* aad(Cpu& cpu, const Insn* insn) {
   const u8 sum = static_cast<u8>(al + ah * insn->imm);
   write_slot<u16>(cpu, 0, sum);
   set_flags_logic(cpu, sum);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* daa_or_das(Cpu& cpu, const Insn* insn, int direction) {
@@ -448,7 +448,7 @@ const Insn* daa_or_das(Cpu& cpu, const Insn* insn, int direction) {
   write_slot(cpu, 0, al);
   set_flags_logic(cpu, al);
   cpu.state.flags.set_masked((low ? kFlagAf : 0u) | (cf ? kFlagCf : 0u), kFlagAf | kFlagCf);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* daa(Cpu& cpu, const Insn* insn) {

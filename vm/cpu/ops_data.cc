@@ -10,13 +10,13 @@ namespace {
 template <class T>
 const Insn* mov_reg_reg(Cpu& cpu, const Insn* insn) {
   write_slot(cpu, insn->reg, read_slot<T>(cpu, insn->rm));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class T>
 const Insn* mov_reg_imm(Cpu& cpu, const Insn* insn) {
   write_slot(cpu, insn->reg, static_cast<T>(insn->imm));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class T>
@@ -24,17 +24,17 @@ const Insn* mov_reg_mem(Cpu& cpu, const Insn* insn) {
   T value;
   if (!cpu.load(insn, value)) return nullptr;
   write_slot(cpu, insn->reg, value);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class T>
 const Insn* mov_mem_reg(Cpu& cpu, const Insn* insn) {
-  return cpu.store(insn, read_slot<T>(cpu, insn->reg)) ? insn + 1 : nullptr;
+  return cpu.store(insn, read_slot<T>(cpu, insn->reg)) ? next(cpu, insn) : nullptr;
 }
 
 template <class T>
 const Insn* mov_mem_imm(Cpu& cpu, const Insn* insn) {
-  return cpu.store(insn, static_cast<T>(insn->imm)) ? insn + 1 : nullptr;
+  return cpu.store(insn, static_cast<T>(insn->imm)) ? next(cpu, insn) : nullptr;
 }
 
 template <class T>
@@ -97,7 +97,7 @@ const Insn* extend(Cpu& cpu, const Insn* insn) {
     value = read_slot<From>(cpu, insn->rm);
   }
   write_slot(cpu, insn->reg, static_cast<To>(kSigned ? sign_extend(value) : u32{value}));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <bool kSigned>
@@ -119,12 +119,12 @@ bool bind_extend(const Decoded& decoded, Insn& insn) {
 
 const Insn* lea32(Cpu& cpu, const Insn* insn) {
   write_slot(cpu, insn->reg, cpu.effective_address(insn));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* lea16(Cpu& cpu, const Insn* insn) {
   write_slot(cpu, insn->reg, static_cast<u16>(cpu.effective_address(insn)));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 bool bind_lea(const Decoded& decoded, Insn& insn) {
@@ -141,7 +141,7 @@ const Insn* xlat(Cpu& cpu, const Insn* insn) {
     return nullptr;
   }
   write_slot(cpu, 0, value);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 bool bind_xlat(const Decoded& decoded, Insn& insn) {
@@ -158,7 +158,7 @@ const Insn* cmov_reg(Cpu& cpu, const Insn* insn) {
   if (test_condition<kCondition>(cpu.state.flags)) {
     write_slot(cpu, insn->reg, read_slot<T>(cpu, insn->rm));
   }
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // The operand in memory is read in any case, and may fault (Intel SDM Vol. 2A, CMOVcc).
@@ -167,7 +167,7 @@ const Insn* cmov_mem(Cpu& cpu, const Insn* insn) {
   T value;
   if (!cpu.load(insn, value)) return nullptr;
   if (test_condition<kCondition>(cpu.state.flags)) write_slot(cpu, insn->reg, value);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <Condition kCondition>
@@ -186,13 +186,13 @@ bool bind_cmov(const Decoded& decoded, Insn& insn) {
 template <Condition kCondition>
 const Insn* set_reg(Cpu& cpu, const Insn* insn) {
   write_slot(cpu, insn->reg, static_cast<u8>(test_condition<kCondition>(cpu.state.flags)));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <Condition kCondition>
 const Insn* set_mem(Cpu& cpu, const Insn* insn) {
   const u8 value = test_condition<kCondition>(cpu.state.flags) ? 1 : 0;
-  return cpu.store(insn, value) ? insn + 1 : nullptr;
+  return cpu.store(insn, value) ? next(cpu, insn) : nullptr;
 }
 
 template <Condition kCondition>
@@ -211,18 +211,18 @@ bool bind_set(const Decoded& decoded, Insn& insn) {
 
 template <class T>
 const Insn* push_reg(Cpu& cpu, const Insn* insn) {
-  return cpu.push(insn, read_slot<T>(cpu, insn->reg)) ? insn + 1 : nullptr;
+  return cpu.push(insn, read_slot<T>(cpu, insn->reg)) ? next(cpu, insn) : nullptr;
 }
 
 template <class T>
 const Insn* push_imm(Cpu& cpu, const Insn* insn) {
-  return cpu.push(insn, static_cast<T>(insn->imm)) ? insn + 1 : nullptr;
+  return cpu.push(insn, static_cast<T>(insn->imm)) ? next(cpu, insn) : nullptr;
 }
 
 template <class T>
 const Insn* push_mem(Cpu& cpu, const Insn* insn) {
   T value;
-  return cpu.load(insn, value) && cpu.push(insn, value) ? insn + 1 : nullptr;
+  return cpu.load(insn, value) && cpu.push(insn, value) ? next(cpu, insn) : nullptr;
 }
 
 bool bind_push(const Decoded& decoded, Insn& insn) {
@@ -247,7 +247,7 @@ const Insn* pop_reg(Cpu& cpu, const Insn* insn) {
   if (!cpu.load(insn, kSs, esp, value)) return nullptr;
   cpu.state.gpr[kEsp] = esp + static_cast<u32>(sizeof(T));
   write_slot(cpu, insn->reg, value);  // after ESP, so that POP ESP keeps the value read
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // An address that uses ESP uses its value after the pop (Intel SDM Vol. 2B, POP).
@@ -261,7 +261,7 @@ const Insn* pop_mem(Cpu& cpu, const Insn* insn) {
     cpu.state.gpr[kEsp] = esp;
     return nullptr;
   }
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 bool bind_pop(const Decoded& decoded, Insn& insn) {
@@ -286,7 +286,7 @@ const Insn* pusha(Cpu& cpu, const Insn* insn) {
   }
   if (!cpu.store_bytes(insn, kSs, esp, image)) return nullptr;
   cpu.state.gpr[kEsp] = esp;
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class T>
@@ -299,7 +299,7 @@ const Insn* popa(Cpu& cpu, const Insn* insn) {
     write_slot(cpu, static_cast<u8>((7 - i) * 4), base::load_le<T>(image + i * sizeof(T)));
   }
   cpu.state.gpr[kEsp] = esp + static_cast<u32>(8 * sizeof(T));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // ENTER size, level (Intel SDM Vol. 2A, ENTER). The frame is put together first and stored at once.
@@ -329,7 +329,7 @@ const Insn* enter(Cpu& cpu, const Insn* insn) {
   if (!cpu.store_bytes(insn, kSs, esp - bytes, {image, bytes})) return nullptr;
   write_slot<T>(cpu, kEbp * 4, static_cast<T>(frame));
   cpu.state.gpr[kEsp] = new_esp;
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 bool bind_enter(const Decoded& decoded, Insn& insn) {
@@ -346,7 +346,7 @@ const Insn* leave(Cpu& cpu, const Insn* insn) {
   if (!cpu.load(insn, kSs, ebp, value)) return nullptr;
   cpu.state.gpr[kEsp] = ebp + static_cast<u32>(sizeof(T));
   write_slot(cpu, kEbp * 4, value);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <Handler kDword, Handler kWord>
@@ -363,7 +363,7 @@ const Insn* xchg_reg(Cpu& cpu, const Insn* insn) {
   const T first = read_slot<T>(cpu, insn->reg);
   write_slot(cpu, insn->reg, read_slot<T>(cpu, insn->rm));
   write_slot(cpu, insn->rm, first);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class T>
@@ -373,7 +373,7 @@ const Insn* xchg_mem(Cpu& cpu, const Insn* insn) {
   if (!cpu.load_for_update(insn, insn->segment, offset, value)) return nullptr;
   cpu.store_back(insn, insn->segment, offset, read_slot<T>(cpu, insn->reg));
   write_slot(cpu, insn->reg, value);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // XADD, CMPXCHG and XCHG: one operand is r/m, the other the register in `reg`.
@@ -404,7 +404,7 @@ const Insn* xadd_reg(Cpu& cpu, const Insn* insn) {
   write_slot(cpu, insn->reg, destination);
   write_slot(cpu, insn->rm, sum);  // the last, as both may be the same register
   set_flags_add(cpu, destination, source, sum);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class T>
@@ -417,7 +417,7 @@ const Insn* xadd_mem(Cpu& cpu, const Insn* insn) {
   cpu.store_back(insn, insn->segment, offset, sum);
   write_slot(cpu, insn->reg, destination);
   set_flags_add(cpu, destination, source, sum);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 bool bind_xadd(const Decoded& decoded, Insn& insn) {
@@ -435,7 +435,7 @@ const Insn* cmpxchg_reg(Cpu& cpu, const Insn* insn) {
   } else {
     write_slot(cpu, 0, destination);
   }
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // The destination is written in any case, with its own value when the comparison fails.
@@ -452,7 +452,7 @@ const Insn* cmpxchg_mem(Cpu& cpu, const Insn* insn) {
     cpu.store_back(insn, insn->segment, offset, destination);
     write_slot(cpu, 0, destination);
   }
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 bool bind_cmpxchg(const Decoded& decoded, Insn& insn) {
@@ -473,7 +473,7 @@ const Insn* cmpxchg8b(Cpu& cpu, const Insn* insn) {
     gpr[kEdx] = static_cast<u32>(destination >> 32);
   }
   cpu.state.flags.set_masked(equal ? kFlagZf : 0u, kFlagZf);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 bool bind_cmpxchg8b(const Decoded&, Insn& insn) {
@@ -484,12 +484,12 @@ bool bind_cmpxchg8b(const Decoded&, Insn& insn) {
 // BSWAP of a 16-bit register is undefined; processors give zero.
 const Insn* bswap32(Cpu& cpu, const Insn* insn) {
   write_slot(cpu, insn->reg, base::byte_swap(read_slot<u32>(cpu, insn->reg)));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* bswap16(Cpu& cpu, const Insn* insn) {
   write_slot<u16>(cpu, insn->reg, 0);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 bool bind_bswap(const Decoded& decoded, Insn& insn) {
@@ -503,22 +503,22 @@ bool bind_bswap(const Decoded& decoded, Insn& insn) {
 
 const Insn* cbw(Cpu& cpu, const Insn* insn) {
   write_slot(cpu, 0, static_cast<u16>(sign_extend(read_slot<u8>(cpu, 0))));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* cwde(Cpu& cpu, const Insn* insn) {
   write_slot(cpu, 0, sign_extend(read_slot<u16>(cpu, 0)));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* cwd(Cpu& cpu, const Insn* insn) {
   write_slot(cpu, kEdx * 4, static_cast<u16>((read_slot<u16>(cpu, 0) & 0x8000) != 0 ? 0xFFFF : 0));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* cdq(Cpu& cpu, const Insn* insn) {
   cpu.state.gpr[kEdx] = static_cast<u32>(static_cast<i32>(cpu.state.gpr[kEax]) >> 31);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // --- single flags
@@ -526,48 +526,48 @@ const Insn* cdq(Cpu& cpu, const Insn* insn) {
 
 const Insn* clc(Cpu& cpu, const Insn* insn) {
   cpu.state.flags.set_cf(false);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* stc(Cpu& cpu, const Insn* insn) {
   cpu.state.flags.set_cf(true);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* cmc(Cpu& cpu, const Insn* insn) {
   cpu.state.flags.set_cf(!cpu.state.flags.cf());
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* cld(Cpu& cpu, const Insn* insn) {
   cpu.state.eflags &= ~kFlagDf;
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* std_(Cpu& cpu, const Insn* insn) {
   cpu.state.eflags |= kFlagDf;
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* lahf(Cpu& cpu, const Insn* insn) {
   write_slot(cpu, 1, static_cast<u8>(cpu.state.flags.get() | kFlagReserved1));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* sahf(Cpu& cpu, const Insn* insn) {
   constexpr u32 kMask = kFlagCf | kFlagPf | kFlagAf | kFlagZf | kFlagSf;
   cpu.state.flags.set_masked(read_slot<u8>(cpu, 1), kMask);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // SALC, undocumented but on every processor: AL = CF ? FF : 0.
 const Insn* salc(Cpu& cpu, const Insn* insn) {
   write_slot(cpu, 0, static_cast<u8>(cpu.state.flags.cf() ? 0xFF : 0));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
-const Insn* nop(Cpu&, const Insn* insn) {
-  return insn + 1;
+const Insn* nop(Cpu& cpu, const Insn* insn) {
+  return next(cpu, insn);
 }
 
 template <Handler kHandler>

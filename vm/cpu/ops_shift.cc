@@ -102,9 +102,9 @@ unsigned shift_count(const Cpu& cpu, const Insn* insn) {
 template <class Op, class T, bool kByCl>
 const Insn* shift_reg(Cpu& cpu, const Insn* insn) {
   const unsigned count = shift_count<kByCl>(cpu, insn);
-  if (count == 0) return insn + 1;
+  if (count == 0) return next(cpu, insn);
   write_slot(cpu, insn->reg, Op::apply(cpu, read_slot<T>(cpu, insn->reg), count));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class Op, class T, bool kByCl>
@@ -114,7 +114,7 @@ const Insn* shift_mem(Cpu& cpu, const Insn* insn) {
   T value;
   if (!cpu.load_for_update(insn, insn->segment, offset, value)) return nullptr;
   if (count != 0) cpu.store_back(insn, insn->segment, offset, Op::apply(cpu, value, count));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class Op, bool kByCl>
@@ -174,10 +174,10 @@ struct Shrd {
 template <class Op, class T, bool kByCl>
 const Insn* double_shift_reg(Cpu& cpu, const Insn* insn) {
   const unsigned count = shift_count<kByCl>(cpu, insn);
-  if (count == 0) return insn + 1;
+  if (count == 0) return next(cpu, insn);
   const T fill = read_slot<T>(cpu, insn->rm);
   write_slot(cpu, insn->reg, Op::apply(cpu, read_slot<T>(cpu, insn->reg), fill, count));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class Op, class T, bool kByCl>
@@ -190,7 +190,7 @@ const Insn* double_shift_mem(Cpu& cpu, const Insn* insn) {
     const T fill = read_slot<T>(cpu, insn->rm);
     cpu.store_back(insn, insn->segment, offset, Op::apply(cpu, value, fill, count));
   }
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class Op, bool kByCl>
@@ -243,7 +243,7 @@ const Insn* bit_reg(Cpu& cpu, const Insn* insn) {
     write_slot(cpu, insn->reg, change_bit<kChange>(value, mask));
   }
   cpu.state.flags.set_cf((value & mask) != 0);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // A bit number in a register reaches beyond the operand, in both directions; an immediate does not.
@@ -265,7 +265,7 @@ const Insn* bit_mem(Cpu& cpu, const Insn* insn) {
     cpu.store_back(insn, insn->segment, offset, change_bit<kChange>(value, mask));
   }
   cpu.state.flags.set_cf((value & mask) != 0);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <BitChange kChange>
@@ -299,13 +299,13 @@ const Insn* bit_scan(Cpu& cpu, const Insn* insn) {
   }
   if (value == 0) {
     cpu.state.flags.set_masked(kFlagZf, kFlagZf);
-    return insn + 1;
+    return next(cpu, insn);
   }
   const int bit =
       kReverse ? static_cast<int>(kBits<T>) - 1 - std::countl_zero(value) : std::countr_zero(value);
   write_slot(cpu, insn->reg, static_cast<T>(bit));
   cpu.state.flags.set_masked(0, kFlagZf);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <bool kReverse>

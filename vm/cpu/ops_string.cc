@@ -140,7 +140,7 @@ using Run = u32 (*)(Cpu&, const Insn*, u32);
 
 template <Element kElement>
 const Insn* once(Cpu& cpu, const Insn* insn) {
-  return kElement(cpu, insn) ? insn + 1 : nullptr;
+  return kElement(cpu, insn) ? next(cpu, insn) : nullptr;
 }
 
 // REP MOVS, STOS, LODS. kRun may be null.
@@ -161,7 +161,7 @@ const Insn* repeat(Cpu& cpu, const Insn* insn) {
     advance(cpu, insn, kEcx, 0u - done);
     left_in_slice -= done;
   }
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // REPE/REPNE CMPS, SCAS: ends when ZF differs from what the prefix asks for.
@@ -175,7 +175,7 @@ const Insn* repeat_while(Cpu& cpu, const Insn* insn) {
     advance(cpu, insn, kEcx, ~0u);
     if (cpu.state.flags.zf() != wanted_zf) break;
   }
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 u8 source_segment(const Decoded& decoded) {
