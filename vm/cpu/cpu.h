@@ -150,9 +150,10 @@ class Cpu final : public GuestRam::Observer {
     restarted_ = true;
     return nullptr;
   }
-  [[nodiscard]] bool restart_pending() const { return restarted_; }
-  /// True once after restart().
-  bool take_restarted() { return std::exchange(restarted_, false); }
+  /// True if the block that just ended did so early: an exception is pending, or restart() was
+  /// called.
+  [[nodiscard]] bool left_early() const { return has_exception() || restarted_; }
+  void take_restarted() { restarted_ = false; }
   /// True if CS's limit lets execution go on at `eip`.
   [[nodiscard]] bool can_jump(u32 eip) const {
     return code_flat_ || eip <= state.segment[kCs].limit;
@@ -249,6 +250,16 @@ class Cpu final : public GuestRam::Observer {
   /// The INTR line, driven by the interrupt controller on the machine's thread.
   void set_interrupt_line(bool asserted) { interrupt_line_ = asserted; }
   [[nodiscard]] bool interrupt_line() const { return interrupt_line_; }
+  /// True if anything but the next block may have to be looked at. One branch for all, as it is
+  /// asked between any two blocks.
+  [[nodiscard]] bool has_events() const {
+    return (static_cast<unsigned>(attention_requested()) | static_cast<unsigned>(interrupt_line_) |
+            static_cast<unsigned>(state.halted) | static_cast<unsigned>(state.interrupt_shadow) |
+            static_cast<unsigned>(retired_code_)) != 0;
+  }
+  /// The executor retired code that it frees between two blocks.
+  void note_retired_code() { retired_code_ = true; }
+  bool take_retired_code() { return std::exchange(retired_code_, false); }
 
   /// Address of the page of the code in execution, less CS's base: eip = code_base + offset in
   /// page.
@@ -316,6 +327,7 @@ class Cpu final : public GuestRam::Observer {
   u32 data_breakpoints_hit_ = 0;
   bool interrupt_line_ = false;
   bool restarted_ = false;
+  bool retired_code_ = false;
   std::atomic<bool> attention_{false};
   std::optional<Exception> exception_;
 

@@ -43,25 +43,31 @@ struct Interpreter::Impl {
   // What the linear address of a block's start led to; good while no translation has changed.
   struct Shortcut {
     u64 tag = 0;
+    const Insn* first =
+        nullptr;  ///< of the block, and what else it takes to run it, without a look at it
     Block* block = nullptr;
+    u32 start = 0;
+    u32 count = 0;
   };
-  static constexpr u32 kShortcuts = 8192;
+  static_assert(sizeof(Shortcut) == 32);
+  static constexpr u32 kShortcuts = 4096;
 
   static void on_code_written(void* context, u32 page) {
     static_cast<Impl*>(context)->invalidate(page);
   }
 
-  Block* find_block();
+  const Shortcut* find_shortcut();
   Block* find_block_slowly(LinearAddress linear, bool user);
   std::unique_ptr<Block> decode_block(PhysicalAddress physical, LinearAddress linear, bool user);
   bool decode_crossing(Block& block, base::ConstBytes first, u16 offset, LinearAddress linear,
                        bool user);
   void retire(std::unique_ptr<Block> block);
   void invalidate(u32 page);
-  u64 run_block(Block& block);
+  u64 run_block(const Block& block);
   [[nodiscard]] u64 count_before_eip(const Block& block) const;
   bool deliver();
   bool accept_interrupt();
+  std::optional<StopReason> handle_events();
 
   Cpu& cpu;
   Statistics& statistics;
@@ -75,17 +81,19 @@ struct Interpreter::Impl {
 Interpreter::Interpreter(Cpu& cpu) : impl_(std::make_unique<Impl>(cpu, statistics_)) {}
 Interpreter::~Interpreter() = default;
 
-Block* Interpreter::Impl::find_block() {
+inline const Interpreter::Impl::Shortcut* Interpreter::Impl::find_shortcut() {
   const LinearAddress linear = cpu.state.segment[kCs].base + cpu.state.eip;
   const bool user = cpu.state.cpl == 3;
   const u64 tag = (u64{cpu.code_generation()} << 32) | linear;
-  Shortcut& shortcut = shortcuts[user][(linear ^ (linear >> 13)) % kShortcuts];
+  Shortcut& shortcut = shortcuts[user][(linear ^ (linear >> 12)) % kShortcuts];
   if (shortcut.tag == tag) [[likely]]
-    return shortcut.block;
+    return &shortcut;
   Block* block = find_block_slowly(linear, user);
-  // The walk may have changed translations (it may have set a dirty bit in a page of code).
-  if (block != nullptr) shortcut = {(u64{cpu.code_generation()} << 32) | linear, block};
-  return block;
+  if (block == nullptr) return nullptr;
+  // The search may have changed the generation: when it dropped a block that crossed two pages.
+  shortcut = {block->valid ? (u64{cpu.code_generation()} << 32) | linear : 0, block->insns.data(),
+              block, block->start, block->count};
+  return &shortcut;
 }
 
 Block* Interpreter::Impl::find_block_slowly(LinearAddress linear, bool user) {
@@ -114,8 +122,9 @@ Block* Interpreter::Impl::find_block_slowly(LinearAddress linear, bool user) {
   if (block == nullptr) return nullptr;
   Block* const result = block.get();
   if (page >= pages.size()) {  // code outside of RAM is never cached
+    block->valid = false;
     retired.push_back(std::move(block));
-    cpu.new_code_generation();
+    cpu.note_retired_code();
     return result;
   }
   if (pages[page] == nullptr) pages[page] = std::make_unique<PageCode>();
@@ -202,6 +211,7 @@ void Interpreter::Impl::retire(std::unique_ptr<Block> block) {
     insn.handler = refetch;
   retired.push_back(std::move(block));
   cpu.new_code_generation();  // drops all shortcuts, which may point to it
+  cpu.note_retired_code();
 }
 
 void Interpreter::Impl::invalidate(u32 page) {
@@ -239,17 +249,15 @@ u64 Interpreter::Impl::count_before_eip(const Block& block) const {
 }
 
 // Runs a block to its end and returns how many instructions retired.
-inline u64 Interpreter::Impl::run_block(Block& block) {
+u64 Interpreter::Impl::run_block(const Block& block) {
   cpu.set_code_base(cpu.state.eip - block.start);
   const Insn* insn = block.insns.data();
   do {
     insn = insn->handler(cpu, insn);
   } while (insn != nullptr);
-  if (cpu.has_exception() || cpu.restart_pending()) [[unlikely]] {
-    cpu.take_restarted();
-    return count_before_eip(block);
-  }
-  return block.count;
+  if (!cpu.left_early()) return block.count;
+  cpu.take_restarted();
+  return count_before_eip(block);
 }
 
 bool Interpreter::Impl::deliver() {
@@ -263,36 +271,50 @@ bool Interpreter::Impl::accept_interrupt() {
   return cpu.enter_handler(vector, Cpu::EventKind::kExternal, std::nullopt) || deliver();
 }
 
+std::optional<StopReason> Interpreter::Impl::handle_events() {
+  CpuState& state = cpu.state;
+  if (cpu.take_retired_code()) retired.clear();
+  if (cpu.attention_requested()) return StopReason::kAttention;
+  if (cpu.interrupt_line() && (state.eflags & kFlagIf) != 0 && !state.interrupt_shadow) {
+    if (!accept_interrupt()) return StopReason::kTripleFault;
+  }
+  if (state.halted) return StopReason::kHalted;
+  if (!cpu.slow_mode()) state.interrupt_shadow = false;  // one block later than it could, at most
+  return std::nullopt;
+}
+
 StopReason Interpreter::run(u64 budget) {
   Impl& impl = *impl_;
   Cpu& cpu = impl.cpu;
   CpuState& state = cpu.state;
   const u64 end = state.instructions + budget;
   while (true) {
-    if (cpu.attention_requested()) [[unlikely]]
-      return StopReason::kAttention;
-    const bool shadow = std::exchange(state.interrupt_shadow, false);
-    if (cpu.interrupt_line() && (state.eflags & kFlagIf) != 0 && !shadow) [[unlikely]] {
-      if (!impl.accept_interrupt()) return StopReason::kTripleFault;
+    if (cpu.has_events()) [[unlikely]] {
+      if (const auto reason = impl.handle_events()) return *reason;
     }
-    if (state.halted) [[unlikely]]
-      return StopReason::kHalted;
     if (state.instructions >= end) [[unlikely]]
       return StopReason::kBudget;
     if (cpu.slow_mode()) [[unlikely]] {
-      state.interrupt_shadow = shadow;
       const StopReason reason = step();
       if (reason != StopReason::kBudget) return reason;
       continue;
     }
-    Block* block = impl.find_block();
-    if (block != nullptr) [[likely]]
-      state.instructions += impl.run_block(*block);
-    if (cpu.has_exception()) [[unlikely]] {
-      if (!impl.deliver()) return StopReason::kTripleFault;
+    if (const Impl::Shortcut* shortcut = impl.find_shortcut()) [[likely]] {
+      const u32 count = shortcut->count;
+      const Block* const block = shortcut->block;
+      cpu.set_code_base(state.eip - shortcut->start);
+      const Insn* insn = shortcut->first;
+      do {
+        insn = insn->handler(cpu, insn);
+      } while (insn != nullptr);
+      if (!cpu.left_early()) [[likely]] {
+        state.instructions += count;
+        continue;
+      }
+      cpu.take_restarted();
+      state.instructions += impl.count_before_eip(*block);
     }
-    if (!impl.retired.empty()) [[unlikely]]
-      impl.retired.clear();
+    if (cpu.has_exception() && !impl.deliver()) return StopReason::kTripleFault;
   }
 }
 
@@ -327,7 +349,7 @@ StopReason Interpreter::step(bool deliver) {
       block->count = 1;
     }
     state.instructions += impl.run_block(*block);
-    impl.retired.clear();
+    if (cpu.take_retired_code()) impl.retired.clear();
   }
   if (!cpu.has_exception() && block != nullptr && single_step) {
     state.dr[6] |= 1u << 14;  // DR6.BS (Intel SDM Vol. 3B, 17.2.3)
