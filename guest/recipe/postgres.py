@@ -31,6 +31,8 @@ def build(source, sysroot, icu=False):
         log = folder / "build.log"
         run(["./configure", *_CONFIGURE, "--with-icu" if icu else "--without-icu",
              f"CC=gcc -m32 --sysroot={sysroot}", "CXX=false", f"CFLAGS={_CFLAGS}",
+             # configure tries these two by running a program, which it does not when crossing.
+             "LDFLAGS=-Wl,--as-needed", "LDFLAGS_EX_BE=-Wl,--export-dynamic",
              "LDFLAGS_EX=-no-pie", "ZIC=./zic",
              f"PKG_CONFIG_LIBDIR={sysroot}/usr/lib/i386-linux-gnu/pkgconfig",
              f"PKG_CONFIG_SYSROOT_DIR={sysroot}"], log, cwd=code)
