@@ -8,7 +8,7 @@ target_sources(snowglobe_vm PRIVATE
   cpu/ops_string.cc
   cpu/ops_control.cc)
 # Written side by side with the above; each joins when it is there.
-foreach(source cpu.cc paging.cc segments.cc interrupts.cc ops_system.cc cpuid.cc)
+foreach(source cpu.cc paging.cc segments.cc interrupts.cc far_transfer.cc ops_system.cc cpuid.cc)
   if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/cpu/${source})
     target_sources(snowglobe_vm PRIVATE cpu/${source})
   endif()
