@@ -1,0 +1,186 @@
+// vm/cpu/simd_float.h - runs one SSE floating-point instruction on the host with the guest's
+// rounding and denormal modes, and turns what it raised into MXCSR flags or an exception of the
+// guest.
+#pragma once
+
+#include "vm/cpu/simd.h"
+
+namespace snowglobe::vm::simd {
+
+// MXCSR (Intel SDM Vol. 1, 10.2.3). Flags are in bits 0-5, their masks in bits 7-12.
+enum Mxcsr : u32 {
+  kMxInvalid = 1u << 0,
+  kMxDenormal = 1u << 1,
+  kMxZeroDivide = 1u << 2,
+  kMxOverflow = 1u << 3,
+  kMxUnderflow = 1u << 4,
+  kMxPrecision = 1u << 5,
+  kMxFlags = 0x3F,
+  kMxMasks = 0x1F80,
+  kMxMaskShift = 7,
+  kMxFlushToZero = 1u << 15,
+};
+
+/// What the ABI promises to the rest of the process; flags may be left behind.
+inline constexpr u32 kHostMxcsr = kMxMasks;
+
+/// The guest's modes, every exception masked, no flag set.
+inline u32 masked_mxcsr(const Cpu& cpu) {
+  return (cpu.state.mxcsr & ~kMxFlags) | kMxMasks;
+}
+
+inline void leave_guest_mode(u32 mxcsr) {
+  if ((mxcsr & ~kMxFlags) != kHostMxcsr) [[unlikely]]
+    _mm_setcsr(kHostMxcsr);
+}
+
+/// Notes `raised` and delivers what is not masked: #XM, or #UD to a system that does not know it
+/// (Intel SDM Vol. 1, 11.5.2 and 11.5.3). False: the instruction must leave its destination alone.
+bool settle_unmasked(Cpu& cpu, const Insn* insn, u32 raised, bool tiny);
+
+inline bool settle(Cpu& cpu, const Insn* insn, u32 raised, bool tiny = false) {
+  const u32 unmasked = ~(cpu.state.mxcsr >> kMxMaskShift) & kMxFlags;
+  if (unmasked == 0) [[likely]] {
+    cpu.state.mxcsr |= raised & kMxFlags;
+    return true;
+  }
+  return settle_unmasked(cpu, insn, raised, tiny);
+}
+
+inline constexpr u8 kNoPrefix = 0;
+inline constexpr int kNoImmediate = -1;
+
+/// An instruction of the host by its bytes: [prefix] 0F opcode, with a register as the destination
+/// and memory at (%rax) as the source, so that one template makes them all.
+template <u8 kPrefix, u8 kOpcode, int kImmediate = kNoImmediate>
+struct HostOperation {
+  /// XMM0 <op>= source. Returns the flags in MXCSR.
+  static u32 to_vector(__m128i& destination, const void* source, u32 mxcsr) {
+    if constexpr (kPrefix == kNoPrefix && kImmediate == kNoImmediate) {
+      asm volatile("ldmxcsr %[mxcsr]\n\t.byte 0x0F, %c[opcode], 0x00\n\tstmxcsr %[mxcsr]"
+                   : [destination] "+Yz"(destination), [mxcsr] "+m"(mxcsr)
+                   : "a"(source), [opcode] "i"(kOpcode)
+                   : "memory");
+    } else if constexpr (kPrefix == kNoPrefix) {
+      asm volatile("ldmxcsr %[mxcsr]\n\t.byte 0x0F, %c[opcode], 0x00, %c[imm]\n\tstmxcsr %[mxcsr]"
+                   : [destination] "+Yz"(destination), [mxcsr] "+m"(mxcsr)
+                   : "a"(source), [opcode] "i"(kOpcode), [imm] "i"(kImmediate)
+                   : "memory");
+    } else if constexpr (kImmediate == kNoImmediate) {
+      asm volatile(
+          "ldmxcsr %[mxcsr]\n\t.byte %c[prefix], 0x0F, %c[opcode], 0x00\n\tstmxcsr %[mxcsr]"
+          : [destination] "+Yz"(destination), [mxcsr] "+m"(mxcsr)
+          : "a"(source), [prefix] "i"(kPrefix), [opcode] "i"(kOpcode)
+          : "memory");
+    } else {
+      asm volatile(
+          "ldmxcsr %[mxcsr]\n\t"
+          ".byte %c[prefix], 0x0F, %c[opcode], 0x00, %c[imm]\n\t"
+          "stmxcsr %[mxcsr]"
+          : [destination] "+Yz"(destination), [mxcsr] "+m"(mxcsr)
+          : "a"(source), [prefix] "i"(kPrefix), [opcode] "i"(kOpcode), [imm] "i"(kImmediate)
+          : "memory");
+    }
+    leave_guest_mode(mxcsr);
+    return mxcsr & kMxFlags;
+  }
+
+  /// ECX = <op> source.
+  static u32 to_general(u32& destination, const void* source, u32 mxcsr) {
+    asm volatile("ldmxcsr %[mxcsr]\n\t.byte %c[prefix], 0x0F, %c[opcode], 0x08\n\tstmxcsr %[mxcsr]"
+                 : "=&c"(destination), [mxcsr] "+m"(mxcsr)
+                 : "a"(source), [prefix] "i"(kPrefix), [opcode] "i"(kOpcode)
+                 : "memory");
+    leave_guest_mode(mxcsr);
+    return mxcsr & kMxFlags;
+  }
+};
+
+// --- sources
+// ----------------------------------------------------------------------------------------
+
+/// A source operand that is an XMM register or memory of type T; 16 bytes must be aligned.
+template <class T>
+struct VectorSource {
+  static const void* in_register(const Cpu& cpu, const Insn* insn) {
+    return &cpu.state.xmm[insn->rm];
+  }
+  static bool load(Cpu& cpu, const Insn* insn, T& value) {
+    if constexpr (sizeof(T) == 16) {
+      return load_aligned(cpu, insn, value);
+    } else {
+      return cpu.load(insn, value);
+    }
+  }
+  using Type = T;
+};
+
+/// A general register or 4 bytes of memory.
+struct GeneralSource {
+  static const void* in_register(const Cpu& cpu, const Insn* insn) {
+    return &cpu.state.gpr[insn->rm];
+  }
+  static bool load(Cpu& cpu, const Insn* insn, u32& value) { return cpu.load(insn, value); }
+  using Type = u32;
+};
+
+/// Calls `use` with the address of the source operand. Null: it could not be read.
+template <class Source, bool kMemory, class Use>
+inline const Insn* with_source(Cpu& cpu, const Insn* insn, Use use) {
+  if (!check_sse(cpu, insn)) [[unlikely]]
+    return nullptr;
+  if constexpr (kMemory) {
+    typename Source::Type value{};
+    if (!Source::load(cpu, insn, value)) [[unlikely]]
+      return nullptr;
+    return use(static_cast<const void*>(&value));
+  } else {
+    return use(Source::in_register(cpu, insn));
+  }
+}
+
+/// Where an unmasked underflow must also see a tiny result that is exact.
+enum class Element : u8 { kNone, kFloat, kDouble };
+
+/// True if one of the first `count` elements is a denormal.
+bool has_denormal(__m128i value, Element element, unsigned count);
+
+/// Runs an operation whose result goes to an XMM register.
+template <class Operation, class Source, bool kMemory, Element kElement = Element::kNone,
+          unsigned kCount = 0>
+const Insn* float_to_vector(Cpu& cpu, const Insn* insn) {
+  return with_source<Source, kMemory>(cpu, insn, [&](const void* source) -> const Insn* {
+    u32 mxcsr = masked_mxcsr(cpu);
+    bool tiny = false;
+    __m128i result = read_xmm(cpu, insn->reg);
+    if constexpr (kElement != Element::kNone) {
+      // Flushing needs the masked response (Intel SDM Vol. 1, 10.2.3.3).
+      const bool underflow_masked = (cpu.state.mxcsr & (kMxUnderflow << kMxMaskShift)) != 0;
+      if (!underflow_masked) [[unlikely]] {
+        mxcsr &= ~kMxFlushToZero;
+        __m128i trial = result;
+        Operation::to_vector(trial, source, mxcsr);
+        tiny = has_denormal(trial, kElement, kCount);
+      }
+    }
+    const u32 raised = Operation::to_vector(result, source, mxcsr);
+    if (!settle(cpu, insn, raised, tiny)) return nullptr;
+    write_xmm(cpu, insn->reg, result);
+    return insn + 1;
+  });
+}
+
+template <class Operation, class Source, Element kElement = Element::kNone, unsigned kCount = 0>
+bool bind_float(const Decoded& decoded, Insn& insn) {
+  if (!is_xmm(decoded, 0)) return false;  // CMPSD, the string instruction
+  insn.reg = decoded.register_number(0);
+  if (decoded.is_memory(1)) {
+    insn.handler = float_to_vector<Operation, Source, true, kElement, kCount>;
+    return true;
+  }
+  insn.rm = decoded.register_number(1);
+  insn.handler = float_to_vector<Operation, Source, false, kElement, kCount>;
+  return true;
+}
+
+}  // namespace snowglobe::vm::simd
