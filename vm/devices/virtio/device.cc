@@ -1,0 +1,127 @@
+// vm/devices/virtio/device.cc - the life of a virtio device: reset, negotiation, work, and
+// breaking.
+#include "vm/devices/virtio/device.h"
+
+namespace snowglobe::vm {
+
+namespace {
+
+constexpr u8 kQueueInterrupt = 1;
+constexpr u8 kConfigInterrupt = 2;
+
+}  // namespace
+
+VirtioDevice::VirtioDevice(GuestRam& ram, InterruptLine& line, VirtioType type, u32 features,
+                           std::vector<Queue::Limits> queues)
+    : line_(line),
+      type_(type),
+      features_(features | kFeatureAnyLayout | kFeatureIndirect | kFeatureEventIndex) {
+  queues_.reserve(queues.size());
+  for (const Queue::Limits& limits : queues)
+    queues_.emplace_back(ram, limits);
+}
+
+void VirtioDevice::reset() {
+  state_ = {};
+  for (Queue& queue : queues_)
+    queue.reset();
+  line_.set(false);
+  pending_ = Pending::kNothing;
+  on_reset();
+}
+
+void VirtioDevice::set_status(u8 status) {
+  if (status == 0) return reset();
+  // Only the device sets NEEDS_RESET, and only a reset clears it (virtio 1.1, 2.1.1).
+  const u8 kept = state_.status & kStatusNeedsReset;
+  const bool was_ok = driver_ok();
+  state_.status = static_cast<u8>((status & ~kStatusNeedsReset) | kept);
+  if (was_ok || !driver_ok()) return;
+  // A legacy driver may have filled and kicked its queues before it was ready.
+  for (std::size_t i = 0; i < queues_.size(); ++i)
+    notify(static_cast<u16>(i));
+}
+
+void VirtioDevice::set_queue_address(PhysicalAddress address) {
+  if (state_.queue_select >= queues_.size()) return;
+  Queue& queue = queues_[state_.queue_select];
+  if (address == 0) {
+    queue.reset();
+    return;
+  }
+  queue.set_up(address, has_feature(kFeatureEventIndex));
+  check_broken();
+}
+
+const Queue* VirtioDevice::selected_queue() const {
+  return state_.queue_select < queues_.size() ? &queues_[state_.queue_select] : nullptr;
+}
+
+void VirtioDevice::notify(u16 index) {
+  if (index >= queues_.size() || !driver_ok() || (state_.status & kStatusNeedsReset) != 0) return;
+  if (!queues_[index].ready()) return;
+  on_notify(index);
+  check_broken();
+}
+
+bool VirtioDevice::poll() {
+  if (pending_ == Pending::kNothing) return false;
+  pending_ = Pending::kNothing;
+  if (!driver_ok() || (state_.status & kStatusNeedsReset) != 0) return false;
+  on_poll();
+  check_broken();
+  return pending_ == Pending::kBusy;
+}
+
+u8 VirtioDevice::take_interrupt_status() {
+  const u8 status = state_.interrupt_status;
+  state_.interrupt_status = 0;
+  line_.set(false);
+  return status;
+}
+
+void VirtioDevice::raise(u8 cause) {
+  state_.interrupt_status |= cause;
+  line_.set(true);
+}
+
+void VirtioDevice::signal(std::size_t index) {
+  if (queues_[index].needs_interrupt()) raise(kQueueInterrupt);
+}
+
+void VirtioDevice::check_broken(const char* reason) {
+  if ((state_.status & kStatusNeedsReset) != 0) return;
+  for (std::size_t i = 0; i < queues_.size() && reason == nullptr; ++i) {
+    if (queues_[i].broken()) reason = "a malformed virtqueue";
+  }
+  if (reason == nullptr) return;
+  state_.status |= kStatusNeedsReset;
+  ++broken_count_;
+  if (driver_ok()) raise(kConfigInterrupt);
+  if (on_broken_) on_broken_(reason);
+}
+
+VirtioState VirtioDevice::state() const {
+  VirtioState state = state_;
+  for (const Queue& queue : queues_)
+    state.queues.push_back(queue.state());
+  return state;
+}
+
+void VirtioDevice::restore(const VirtioState& state) {
+  state_ = state;
+  state_.driver_features &= features_;
+  state_.queues.clear();
+  for (std::size_t i = 0; i < queues_.size(); ++i) {
+    if (i < state.queues.size()) {
+      queues_[i].restore(state.queues[i], has_feature(kFeatureEventIndex));
+    } else {
+      queues_[i].reset();
+    }
+  }
+  line_.set(state_.interrupt_status != 0);
+  pending_ = Pending::kBusy;
+  check_broken();
+}
+
+}  // namespace snowglobe::vm

@@ -1,0 +1,253 @@
+// vm/machine_core.cc - slices of guest code, timer interrupts, events, idling, pausing.
+#include "vm/machine_core.h"
+
+#include "vm/boot/linux.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace snowglobe::vm {
+
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+
+constexpr u64 kSliceNs = 100'000;  // guest code between two looks at the host's events
+constexpr u64 kMinSliceNs = 2'000;
+constexpr u64 kMinBudget = 200;        // instructions
+constexpr u64 kMaxBudget = 2'000'000;  // a wrong measurement must not delay a stop
+constexpr u64 kMeasureNs = 10'000;     // shorter slices say little about speed
+constexpr auto kLongestWait = base::Nanoseconds(std::chrono::seconds(1));
+constexpr std::size_t kMaxDisks = 16;
+
+base::Result<void> check(const MachineConfig& config) {
+  const auto invalid = [](const char* what) {
+    return Error{ErrorCode::kInvalidArgument, std::string("build the machine: ") + what};
+  };
+  if (config.clock == nullptr || config.random == nullptr || config.loop == nullptr) {
+    return invalid("it needs a clock, a random source and an event loop");
+  }
+  if (config.disks.size() > kMaxDisks) return invalid("at most 16 disks");
+  for (const DiskConfig& disk : config.disks) {
+    if (disk.backend == nullptr) return invalid("a disk has no backend");
+    if (disk.backend->capacity() % VirtioBlock::kSectorBytes != 0) {
+      return invalid("a disk's capacity must be a multiple of 512 bytes");
+    }
+  }
+  if (config.ports.size() > VirtioConsole::kMaxPorts) return invalid("at most 30 console ports");
+  for (const PortConfig& port : config.ports) {
+    if (port.backend == nullptr) return invalid("a console port has no backend");
+  }
+  return {};
+}
+
+}  // namespace
+
+base::Result<std::unique_ptr<MachineCore>> MachineCore::create(const MachineConfig& config) {
+  if (base::Result<void> checked = check(config); !checked) return checked.error();
+  base::Result<std::unique_ptr<GuestRam>> ram = GuestRam::create(config.memory_bytes);
+  if (!ram) return ram.error();
+  std::unique_ptr<MachineCore> core(new MachineCore(config, std::move(ram).value()));
+  base::Result<PhysicalAddress> entry = load_linux(
+      *core->ram_,
+      {.kernel = config.kernel, .command_line = config.command_line, .random = config.random});
+  if (!entry) return entry.error();
+  core->cpu_.reset();
+  enter_linux(core->cpu_.state, entry.value());
+  for (u8 segment = kEs; segment <= kGs; ++segment)
+    core->cpu_.segment_changed(segment);
+  core->cpu_.mode_changed();
+  return core;
+}
+
+MachineCore::MachineCore(const MachineConfig& config, std::unique_ptr<GuestRam> ram)
+    : loop_(*config.loop),
+      ram_(std::move(ram)),
+      clock_(*config.clock),
+      board_(*ram_, clock_, config,
+             {.interrupt =
+                  [this](bool asserted) {
+                    interrupts_ += asserted ? 1 : 0;
+                    cpu_.set_interrupt_line(asserted);
+                  },
+              .on_request =
+                  [this](SystemRequest request) {
+                    request_ = request;
+                    cpu_.request_attention();
+                  }}),
+      cpu_(*ram_, board_.ports(), board_.pic(), clock_),
+      interpreter_(cpu_) {
+  if (config.time_by_instructions) clock_.count_instructions(&cpu_.state.instructions);
+}
+
+MachineEnd MachineCore::run() {
+  clock_.run();
+  std::optional<MachineEnd> end;
+  while (!end) {
+    cpu_.clear_attention();
+    // Whoever asks sets his flag first and calls for attention then. The fence keeps us from
+    // reading the flag before the old call is wiped: one of the two is always seen.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (stop_asked_) {
+      end = MachineEnd::kStopped;
+    } else if (pause_asked_) {
+      stay_paused();
+    } else {
+      end = turn();
+    }
+  }
+  clock_.stop();
+  board_.uart().flush();
+  publish_statistics();
+  set_standing(true);
+  return *end;
+}
+
+std::optional<MachineEnd> MachineCore::turn() {
+  const StopReason reason = run_slice();
+  if (request_) {
+    return *request_ == SystemRequest::kReset ? MachineEnd::kReset : MachineEnd::kShutDown;
+  }
+  const bool busy = board_.poll();
+  board_.uart().flush();
+  switch (reason) {
+    case StopReason::kTripleFault:
+      return MachineEnd::kReset;
+    case StopReason::kHalted:
+      // Halted with interrupts off: that is how a kernel without ACPI powers off.
+      if ((cpu_.state.eflags & kFlagIf) == 0) return MachineEnd::kShutDown;
+      if (busy || cpu_.interrupt_line()) break;
+      if (clock_.deterministic()) {
+        idle_by_instructions();
+      } else {
+        idle();
+      }
+      break;
+    case StopReason::kBudget:
+    case StopReason::kAttention:
+      poll_events();
+      break;
+  }
+  publish_statistics();
+  return std::nullopt;
+}
+
+StopReason MachineCore::run_slice() {
+  const u64 start = clock_.ticks();
+  board_.pit().update(start);
+  const u64 before = cpu_.state.instructions;
+  const StopReason reason = interpreter_.run(slice_budget(start));
+  measure(cpu_.state.instructions - before, clock_.ticks() - start);
+  return reason;
+}
+
+/// Instructions until the next timer interrupt or the next look at events, whichever is first.
+u64 MachineCore::slice_budget(u64 now) {
+  const u64 deadline = board_.pit().next_deadline();
+  const u64 until = deadline > now ? deadline - now : 0;
+  if (clock_.deterministic()) return std::clamp<u64>(until, 1, kSliceNs);
+  const auto slice = static_cast<double>(std::clamp(until, kMinSliceNs, kSliceNs));
+  return std::clamp(static_cast<u64>(slice * instructions_per_ns_), kMinBudget, kMaxBudget);
+}
+
+void MachineCore::measure(u64 instructions, u64 nanoseconds) {
+  if (clock_.deterministic() || nanoseconds < kMeasureNs) return;
+  const double measured = static_cast<double>(instructions) / static_cast<double>(nanoseconds);
+  instructions_per_ns_ += (measured - instructions_per_ns_) / 8;
+}
+
+void MachineCore::poll_events() {
+  const u64 now = clock_.ticks();
+  if (now - last_poll_ < kSliceNs / 2) return;
+  last_poll_ = now;
+  loop_.poll();
+}
+
+void MachineCore::idle() {
+  const u64 now = clock_.ticks();
+  const u64 deadline = board_.pit().next_deadline();
+  if (deadline <= now) return;
+  const u64 longest = static_cast<u64>(kLongestWait.count());
+  loop_.wait(base::Nanoseconds(std::min(deadline - now, longest)));
+  const u64 after = clock_.ticks();
+  last_poll_ = after;
+  idle_ns_ += after - now;
+}
+
+/// No time passes while a deterministic guest sleeps: its next timer is due at once.
+void MachineCore::idle_by_instructions() {
+  loop_.poll();
+  if (cpu_.interrupt_line()) return;
+  const u64 deadline = board_.pit().next_deadline();
+  if (deadline == Pit::kNever) {
+    loop_.wait(kLongestWait);
+  } else {
+    idle_ns_ += deadline - std::min(deadline, clock_.ticks());
+    clock_.skip_to(deadline);
+  }
+}
+
+void MachineCore::stay_paused() {
+  clock_.stop();
+  board_.uart().flush();
+  publish_statistics();
+  set_standing(true);
+  while (pause_asked_ && !stop_asked_)
+    loop_.wait(kLongestWait);
+  set_standing(false);
+  clock_.run();
+}
+
+void MachineCore::set_standing(bool standing) {
+  {
+    const std::lock_guard lock(mutex_);
+    standing_ = standing;
+  }
+  changed_.notify_all();
+}
+
+void MachineCore::wait_until_paused() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return standing_ || !pause_asked_; });
+}
+
+void MachineCore::interrupt_run() {
+  cpu_.request_attention();
+  loop_.wake();
+}
+
+void MachineCore::ask_stop() {
+  stop_asked_ = true;
+  interrupt_run();
+}
+
+void MachineCore::ask_pause() {
+  pause_asked_ = true;
+  interrupt_run();
+}
+
+void MachineCore::ask_resume() {
+  {
+    const std::lock_guard lock(mutex_);
+    pause_asked_ = false;
+  }
+  changed_.notify_all();
+  loop_.wake();
+}
+
+void MachineCore::publish_statistics() {
+  published_.instructions.store(cpu_.state.instructions, std::memory_order_relaxed);
+  published_.blocks.store(interpreter_.statistics().blocks_decoded, std::memory_order_relaxed);
+  published_.interrupts.store(interrupts_, std::memory_order_relaxed);
+  published_.idle.store(idle_ns_, std::memory_order_relaxed);
+}
+
+MachineStatistics MachineCore::statistics() const {
+  return {.instructions = published_.instructions.load(std::memory_order_relaxed),
+          .blocks_decoded = published_.blocks.load(std::memory_order_relaxed),
+          .interrupts = published_.interrupts.load(std::memory_order_relaxed),
+          .idle_nanoseconds = published_.idle.load(std::memory_order_relaxed)};
+}
+
+}  // namespace snowglobe::vm

@@ -1,0 +1,78 @@
+// vm/machine_core.h - processor, memory and board joined, and the loop that shares one thread
+// between guest code, devices and the host's events.
+#pragma once
+
+#include "vm/cpu/cpu.h"
+#include "vm/cpu/interpreter.h"
+#include "vm/machine.h"
+#include "vm/machine_board.h"
+#include "vm/machine_clock.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+namespace snowglobe::vm {
+
+/// Thread rule: run() and whatever it calls on the machine's thread; ask_*(), wait_until_paused()
+/// and statistics() on any.
+class MachineCore {
+ public:
+  static base::Result<std::unique_ptr<MachineCore>> create(const MachineConfig& config);
+
+  /// Runs until the end.
+  MachineEnd run();
+
+  void ask_stop();
+  void ask_pause();
+  void ask_resume();
+  /// Returns when the guest stands still: paused, or at its end.
+  void wait_until_paused();
+
+  [[nodiscard]] Board& board() { return board_; }
+  [[nodiscard]] const Board& board() const { return board_; }
+  [[nodiscard]] MachineStatistics statistics() const;
+
+ private:
+  MachineCore(const MachineConfig& config, std::unique_ptr<GuestRam> ram);
+
+  std::optional<MachineEnd> turn();
+  StopReason run_slice();
+  [[nodiscard]] u64 slice_budget(u64 now);
+  void measure(u64 instructions, u64 nanoseconds);
+  void poll_events();
+  void idle();
+  void idle_by_instructions();
+  void stay_paused();
+  void set_standing(bool standing);
+  void interrupt_run();
+  void publish_statistics();
+
+  EventLoop& loop_;
+  std::unique_ptr<GuestRam> ram_;
+  GuestClock clock_;
+  Board board_;
+  Cpu cpu_;
+  Interpreter interpreter_;
+
+  std::optional<SystemRequest> request_;  ///< of the guest, to be met at the end of the slice
+  double instructions_per_ns_ = 0.1;      ///< measured; chooses the length of slices
+  u64 last_poll_ = 0;
+  u64 idle_ns_ = 0;
+  u64 interrupts_ = 0;
+
+  std::atomic<bool> stop_asked_{false};
+  std::atomic<bool> pause_asked_{false};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool standing_ = false;  ///< guarded by mutex_: the guest does not run and will not by itself
+
+  struct {
+    std::atomic<u64> instructions{0}, blocks{0}, interrupts{0}, idle{0};
+  } published_;
+};
+
+}  // namespace snowglobe::vm
