@@ -1,0 +1,97 @@
+// snowglobe/database.hpp - a running PostgreSQL inside this process.
+//
+// Thread rule: every function of Database may be called from any thread; each statement of query(),
+// execute()... commits by itself, on a session of a small pool. What must stay together
+// (transactions, settings, temporary tables, LISTEN) belongs on a session() or into transact().
+#pragma once
+
+#include <snowglobe/export.hpp>
+#include <snowglobe/guest.hpp>
+#include <snowglobe/options.hpp>
+#include <snowglobe/session.hpp>
+#include <snowglobe/statements.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace snowglobe {
+namespace detail {
+class DatabaseState;
+}
+
+/// What this database is.
+struct Info {
+  std::string library_version;
+  std::string postgres_version;  ///< of the image, e.g. "17.6"
+  std::string kernel_version;
+  std::string image_id;         ///< SHA-256 of the image's parts
+  std::filesystem::path image;  ///< the folder that was used
+  std::uint64_t image_bytes = 0;
+  unsigned memory_mb = 0;
+  std::string executor;  ///< "interpreter"
+  std::chrono::milliseconds boot_time{0};
+};
+
+/// What it has done so far.
+struct Stats {
+  std::uint64_t instructions = 0;  ///< that the guest executed
+  std::uint64_t blocks_decoded = 0;
+  std::uint64_t interrupts = 0;
+  std::chrono::nanoseconds idle{0};  ///< time in which the guest slept
+  std::uint64_t disk_bytes = 0;      ///< of the data disk that differ from the image
+  unsigned sessions = 0;             ///< connections that are open through the pipe
+};
+
+/// Move-only. The machine ends when the last of the Database and its Sessions is gone, or at
+/// close().
+class SNOWGLOBE_API Database : public detail::Statements<Database> {
+ public:
+  /// Boots a machine with a fresh database that is gone with it. Nothing touches the disk, nothing
+  /// listens. Throws ImageError, InvalidArgument (options), TimeoutError, Cancelled, GuestCrashed,
+  /// Error.
+  [[nodiscard]] static Database open_in_memory(Options options = {});
+
+  explicit Database(std::shared_ptr<detail::DatabaseState> state) noexcept;
+  Database(Database&& other) noexcept = default;
+  Database& operator=(Database&& other) noexcept = default;
+  ~Database();
+
+  /// A backend of its own, for one thread at a time.
+  [[nodiscard]] Session session(const SessionOptions& options = {});
+  /// Runs fn(Transaction&) on a session of the pool: see Session::transact.
+  template <class Fn>
+  auto transact(Fn&& fn, const TransactionOptions& options = {}) {
+    return pooled_session().transact(std::forward<Fn>(fn), options);
+  }
+
+  /// For other libraries that are built on libpq, in this process only:
+  /// PQconnectdb(db.conninfo().c_str()).
+  [[nodiscard]] std::string conninfo(std::string_view database = "postgres",
+                                     std::string_view user = "postgres") const;
+  /// What `select version()` says.
+  [[nodiscard]] std::string version();
+  [[nodiscard]] Info info() const;
+  [[nodiscard]] Stats stats() const;
+  [[nodiscard]] Guest guest() const;
+
+  [[nodiscard]] bool is_open() const noexcept;
+  /// Ends the machine now. Sessions that are still there throw ConnectionLost from now on.
+  /// Idempotent.
+  void close() noexcept;
+
+ private:
+  friend class detail::Statements<Database>;
+  Result run(std::string_view sql, std::span<const Parameter> parameters);
+  void run_script(std::string_view sql);
+  Session pooled_session();
+  detail::DatabaseState& state() const;
+
+  std::shared_ptr<detail::DatabaseState> state_;
+};
+
+}  // namespace snowglobe

@@ -1,0 +1,52 @@
+// snowglobe/guest.hpp - the machine below PostgreSQL: run programs in it, put and get files.
+#pragma once
+
+#include <snowglobe/export.hpp>
+#include <snowglobe/parameter.hpp>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace snowglobe {
+namespace detail {
+class Server;
+}
+
+struct ExecOptions {
+  std::chrono::milliseconds limit = std::chrono::seconds(60);  ///< then it is killed: TimeoutError
+  unsigned uid = 0;
+  unsigned gid = 0;
+  std::string directory = "/";
+  std::vector<std::string> environment = {};  ///< "NAME=value"; empty: the guest's own
+};
+
+struct ExecResult {
+  std::string out;
+  std::string err;
+  int exit_code = 0;  ///< 128 + N when signal N ended it
+};
+
+/// Thread rule: any thread. Errors: InvalidArgument (no such program or file), TimeoutError,
+/// GuestCrashed, Error.
+class SNOWGLOBE_API Guest {
+ public:
+  explicit Guest(std::shared_ptr<detail::Server> server) noexcept;
+
+  /// Runs a program (a path, or a name that is looked up in PATH) and waits for its end.
+  ExecResult exec(const std::vector<std::string>& arguments, const ExecOptions& options = {});
+  /// Writes a file of the guest; a reader there sees the old or the new one.
+  void put(std::string_view path, BytesView contents, unsigned mode = 0644);
+  void put(std::string_view path, std::string_view contents, unsigned mode = 0644);
+  /// Reads a file of the guest.
+  [[nodiscard]] std::string get(std::string_view path);
+  /// The last lines of the guest's console, oldest first.
+  [[nodiscard]] std::vector<std::string> console() const;
+
+ private:
+  std::shared_ptr<detail::Server> server_;
+};
+
+}  // namespace snowglobe

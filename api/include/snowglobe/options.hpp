@@ -1,0 +1,72 @@
+// snowglobe/options.hpp - how to open a database, a session, a transaction. Plain aggregates:
+//   Database::open_in_memory({.memory_mb = 256, .settings = {{"work_mem", "8MB"}}});
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <stop_token>
+#include <string>
+
+namespace snowglobe {
+
+/// How far an open has come. `step` of `steps` are done; `text` says what was just reached.
+struct Progress {
+  int step = 0;
+  int steps = 0;
+  std::string text;
+};
+
+enum class LogSource : std::uint8_t { machine, kernel, guest, postgres, network, store };
+enum class LogLevel : std::uint8_t { debug, info, warning, error };
+
+struct LogLine {
+  LogSource source = LogSource::machine;
+  LogLevel level = LogLevel::info;
+  std::string text;  ///< without a newline
+};
+
+/// Callbacks run on a thread of the library: they must not block, must not throw, and must not call
+/// the database that they belong to.
+struct Options {
+  /// Folder of the guest image; empty: look for it (docs/api.md has the order).
+  std::filesystem::path image = {};
+  /// RAM of the machine, 48 to 1024.
+  unsigned memory_mb = 128;
+  /// How far the data disk may grow in the host's memory; 0: to its full capacity.
+  unsigned disk_limit_mb = 0;
+  /// Settings of postgresql.conf, e.g. {"work_mem", "8MB"}.
+  std::map<std::string, std::string> settings = {};
+  std::function<void(const Progress&)> on_progress = {};
+  std::function<void(const LogLine&)> on_log = {};
+  /// How long the open may take.
+  std::chrono::milliseconds boot_limit = std::chrono::seconds(60);
+  /// How long one statement may take before it is cancelled with a TimeoutError; 0: for ever.
+  std::chrono::milliseconds statement_limit = std::chrono::minutes(5);
+  /// Sessions that Database's own query() and execute() keep at most.
+  unsigned pool_size = 8;
+  /// Ends an open that is under way with Cancelled.
+  std::stop_token stop = {};
+};
+
+struct SessionOptions {
+  std::string database = "postgres";
+  std::string user = "postgres";
+  std::string application_name = "snowglobe";
+  /// As in Options, for this session; negative: what Options says.
+  std::chrono::milliseconds statement_limit = std::chrono::milliseconds(-1);
+};
+
+enum class Isolation : std::uint8_t { read_committed, repeatable_read, serializable };
+
+struct TransactionOptions {
+  Isolation isolation = Isolation::read_committed;
+  bool read_only = false;
+  bool deferrable = false;
+  /// transact() only: how often to run again after 40001 or 40P01.
+  int retries = 10;
+};
+
+}  // namespace snowglobe

@@ -1,0 +1,395 @@
+// api/src/connection.cc - statements over a non-blocking libpq connection: send, wait, collect,
+// cancel.
+#include "api/src/connection.h"
+
+#include "api/src/conninfo.h"
+#include "api/src/errors.h"
+
+#include <cerrno>
+#include <limits>
+#include <poll.h>
+#include <unistd.h>
+
+namespace snowglobe::detail {
+namespace {
+
+// A cancel goes through a new backend; on a slow host with many sessions that takes a while.
+constexpr std::chrono::milliseconds kCancelGrace = std::chrono::seconds(10);
+// How long the news of the machine's end may come after the connection broke.
+constexpr std::chrono::milliseconds kCrashGrace = std::chrono::milliseconds(500);
+
+/// What PQsendQueryParams wants, from Parameters.
+struct ParameterArrays {
+  std::vector<Oid> types;
+  std::vector<const char*> values;
+  std::vector<int> lengths;
+  std::vector<int> formats;
+  std::vector<std::string> terminated;  // libpq wants a NUL behind text
+
+  explicit ParameterArrays(std::span<const Parameter> parameters) {
+    terminated.reserve(parameters.size());
+    std::size_t number = 0;
+    for (const Parameter& parameter : parameters)
+      add(parameter, ++number);
+  }
+
+  void add(const Parameter& parameter, std::size_t number) {
+    const std::string_view data = parameter.data();
+    if (data.size() > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
+      throw InvalidArgument("parameter $" + std::to_string(number) + " is larger than 2 GiB");
+    }
+    types.push_back(parameter.type_oid());
+    formats.push_back(parameter.is_binary() ? 1 : 0);
+    lengths.push_back(static_cast<int>(data.size()));
+    if (parameter.is_null()) {
+      values.push_back(nullptr);
+    } else if (parameter.is_binary()) {
+      values.push_back(data.data());
+    } else if (data.find('\0') != std::string_view::npos) {
+      throw InvalidArgument("parameter $" + std::to_string(number) +
+                            " is text with a NUL byte at offset " +
+                            std::to_string(data.find('\0')) +
+                            ", which PostgreSQL's text cannot hold; send it as Bytes");
+    } else {
+      values.push_back(terminated.emplace_back(data).c_str());
+    }
+  }
+};
+
+std::string statement_text(std::string_view sql) {
+  if (sql.find('\0') != std::string_view::npos) {
+    throw InvalidArgument("the statement contains a NUL byte at offset " +
+                          std::to_string(sql.find('\0')));
+  }
+  return std::string(sql);
+}
+
+/// Whether "$number" stands anywhere in the statement.
+bool mentions(std::string_view sql, std::size_t number) {
+  const std::string name = "$" + std::to_string(number);
+  for (std::size_t at = sql.find(name); at != sql.npos; at = sql.find(name, at + 1)) {
+    const std::size_t behind = at + name.size();
+    if (behind == sql.size() || sql[behind] < '0' || sql[behind] > '9') return true;
+  }
+  return false;
+}
+
+bool is_error(const PGresult* result) {
+  const ExecStatusType status = PQresultStatus(result);
+  return status == PGRES_FATAL_ERROR || status == PGRES_BAD_RESPONSE ||
+         status == PGRES_NONFATAL_ERROR;
+}
+
+}  // namespace
+
+SqlDiagnostics diagnostics_of(const PGresult* result) {
+  const auto field = [result](int code) {
+    const char* text = PQresultErrorField(result, code);
+    return std::string(text ? text : "");
+  };
+  SqlDiagnostics d;
+  d.sqlstate = field(PG_DIAG_SQLSTATE);
+  d.severity = field(PG_DIAG_SEVERITY_NONLOCALIZED);
+  d.message = field(PG_DIAG_MESSAGE_PRIMARY);
+  d.detail = field(PG_DIAG_MESSAGE_DETAIL);
+  d.hint = field(PG_DIAG_MESSAGE_HINT);
+  d.context = field(PG_DIAG_CONTEXT);
+  d.schema = field(PG_DIAG_SCHEMA_NAME);
+  d.table = field(PG_DIAG_TABLE_NAME);
+  d.column = field(PG_DIAG_COLUMN_NAME);
+  d.constraint = field(PG_DIAG_CONSTRAINT_NAME);
+  d.position = std::atoi(field(PG_DIAG_STATEMENT_POSITION).c_str());  // NOLINT: digits or empty
+  // Errors that libpq makes itself have no fields.
+  if (d.message.empty()) d.message = PQresultErrorMessage(result);
+  return d;
+}
+
+Connection::~Connection() {
+  close();
+}
+
+void Connection::close() noexcept {
+  if (connection_ == nullptr) return;
+  if (owner_ == getpid()) {
+    PQfinish(connection_);
+    const std::lock_guard lock(cancel_mutex_);
+    cancel_.reset();
+  } else {
+    // The socket is the parent's: PQfinish would end its session. The mutex may be held by nobody
+    // who lives.
+    new std::shared_ptr<PGcancel>(std::move(cancel_));
+    new std::shared_ptr<Server>(std::move(server_));
+  }
+  connection_ = nullptr;
+}
+
+bool Connection::usable() const noexcept {
+  return connection_ != nullptr && owner_ == getpid() && PQstatus(connection_) == CONNECTION_OK;
+}
+
+bool Connection::idle_outside_transaction() const noexcept {
+  return usable() && PQtransactionStatus(connection_) == PQTRANS_IDLE;
+}
+
+int Connection::backend_pid() const {
+  return connection_ != nullptr ? PQbackendPID(connection_) : 0;
+}
+
+std::string Connection::next_name() {
+  return "snowglobe_" + std::to_string(++names_);
+}
+
+void Connection::require_idle() const {
+  if (connection_ != nullptr && owner_ != getpid()) {
+    throw ConnectionLost("this session belongs to process " + std::to_string(owner_) +
+                         "; after fork() open a database of your own");
+  }
+  if (!usable()) {
+    server_->check(std::chrono::milliseconds(0));
+    throw ConnectionLost("the session is closed; open another");
+  }
+  if (PQtransactionStatus(connection_) == PQTRANS_ACTIVE) {
+    throw InvalidArgument("a COPY of this session is not finished");
+  }
+}
+
+// --- waiting
+// ---------------------------------------------------------------------------------------
+
+bool Connection::wait_socket(bool for_write, const Deadline& deadline) {
+  pollfd ready{PQsocket(connection_), static_cast<short>(for_write ? POLLIN | POLLOUT : POLLIN), 0};
+  for (;;) {
+    const int count = ::poll(&ready, 1, deadline.poll_timeout());
+    if (count > 0) return true;
+    if (count == 0 && deadline.passed()) return false;
+    if (count < 0 && errno != EINTR) return true;  // libpq will find the socket broken
+  }
+}
+
+void Connection::consume_input() {
+  if (PQconsumeInput(connection_) == 0) {
+    SqlDiagnostics diagnostics;
+    diagnostics.message = PQerrorMessage(connection_);
+    lost(std::move(diagnostics));
+  }
+}
+
+void Connection::flush(Call& call) {
+  for (;;) {
+    const int state = PQflush(connection_);
+    if (state == 0) return;
+    // A failed write is not the end of the story: what the server said before it left is still to
+    // be read.
+    if (state < 0) return;
+    if (!wait_socket(true, call.deadline)) {
+      out_of_time(call);
+      continue;
+    }
+    // The server may have to get rid of notices before it reads on.
+    if (PQconsumeInput(connection_) == 0) return;
+  }
+}
+
+void Connection::out_of_time(Call& call) {
+  if (call.timed_out) {
+    close();
+    server_->check(std::chrono::milliseconds(0));
+    throw TimeoutError(
+        "the statement was not done after " + std::to_string(call.limit.count()) +
+        " ms, and the server did not react to its cancelling: the session is closed");
+  }
+  call.timed_out = true;
+  call.deadline = Deadline(kCancelGrace);
+  cancel();
+}
+
+PqResult Connection::next_result(Call& call) {
+  while (PQisBusy(connection_) != 0) {
+    if (!wait_socket(false, call.deadline)) {
+      out_of_time(call);
+      continue;
+    }
+    if (PQconsumeInput(connection_) == 0) break;  // PQgetResult tells why
+  }
+  return PqResult(PQgetResult(connection_));
+}
+
+PqResult Connection::collect(Call& call) {
+  flush(call);
+  PqResult last;
+  PqResult error;
+  for (;;) {
+    PqResult result = next_result(call);
+    if (!result) break;
+    const ExecStatusType status = PQresultStatus(result.get());
+    if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH) {
+      last = std::move(result);
+      break;  // the caller knows whether that was asked for
+    }
+    if (is_error(result.get())) {
+      if (!error) error = std::move(result);
+      if (PQstatus(connection_) == CONNECTION_BAD) break;
+    } else {
+      last = std::move(result);
+    }
+  }
+  if (!error && PQstatus(connection_) == CONNECTION_OK) return last;
+  SqlDiagnostics diagnostics;
+  if (error) diagnostics = diagnostics_of(error.get());
+  if (diagnostics.message.empty()) diagnostics.message = PQerrorMessage(connection_);
+  const bool fatal = diagnostics.severity == "FATAL" || diagnostics.severity == "PANIC";
+  if (fatal || PQstatus(connection_) == CONNECTION_BAD) lost(std::move(diagnostics));
+  if (call.timed_out && diagnostics.sqlstate == "57014") {
+    throw TimeoutError("the statement was cancelled after its limit of " +
+                       std::to_string(call.limit.count()) + " ms");
+  }
+  throw_sql_error(std::move(diagnostics));
+}
+
+void Connection::lost(SqlDiagnostics diagnostics) {
+  close();
+  // A reason from the server is an answer; only without one the whole machine may be gone.
+  server_->check(diagnostics.sqlstate.empty() ? kCrashGrace : std::chrono::milliseconds(0));
+  std::string text = "the connection was lost: " + diagnostics.message;
+  while (!text.empty() && text.back() == '\n')
+    text.pop_back();
+  throw ConnectionLost(text, diagnostics.sqlstate);
+}
+
+void Connection::send_failed() {
+  SqlDiagnostics diagnostics;
+  diagnostics.message = PQerrorMessage(connection_);
+  if (PQstatus(connection_) == CONNECTION_BAD) lost(std::move(diagnostics));
+  throw InvalidArgument(diagnostics.message);
+}
+
+// --- statements
+// ------------------------------------------------------------------------------------
+
+Result Connection::run(std::string_view sql, std::span<const Parameter> parameters) {
+  const std::string text = statement_text(sql);
+  const ParameterArrays arrays(parameters);
+  require_idle();
+  Call call(limit_);
+  // A parameter too many is silently taken by the server if it comes with a type: send none then.
+  const bool counted = parameters.empty() || mentions(text, parameters.size());
+  if (PQsendQueryParams(connection_, text.c_str(), static_cast<int>(parameters.size()),
+                        counted ? arrays.types.data() : nullptr, arrays.values.data(),
+                        arrays.lengths.data(), arrays.formats.data(), 0) == 0) {
+    send_failed();
+  }
+  PqResult result = collect(call);
+  const ExecStatusType status = PQresultStatus(result.get());
+  if (status == PGRES_COPY_IN) copy_in_abort();
+  if (status == PGRES_COPY_OUT) copy_out_abort();
+  if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT) {
+    throw InvalidArgument("use Session::copy_in() and copy_out() for COPY from and to the client");
+  }
+  return Result(std::make_shared<const ResultData>(std::move(result)));
+}
+
+Result Connection::run_simple(std::string_view sql) {
+  const std::string text = statement_text(sql);
+  require_idle();
+  Call call(limit_);
+  if (PQsendQuery(connection_, text.c_str()) == 0) send_failed();
+  PqResult result = collect(call);
+  const ExecStatusType status = PQresultStatus(result.get());
+  if (status == PGRES_COPY_IN) copy_in_abort();
+  if (status == PGRES_COPY_OUT) copy_out_abort();
+  if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT) {
+    throw InvalidArgument("a script cannot COPY from or to the client");
+  }
+  return Result(std::make_shared<const ResultData>(std::move(result)));
+}
+
+bool Connection::run_quietly(std::string_view sql, std::chrono::milliseconds limit) noexcept {
+  const std::chrono::milliseconds before = limit_;
+  try {
+    limit_ = limit;
+    run_simple(sql);
+    limit_ = before;
+    return true;
+  } catch (...) {
+    limit_ = before;
+    close();
+    return false;
+  }
+}
+
+std::string Connection::prepare(std::string_view sql) {
+  const std::string text = statement_text(sql);
+  require_idle();
+  drop_forgotten();
+  Call call(limit_);
+  std::string name = next_name();
+  if (PQsendPrepare(connection_, name.c_str(), text.c_str(), 0, nullptr) == 0) send_failed();
+  (void)collect(call);
+  return name;
+}
+
+Result Connection::run_prepared(const std::string& name, std::span<const Parameter> parameters) {
+  const ParameterArrays arrays(parameters);
+  require_idle();
+  Call call(limit_);
+  if (PQsendQueryPrepared(connection_, name.c_str(), static_cast<int>(parameters.size()),
+                          arrays.values.data(), arrays.lengths.data(), arrays.formats.data(),
+                          0) == 0) {
+    send_failed();
+  }
+  PqResult result = collect(call);
+  return Result(std::make_shared<const ResultData>(std::move(result)));
+}
+
+void Connection::forget(std::string name) noexcept {
+  if (!usable()) return;
+  forgotten_.push_back(std::move(name));
+}
+
+void Connection::drop_forgotten() {
+  // A failed transaction takes no statement; and a round trip for each name would be dear.
+  constexpr std::size_t kBatch = 16;
+  if (forgotten_.size() < kBatch || !idle_outside_transaction()) return;
+  std::string sql;
+  for (const std::string& name : forgotten_)
+    sql += "deallocate " + name + ";";
+  forgotten_.clear();
+  run_simple(sql);
+}
+
+std::optional<Notification> Connection::wait_notification(std::chrono::milliseconds limit) {
+  require_idle();
+  const auto until = std::chrono::steady_clock::now() + limit;
+  for (;;) {
+    consume_input();
+    if (PGnotify* notify = PQnotifies(connection_)) {
+      Notification notification{notify->relname, notify->extra, notify->be_pid};
+      PQfreemem(notify);
+      return notification;
+    }
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+    if (left.count() <= 0) return std::nullopt;
+    wait_socket(false, Deadline(left));
+  }
+}
+
+std::string Connection::quoted_identifier(std::string_view name) const {
+  std::string out = "\"";
+  for (const char c : statement_text(name)) {
+    if (c == '"') out += '"';
+    out += c;
+  }
+  return out + "\"";
+}
+
+std::string Connection::quoted_literal(std::string_view text) const {
+  std::string out = "'";
+  for (const char c : statement_text(text)) {
+    if (c == '\'') out += '\'';
+    out += c;
+  }
+  return out + "'";
+}
+
+}  // namespace snowglobe::detail

@@ -1,0 +1,117 @@
+// api/src/connection.h - one libpq connection, never blocking beyond its time limit.
+#pragma once
+
+#include "api/src/deadline.h"
+#include "api/src/result_data.h"
+#include "api/src/server.h"
+#include <snowglobe/session.hpp>
+
+#include <atomic>
+#include <libpq-fe.h>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <sys/types.h>
+#include <vector>
+
+namespace snowglobe::detail {
+
+/// Thread rule: one thread at a time; cancel() from any.
+/// Invariants: 1. Between two calls nothing is under way, but for a COPY that was begun. 2. After a
+/// ConnectionLost, GuestCrashed or an unanswered cancel it is closed, and stays so. 3. In a process
+/// other than the one that opened it, it does nothing, and its destructor leaks what the parent
+/// still uses.
+class Connection {
+ public:
+  /// Throws SqlError (no such database), ConnectionLost, TimeoutError, GuestCrashed.
+  static std::shared_ptr<Connection> open(std::shared_ptr<Server> server,
+                                          const SessionOptions& options, Deadline deadline);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  Result run(std::string_view sql, std::span<const Parameter> parameters);
+  /// Any number of statements, no parameters. Returns the last result.
+  Result run_simple(std::string_view sql);
+  /// Like run_simple with a limit of its own, and no exception: false if it failed, which closes
+  /// the connection.
+  bool run_quietly(std::string_view sql, std::chrono::milliseconds limit) noexcept;
+
+  /// Returns the statement's name.
+  std::string prepare(std::string_view sql);
+  Result run_prepared(const std::string& name, std::span<const Parameter> parameters);
+  /// The name is given back to the server with one of the next statements.
+  void forget(std::string name) noexcept;
+
+  void copy_in_begin(std::string_view sql);
+  void copy_in_data(std::string_view data);
+  std::uint64_t copy_in_end();
+  void copy_in_abort() noexcept;
+
+  void copy_out_begin(std::string_view sql);
+  /// The next piece into `piece`; false at the end.
+  bool copy_out_next(std::vector<char>& piece);
+  void copy_out_abort() noexcept;
+
+  std::optional<Notification> wait_notification(std::chrono::milliseconds limit);
+
+  /// Sends a cancel request and waits a little for it to be taken.
+  void cancel() noexcept;
+  void close() noexcept;
+  [[nodiscard]] bool usable() const noexcept;
+  [[nodiscard]] bool idle_outside_transaction() const noexcept;
+  [[nodiscard]] int backend_pid() const;
+  [[nodiscard]] std::string quoted_identifier(std::string_view name) const;
+  [[nodiscard]] std::string quoted_literal(std::string_view text) const;
+  void set_statement_limit(std::chrono::milliseconds limit) noexcept { limit_ = limit; }
+  [[nodiscard]] std::string next_name();
+
+ private:
+  /// One statement from its sending to its last result.
+  struct Call {
+    explicit Call(std::chrono::milliseconds time_limit) : limit(time_limit), deadline(time_limit) {}
+
+    std::chrono::milliseconds limit;
+    Deadline deadline;
+    bool timed_out = false;
+  };
+
+  Connection(std::shared_ptr<Server> server, const SessionOptions& options);
+  void connect(const SessionOptions& options, Deadline deadline);
+  [[noreturn]] void refuse_connect();
+
+  void require_idle() const;
+  void drop_forgotten();
+  [[noreturn]] void send_failed();
+  [[noreturn]] void lost(SqlDiagnostics diagnostics);
+  /// Waits for the socket; false when the deadline has passed.
+  bool wait_socket(bool for_write, const Deadline& deadline);
+  void consume_input();
+  void flush(Call& call);
+  /// Handles a deadline that has passed: cancels once, then gives the connection up.
+  void out_of_time(Call& call);
+  PqResult next_result(Call& call);
+  /// All results of what was sent: the last good one, or the error thrown.
+  PqResult collect(Call& call);
+  void expect_copy(std::string_view sql, ExecStatusType wanted, const char* what);
+
+  std::shared_ptr<Server> server_;
+  std::chrono::milliseconds limit_;
+  pid_t owner_;
+  PGconn* connection_ = nullptr;  // null once closed
+  std::mutex cancel_mutex_;       // of cancel_
+  std::shared_ptr<PGcancel> cancel_;
+  std::vector<std::string> forgotten_;
+  unsigned long names_ = 0;
+};
+
+/// Sends a cancel request on a thread of its own, since libpq waits for the answer without a limit;
+/// returns when it was answered or after `limit`.
+void send_cancel(std::shared_ptr<PGcancel> cancel, std::chrono::milliseconds limit) noexcept;
+
+/// The diagnostics of a failed result.
+SqlDiagnostics diagnostics_of(const PGresult* result);
+
+}  // namespace snowglobe::detail

@@ -1,0 +1,107 @@
+// api/src/database.cc - Database and Guest: thin handles over DatabaseState and Server.
+#include "api/src/conninfo.h"
+#include "api/src/database_state.h"
+#include <snowglobe/database.hpp>
+#include <snowglobe/version.hpp>
+
+namespace snowglobe {
+
+std::string_view library_version() noexcept {
+  return SNOWGLOBE_VERSION;
+}
+
+Database::Database(std::shared_ptr<detail::DatabaseState> state) noexcept
+    : state_(std::move(state)) {}
+
+Database::~Database() {
+  if (!state_ || state_->in_owner_process()) return;
+  // A forked child's copy: the machine, its thread and its locks are the parent's.
+  new std::shared_ptr<detail::DatabaseState>(std::move(state_));
+}
+
+detail::DatabaseState& Database::state() const {
+  if (!state_) throw InvalidArgument("this database is moved from");
+  return *state_;
+}
+
+Session Database::session(const SessionOptions& options) {
+  return Session(state().connect(options));
+}
+
+Session Database::pooled_session() {
+  return Session(state().acquire());
+}
+
+Result Database::run(std::string_view sql, std::span<const Parameter> parameters) {
+  const std::shared_ptr<detail::Connection> connection = state().acquire();
+  Result result = connection->run(sql, parameters);
+  if (!connection->idle_outside_transaction()) {
+    connection->close();
+    throw InvalidArgument("a transaction needs a session of its own: use session() or transact()");
+  }
+  return result;
+}
+
+void Database::run_script(std::string_view sql) {
+  const std::shared_ptr<detail::Connection> connection = state().acquire();
+  connection->run_simple(sql);
+  if (!connection->idle_outside_transaction()) {
+    connection->close();
+    throw InvalidArgument("the script left a transaction open: it was rolled back");
+  }
+}
+
+std::string Database::conninfo(std::string_view database, std::string_view user) const {
+  return detail::conninfo_string(state().server().address(), database, user);
+}
+
+std::string Database::version() {
+  return one<std::string>("select version()");
+}
+
+Info Database::info() const {
+  return state().server().info();
+}
+
+Stats Database::stats() const {
+  return state().server().stats();
+}
+
+Guest Database::guest() const {
+  return Guest(state().server_handle());
+}
+
+bool Database::is_open() const noexcept {
+  return state_ && state_->in_owner_process() && state_->server().is_open();
+}
+
+void Database::close() noexcept {
+  if (state_ && state_->in_owner_process()) state_->close();
+}
+
+Guest::Guest(std::shared_ptr<detail::Server> server) noexcept : server_(std::move(server)) {}
+
+ExecResult Guest::exec(const std::vector<std::string>& arguments, const ExecOptions& options) {
+  if (arguments.empty()) throw InvalidArgument("exec() needs the name of a program");
+  return server_->exec(arguments, options);
+}
+
+void Guest::put(std::string_view path, BytesView contents, unsigned mode) {
+  server_->put(
+      path, {static_cast<const char*>(static_cast<const void*>(contents.data())), contents.size()},
+      mode);
+}
+
+void Guest::put(std::string_view path, std::string_view contents, unsigned mode) {
+  server_->put(path, contents, mode);
+}
+
+std::string Guest::get(std::string_view path) {
+  return server_->get(path);
+}
+
+std::vector<std::string> Guest::console() const {
+  return server_->console();
+}
+
+}  // namespace snowglobe

@@ -1,0 +1,100 @@
+// api/src/database_state.cc - the pool of auto-commit sessions.
+#include "api/src/database_state.h"
+
+#include <snowglobe/error.hpp>
+
+#include <unistd.h>
+
+namespace snowglobe::detail {
+
+DatabaseState::DatabaseState(std::shared_ptr<Server> server, const Options& options)
+    : server_(std::move(server)),
+      limit_(options.statement_limit),
+      pool_size_(std::max(1u, options.pool_size)),
+      owner_(getpid()) {
+  idle_.reserve(pool_size_);  // so that give_back() cannot throw
+}
+
+bool DatabaseState::in_owner_process() const noexcept {
+  return owner_ == getpid();
+}
+
+std::shared_ptr<Connection> DatabaseState::connect(const SessionOptions& options) {
+  if (!in_owner_process()) {
+    throw ConnectionLost("this database belongs to process " + std::to_string(owner_) +
+                         "; after fork() open one of your own");
+  }
+  SessionOptions actual = options;
+  if (actual.statement_limit.count() < 0) actual.statement_limit = limit_;
+  return Connection::open(server_, actual, Deadline(limit_));
+}
+
+std::shared_ptr<Connection> DatabaseState::take_idle() {
+  const Deadline deadline(limit_);
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    if (closed_) throw ConnectionLost("the database is closed");
+    while (!idle_.empty()) {
+      std::shared_ptr<Connection> connection = std::move(idle_.back());
+      idle_.pop_back();
+      if (!connection->usable()) continue;
+      ++lent_;
+      return connection;
+    }
+    if (lent_ < pool_size_) {
+      ++lent_;
+      return nullptr;
+    }
+    if (!deadline.at()) {
+      changed_.wait(lock);
+    } else if (changed_.wait_until(lock, *deadline.at()) == std::cv_status::timeout) {
+      throw TimeoutError("all " + std::to_string(pool_size_) +
+                         " pooled sessions stayed in use; raise Options::pool_size");
+    }
+  }
+}
+
+std::shared_ptr<Connection> DatabaseState::acquire() {
+  if (!in_owner_process()) return connect({});  // throws
+  std::shared_ptr<Connection> connection = take_idle();
+  if (!connection) {
+    try {
+      connection = connect({});
+    } catch (...) {
+      give_back(nullptr);
+      throw;
+    }
+  }
+  Connection* raw = connection.get();
+  return {raw, [self = shared_from_this(), connection = std::move(connection)](
+                   Connection*) mutable { self->give_back(std::move(connection)); }};
+}
+
+void DatabaseState::give_back(std::shared_ptr<Connection> connection) noexcept {
+  if (!in_owner_process()) {
+    new std::shared_ptr<Connection>(std::move(connection));  // the parent's
+    return;
+  }
+  // Somebody else's transaction must not go on in the next statement.
+  if (connection && !connection->idle_outside_transaction()) connection.reset();
+  {
+    const std::lock_guard lock(mutex_);
+    --lent_;
+    if (connection && !closed_) idle_.push_back(std::move(connection));
+  }
+  changed_.notify_one();
+}
+
+void DatabaseState::close() noexcept {
+  std::vector<std::shared_ptr<Connection>> idle;
+  {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+    idle.swap(idle_);
+  }
+  changed_.notify_all();
+  idle.clear();
+  server_->close();
+}
+
+}  // namespace snowglobe::detail

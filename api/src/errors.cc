@@ -1,0 +1,138 @@
+// api/src/errors.cc - the error category, the exceptions with data, and base::Error as an
+// exception.
+#include "api/src/errors.h"
+
+#include <utility>
+
+namespace snowglobe {
+namespace {
+
+class Category final : public std::error_category {
+ public:
+  [[nodiscard]] const char* name() const noexcept override { return "snowglobe"; }
+  [[nodiscard]] std::string message(int value) const override {
+    switch (static_cast<Errc>(value)) {
+      case Errc::invalid_argument:
+        return "invalid argument";
+      case Errc::conversion:
+        return "value does not fit the type";
+      case Errc::sql:
+        return "SQL error";
+      case Errc::connection_lost:
+        return "connection lost";
+      case Errc::timeout:
+        return "time limit passed";
+      case Errc::cancelled:
+        return "cancelled";
+      case Errc::image:
+        return "guest image missing or damaged";
+      case Errc::guest_crashed:
+        return "guest crashed";
+      case Errc::resource_exhausted:
+        return "resource exhausted";
+      case Errc::unsupported:
+        return "unsupported";
+      case Errc::io:
+        return "input/output error of the host";
+      case Errc::internal:
+        return "internal error";
+    }
+    return "unknown error";
+  }
+};
+
+std::string sql_error_text(const SqlDiagnostics& diagnostics) {
+  std::string text = diagnostics.severity.empty() ? "ERROR" : diagnostics.severity;
+  text += " " + diagnostics.sqlstate + ": " + diagnostics.message;
+  if (!diagnostics.detail.empty()) text += "\nDETAIL: " + diagnostics.detail;
+  if (!diagnostics.hint.empty()) text += "\nHINT: " + diagnostics.hint;
+  return text;
+}
+
+std::string with_console(const std::string& message, const std::vector<std::string>& console) {
+  if (console.empty()) return message;
+  std::string text = message + "; its last console lines:";
+  // All of them are in console(); the message shows the end, where the reason is.
+  constexpr std::size_t kShown = 12;
+  const std::size_t first = console.size() > kShown ? console.size() - kShown : 0;
+  for (std::size_t i = first; i < console.size(); ++i)
+    text += "\n  " + console[i];
+  return text;
+}
+
+Errc public_code(base::ErrorCode code) {
+  switch (code) {
+    case base::ErrorCode::kInvalidArgument:
+      return Errc::invalid_argument;
+    case base::ErrorCode::kNotFound:
+    case base::ErrorCode::kAlreadyExists:
+    case base::ErrorCode::kIo:
+      return Errc::io;
+    case base::ErrorCode::kCorrupt:
+      return Errc::image;
+    case base::ErrorCode::kUnsupported:
+      return Errc::unsupported;
+    case base::ErrorCode::kResourceExhausted:
+      return Errc::resource_exhausted;
+    case base::ErrorCode::kUnavailable:
+      return Errc::connection_lost;
+    case base::ErrorCode::kTimeout:
+      return Errc::timeout;
+    case base::ErrorCode::kCancelled:
+      return Errc::cancelled;
+    case base::ErrorCode::kGuestCrashed:
+      return Errc::guest_crashed;
+    case base::ErrorCode::kInternal:
+      return Errc::internal;
+  }
+  return Errc::internal;
+}
+
+}  // namespace
+
+const std::error_category& error_category() noexcept {
+  static const Category category;
+  return category;
+}
+
+std::error_code make_error_code(Errc code) noexcept {
+  return {static_cast<int>(code), error_category()};
+}
+
+GuestCrashed::GuestCrashed(const std::string& message, std::vector<std::string> console)
+    : Error(Errc::guest_crashed, with_console(message, console)),
+      console_(std::make_shared<const std::vector<std::string>>(std::move(console))) {}
+
+SqlError::SqlError(SqlDiagnostics diagnostics)
+    : Error(Errc::sql, sql_error_text(diagnostics)),
+      diagnostics_(std::make_shared<const SqlDiagnostics>(std::move(diagnostics))) {}
+
+namespace detail {
+
+void throw_error(const base::Error& error, std::vector<std::string> console) {
+  switch (const Errc code = public_code(error.code)) {
+    case Errc::invalid_argument:
+      throw InvalidArgument(error.message);
+    case Errc::timeout:
+      throw TimeoutError(error.message);
+    case Errc::cancelled:
+      throw Cancelled(error.message);
+    case Errc::image:
+      throw ImageError(error.message);
+    case Errc::connection_lost:
+      throw ConnectionLost(error.message);
+    case Errc::guest_crashed:
+      throw GuestCrashed(error.message, std::move(console));
+    case Errc::conversion:
+    case Errc::sql:
+    case Errc::resource_exhausted:
+    case Errc::unsupported:
+    case Errc::io:
+    case Errc::internal:
+      throw Error(code, error.message);
+  }
+  throw Error(Errc::internal, error.message);
+}
+
+}  // namespace detail
+}  // namespace snowglobe

@@ -1,0 +1,47 @@
+// api/src/server.h - what sessions and the pool need of whoever runs PostgreSQL: a booted machine,
+// or in tests a native server.
+#pragma once
+
+#include "base/error.h"
+#include <snowglobe/database.hpp>
+
+#include <chrono>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace snowglobe::detail {
+
+/// Where libpq finds the server.
+struct ServerAddress {
+  std::string host;  ///< "@abstract" or a folder
+  std::string port;
+};
+
+/// Thread rule: any thread.
+class Server {
+ public:
+  virtual ~Server() = default;
+
+  [[nodiscard]] virtual ServerAddress address() const = 0;
+  /// Returns while the server is there; throws GuestCrashed or ConnectionLost("closed") if not.
+  /// With `grace` it waits that long for the news of an end, since a connection may break before
+  /// the reason is known.
+  virtual void check(std::chrono::milliseconds grace) = 0;
+  /// Notices of the server ("NOTICE: ..."), for Options::on_log.
+  virtual void log(const LogLine& line) = 0;
+  /// Ends it. Idempotent.
+  virtual void close() noexcept = 0;
+  [[nodiscard]] virtual bool is_open() const noexcept = 0;
+
+  [[nodiscard]] virtual Info info() const = 0;
+  [[nodiscard]] virtual Stats stats() const = 0;
+  [[nodiscard]] virtual std::vector<std::string> console() const = 0;
+
+  virtual ExecResult exec(const std::vector<std::string>& arguments,
+                          const ExecOptions& options) = 0;
+  virtual void put(std::string_view path, std::string_view contents, unsigned mode) = 0;
+  virtual std::string get(std::string_view path) = 0;
+};
+
+}  // namespace snowglobe::detail
