@@ -34,7 +34,6 @@ _LICENCES = {
     "postgresql": "PostgreSQL",
     "busybox": "GPL-2.0-only",
     "glibc": "LGPL-2.1-or-later",
-    "libgcc": "GPL-3.0-or-later WITH GCC-exception-3.1",
     "openssl": "Apache-2.0",
     "zlib": "Zlib",
     "libuuid": "BSD-3-Clause",
@@ -76,13 +75,13 @@ def _versions(kernel, i386, icu):
         "linux": (kernel / "version").read_text().strip(),
         "busybox": packages["busybox-static"],
         "glibc": packages["libc6"],
-        "libgcc": packages["libgcc-s1"],
         "openssl": packages["libssl3"],
         "zlib": packages["zlib1g"],
         "libuuid": packages["libuuid1"],
     }
     if icu:
         found["icu"] = packages["libicu72"]
+        found["libstdc++"] = packages["libstdc++6"]
     return found
 
 
@@ -103,7 +102,8 @@ def build(kernel, postgres, postgres_source, i386, root_image, cluster_image, te
         versions["postgresql"] = re.match(r"[\d.]+", source)[0]
         description = _description(folder, versions)
         if icu:
-            description["licences"]["icu"] = "Unicode-3.0"
+            description["licences"].update({
+                "icu": "Unicode-3.0", "libstdc++": "GPL-3.0-or-later WITH GCC-exception-3.1"})
         (folder / "manifest.json").write_text(json.dumps(description, indent=2) + "\n")
         (folder / "manifest.json").chmod(0o444)
     key = digest(Path(__file__), kernel.name, postgres.name, root_image.name, cluster_image.name,

@@ -96,7 +96,7 @@ class Machine:
         self.console = folder / "console"
         self.process = subprocess.Popen(
             ["qemu-system-i386", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-             "-M", "pc", "-cpu", "pentium3,+sse2,-apic,+clflush", "-m", str(memory),
+             "-M", "pc", "-cpu", "pentium3,+sse2,-apic", "-m", str(memory),
              "-kernel", str(image / "bzImage"), "-append", f"{COMMAND_LINE} {command_line}",
              "-serial", f"file:{self.console}",
              "-drive", f"file={image / 'root.erofs'},format=raw,if=none,id=r,readonly=on",

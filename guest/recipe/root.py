@@ -22,9 +22,6 @@ _LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "root": "run/r
           "etc/mtab": "../proc/self/mounts", "etc/resolv.conf": "../run/resolv.conf",
           "usr/lib/ssl": "../../etc/ssl"}
 
-# Loaded by name at run time, so no program's list of needs mentions them.
-_LOADED_BY_NAME = ["libgcc_s.so.1"]
-
 
 def _library(sysroot, name):
     for folder in ("lib/i386-linux-gnu", "usr/lib/i386-linux-gnu"):
@@ -44,7 +41,7 @@ def _is_elf(file):
 def _copy_libraries(root, sysroot):
     """The closure of what the programs need, out of the sysroot."""
     target = root / "usr/lib/i386-linux-gnu"
-    wanted = list(_LOADED_BY_NAME)
+    wanted = []
     for file in root.rglob("*"):
         if _is_elf(file):
             wanted += _needed(file)
