@@ -121,9 +121,9 @@ class Network final : public base::FrameReceiver {
   friend class Listener;
   struct Parts;
 
-  explicit Network(const NetworkConfig& config);
+  Network() = default;
 
-  std::unique_ptr<Parts> parts_;
+  std::shared_ptr<Parts> parts_;  // listeners look at it weakly
 };
 
 }  // namespace snowglobe::net

@@ -35,7 +35,8 @@ class Listener {
 
  protected:
   explicit Listener(std::shared_ptr<Acceptor> acceptor);
-  static std::shared_ptr<Acceptor> make_acceptor(Network& network, const StreamTarget& target);
+  static std::shared_ptr<Acceptor> make_acceptor(Network& network, StreamTarget target);
+  static base::RandomSource& random_of(Network& network);
 
   std::shared_ptr<Acceptor> acceptor_;
 };

@@ -1,0 +1,148 @@
+// guestnet/pipe.cc - the private pipe of this process, and the loopback port for others.
+#include "guestnet/pipe.h"
+
+#include "guestnet/network_parts.h"
+
+#include <asio/ip/tcp.hpp>
+#include <asio/local/stream_protocol.hpp>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <utility>
+
+namespace snowglobe::net {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+
+std::string random_name(base::RandomSource& random) {
+  std::uint8_t bytes[16];
+  random.fill(bytes);
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string name = "@snowglobe-";
+  for (const std::uint8_t byte : bytes) {
+    name += kDigits[byte >> 4];
+    name += kDigits[byte & 0xF];
+  }
+  return name;
+}
+
+/// unix(7), SO_PEERCRED: the credentials that were in effect when the client called connect(). A
+/// child that inherited nothing but the name has another process id; so has one in another pid
+/// namespace.
+bool is_this_process(Acceptor::Protocol::socket& client) {
+  ucred peer{};
+  socklen_t length = sizeof peer;
+  if (::getsockopt(client.native_handle(), SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) {
+    return false;
+  }
+  return length == sizeof peer && peer.pid == ::getpid() && peer.uid == ::geteuid();
+}
+
+Error at_address(const Error& error, const std::string& address) {
+  return Error{error.code, "listen on " + address + ": " + error.message};
+}
+
+}  // namespace
+
+Listener::Listener(std::shared_ptr<Acceptor> acceptor) : acceptor_(std::move(acceptor)) {}
+Listener::~Listener() = default;
+ListenerId Listener::id() const {
+  return acceptor_->id();
+}
+void Listener::pause() {
+  acceptor_->pause();
+}
+void Listener::resume() {
+  acceptor_->resume();
+}
+void Listener::close() {
+  acceptor_->close();
+}
+bool Listener::is_open() const {
+  return acceptor_->is_open();
+}
+std::uint64_t Listener::strangers() const {
+  return acceptor_->strangers();
+}
+
+std::shared_ptr<Acceptor> Listener::make_acceptor(Network& network, StreamTarget target) {
+  Network::Parts& parts = *network.parts_;
+  target.listener = ++parts.last_listener;
+  // Where open_stream() fails the socket goes with it, and the client sees the end of its stream.
+  auto deliver = [weak = std::weak_ptr(network.parts_), target](Acceptor::Protocol::socket client) {
+    if (const auto alive = weak.lock(); alive != nullptr) {
+      if (const auto opened = alive->open_stream(std::move(client), target);
+          !opened.ok() && alive->config.log) {
+        alive->config.log(
+            {base::LogLevel::kWarning, base::LogSource::kNetwork, opened.error().message});
+      }
+    }
+  };
+  auto acceptor = std::make_shared<Acceptor>(*parts.config.loop, target.listener, deliver);
+  std::erase_if(parts.acceptors, [](const auto& weak) { return weak.expired(); });
+  parts.acceptors.push_back(acceptor);
+  return acceptor;
+}
+
+base::RandomSource& Listener::random_of(Network& network) {
+  return *network.parts_->config.random;
+}
+
+base::Result<std::unique_ptr<PipeListener>> PipeListener::create(Network& network,
+                                                                 const Options& options) {
+  StreamTarget target;
+  target.source = network.addresses().pipe;
+  target.guest_port = options.guest_port;
+  auto acceptor = make_acceptor(network, target);
+  acceptor->set_admit(is_this_process);
+  const std::string host = random_name(random_of(network));
+  std::unique_ptr<PipeListener> listener(new PipeListener(acceptor, host, options.guest_port));
+  const asio::local::stream_protocol::endpoint endpoint('\0' + listener->abstract_name());
+  if (auto listening = acceptor->listen(endpoint, options.backlog); !listening.ok()) {
+    return at_address(listening.error(), "the abstract Unix socket " + host);
+  }
+  if (!options.paused) acceptor->resume();
+  return listener;
+}
+
+PipeListener::PipeListener(std::shared_ptr<Acceptor> acceptor, std::string host, std::uint16_t port)
+    : Listener(std::move(acceptor)), host_(std::move(host)), port_(port) {}
+
+std::string PipeListener::abstract_name() const {
+  // libpq, UNIXSOCK_PATH: "<host>/.s.PGSQL.<port>", and '@' stands for the leading NUL.
+  return host_.substr(1) + "/.s.PGSQL." + std::to_string(port_);
+}
+
+base::Result<std::unique_ptr<LoopbackListener>> LoopbackListener::create(Network& network,
+                                                                         const Options& options) {
+  std::error_code error;
+  const asio::ip::address address = asio::ip::make_address(options.address, error);
+  if (error) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "listen on '" + options.address + "': not an IP address"};
+  }
+  StreamTarget target;
+  target.source = network.addresses().gateway;
+  target.guest_port = options.guest_port;
+  auto acceptor = make_acceptor(network, target);
+  const asio::ip::tcp::endpoint endpoint(address, options.port);
+  if (auto listening = acceptor->listen(endpoint, options.backlog); !listening.ok()) {
+    return at_address(listening.error(), options.address + " port " + std::to_string(options.port));
+  }
+  // The generic endpoint has the bytes of the address that the kernel chose.
+  asio::ip::tcp::endpoint actual(endpoint.protocol(), 0);
+  const Acceptor::Protocol::endpoint bound = acceptor->local_endpoint();
+  actual.resize(bound.size());
+  std::memcpy(actual.data(), bound.data(), bound.size());
+  std::unique_ptr<LoopbackListener> listener(
+      new LoopbackListener(acceptor, address.to_string(), actual.port()));
+  if (!options.paused) acceptor->resume();
+  return listener;
+}
+
+LoopbackListener::LoopbackListener(std::shared_ptr<Acceptor> acceptor, std::string address,
+                                   std::uint16_t port)
+    : Listener(std::move(acceptor)), address_(std::move(address)), port_(port) {}
+
+}  // namespace snowglobe::net

@@ -1,0 +1,204 @@
+// guestnet/stream.cc - pumping between a non-blocking socket and a TCP connection.
+#include "guestnet/stream.h"
+
+#include <algorithm>
+#include <array>
+#include <asio/buffer.hpp>
+#include <asio/error.hpp>
+#include <utility>
+
+namespace snowglobe::net {
+namespace {
+
+constexpr std::size_t kSmallRead = 8 * 1024;  // grows while reads fill it
+constexpr std::size_t kLargeRead = 128 * 1024;
+
+bool would_block(const std::error_code& error) {
+  return error == asio::error::would_block || error == asio::error::try_again ||
+         error == asio::error::interrupted;
+}
+
+}  // namespace
+
+Stream::Stream(StreamId id, const StreamTarget& target, Socket socket, const base::Clock& clock,
+               OnClosed on_closed)
+    : socket_(std::move(socket)),
+      clock_(clock),
+      on_closed_(std::move(on_closed)),
+      read_size_(kSmallRead) {
+  info_.id = id;
+  info_.listener = target.listener;
+  info_.source = target.source;
+  info_.guest_port = target.guest_port;
+  info_.opened_at = info_.idle_since = clock.monotonic();
+}
+
+Stream::~Stream() = default;
+
+void Stream::start(TcpConnection& connection) {
+  connection_ = &connection;
+  info_.source_port = connection.tuple().local_port;
+  std::error_code error;
+  socket_.non_blocking(true, error);
+  if (error) {
+    close(CloseReason::kClientFailed, {});
+    return;
+  }
+  // What the client has said already goes out together with the last step of the handshake.
+  wait_readable();
+  connection.open();
+}
+
+StreamInfo Stream::info() const {
+  StreamInfo info = info_;
+  if (connection_ != nullptr) {
+    info.unacknowledged = connection_->unacknowledged();
+    info.undelivered = connection_->undelivered();
+  }
+  return info;
+}
+
+void Stream::close(CloseReason reason, base::ConstBytes last_words) {
+  if (info_.state == StreamState::kClosed) return;
+  const bool clean = connection_ == nullptr || connection_->undelivered() == 0;
+  if (!last_words.empty() && clean && !end_to_client_) {
+    std::error_code ignored;  // best effort: the client is being thrown out anyhow
+    info_.bytes_to_client +=
+        socket_.write_some(asio::buffer(last_words.data(), last_words.size()), ignored);
+  }
+  finish(reason);
+}
+
+void Stream::finish(CloseReason reason) {
+  if (info_.state == StreamState::kClosed) return;
+  const auto keep = shared_from_this();
+  if (connection_ != nullptr) {
+    info_ = info();
+    std::exchange(connection_, nullptr)->abort();
+  }
+  info_.state = StreamState::kClosed;
+  info_.close_reason = reason;
+  std::error_code ignored;
+  if (reason == CloseReason::kGuestReset) {
+    // A TCP client gets a reset as well; on Unix sockets the option does nothing.
+    socket_.set_option(asio::socket_base::linger(true, 0), ignored);
+  }
+  socket_.close(ignored);
+  if (on_closed_) std::exchange(on_closed_, nullptr)(*this);
+}
+
+void Stream::on_established() {
+  info_.state = StreamState::kOpen;
+  read_socket();
+}
+
+void Stream::wait_readable() {
+  if (reading_ || client_ended_ || connection_ == nullptr) return;
+  reading_ = true;
+  socket_.async_wait(Socket::wait_read, [weak = weak_from_this()](const std::error_code& error) {
+    const auto self = weak.lock();
+    if (self == nullptr) return;
+    self->reading_ = false;
+    if (!error) self->read_socket();
+  });
+}
+
+void Stream::read_socket() {
+  if (reading_) return;  // it will come when there is something to read
+  std::size_t total = 0;
+  bool drained = false;
+  while (connection_ != nullptr && !client_ended_ && !drained && connection_->send_room() > 0) {
+    const ByteRing::FreePieces room = connection_->prepare_send(read_size_);
+    const std::array<asio::mutable_buffer, 2> buffers{asio::buffer(room[0].data(), room[0].size()),
+                                                      asio::buffer(room[1].data(), room[1].size())};
+    std::error_code error;
+    const std::size_t got = socket_.read_some(buffers, error);
+    connection_->commit_send(got);
+    total += got;
+    if (error == asio::error::eof) {
+      client_ended_ = true;
+    } else if (would_block(error)) {
+      drained = true;
+    } else if (error) {
+      finish(CloseReason::kClientFailed);
+      return;
+    }
+    // A short read means that there is no more for now: no need to ask again.
+    if (got < room[0].size() + room[1].size())
+      drained = true;
+    else
+      read_size_ = std::min(read_size_ * 2, kLargeRead);
+  }
+  if (connection_ == nullptr) return;
+  if (total > 0) {
+    info_.bytes_to_guest += total;
+    touch();
+    if (total < kSmallRead) read_size_ = kSmallRead;
+  }
+  if (client_ended_) {
+    connection_->close_send();
+  } else if (total > 0) {
+    connection_->flush();
+  }
+  if (connection_ != nullptr && connection_->send_room() > 0) wait_readable();
+}
+
+void Stream::on_send_room() {
+  read_socket();
+}
+
+std::size_t Stream::write_some(const ByteRing::Pieces& pieces) {
+  const std::array<asio::const_buffer, 2> buffers{asio::buffer(pieces[0].data(), pieces[0].size()),
+                                                  asio::buffer(pieces[1].data(), pieces[1].size())};
+  std::error_code error;
+  const std::size_t sent = socket_.write_some(buffers, error);
+  if (error && !would_block(error)) {
+    finish(CloseReason::kClientFailed);
+    return 0;
+  }
+  info_.bytes_to_client += sent;
+  touch();
+  return sent;
+}
+
+std::size_t Stream::on_data(base::ConstBytes bytes) {
+  const std::size_t sent = write_some({bytes, {}});
+  if (sent < bytes.size()) wait_writable();
+  return sent;
+}
+
+void Stream::wait_writable() {
+  if (writing_ || connection_ == nullptr) return;
+  writing_ = true;
+  socket_.async_wait(Socket::wait_write, [weak = weak_from_this()](const std::error_code& error) {
+    const auto self = weak.lock();
+    if (self == nullptr) return;
+    self->writing_ = false;
+    if (!error) self->write_socket();
+  });
+}
+
+void Stream::write_socket() {
+  while (connection_ != nullptr) {
+    const ByteRing::Pieces pieces = connection_->received();
+    if (pieces[0].empty()) return;
+    const std::size_t sent = write_some(pieces);
+    if (connection_ == nullptr) return;
+    if (sent == 0) break;
+    connection_->consume_received(sent);
+  }
+  wait_writable();
+}
+
+void Stream::on_end_of_data() {
+  end_to_client_ = true;
+  std::error_code ignored;  // a client that is gone already shows when it is read
+  socket_.shutdown(Socket::shutdown_send, ignored);
+}
+
+void Stream::on_closed(CloseReason reason) {
+  connection_ = nullptr;
+  finish(reason);
+}
+
+}  // namespace snowglobe::net
