@@ -104,10 +104,6 @@ void bind_memory(const ZydisDecodedOperand& operand, Insn& insn) {
   insn.segment = segment_index(operand.mem.segment);
 }
 
-bool names_stack_pointer(const Insn& insn) {
-  return insn.base == kEsp;
-}
-
 }  // namespace
 
 u8 Decoded::register_number(unsigned i) const {
@@ -177,8 +173,6 @@ Decoder::Result Decoder::decode(base::ConstBytes bytes, u16 offset, Insn out[2])
     helper_ahead =
         decoded.info.address_width == 16 && (decoded.info.attributes & ZYDIS_ATTRIB_HAS_MODRM);
   }
-  // With 16-bit addressing SP can not be a base, so POP m never needs the address after its pop.
-  SG_DCHECK(!helper_ahead || !names_stack_pointer(insn), "SP in a 16-bit address");
   Insn address_helper = insn;
   if (helper_ahead) {
     address_helper.handler = truncate_address;
