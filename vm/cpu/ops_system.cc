@@ -18,12 +18,12 @@ bool require_iopl(Cpu& cpu, const Insn* insn) {
 const Insn* cli(Cpu& cpu, const Insn* insn) {
   if (!require_iopl(cpu, insn)) return nullptr;
   cpu.state.eflags &= ~u32{kFlagIf};
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* sti(Cpu& cpu, const Insn* insn) {
   if (!require_iopl(cpu, insn)) return nullptr;
-  if ((cpu.state.eflags & kFlagIf) != 0) return insn + 1;
+  if ((cpu.state.eflags & kFlagIf) != 0) return next(cpu, insn);
   cpu.state.eflags |= kFlagIf;
   cpu.state.interrupt_shadow = true;
   return cpu.end_block(insn);
@@ -32,7 +32,7 @@ const Insn* sti(Cpu& cpu, const Insn* insn) {
 template <class T>
 const Insn* pushf(Cpu& cpu, const Insn* insn) {
   const u32 image = cpu.state.full_eflags() & ~(kFlagRf | kFlagVm);
-  return cpu.push(insn, static_cast<T>(image)) ? insn + 1 : nullptr;
+  return cpu.push(insn, static_cast<T>(image)) ? next(cpu, insn) : nullptr;
 }
 
 // Intel SDM Vol. 2B, POPF. RF is always cleared; VM, VIF and VIP are never set here.
@@ -68,7 +68,7 @@ const Insn* int1(Cpu& cpu, const Insn* insn) {
 }
 
 const Insn* into(Cpu& cpu, const Insn* insn) {
-  if (!cpu.state.flags.of()) return insn + 1;
+  if (!cpu.state.flags.of()) return next(cpu, insn);
   return software_interrupt(cpu, insn, static_cast<u8>(Vector::kOverflow),
                             Cpu::EventKind::kSoftware);
 }
@@ -98,7 +98,7 @@ const Insn* cpuid_handler(Cpu& cpu, const Insn* insn) {
   gpr[kEbx] = result.ebx;
   gpr[kEcx] = result.ecx;
   gpr[kEdx] = result.edx;
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* rdtsc(Cpu& cpu, const Insn* insn) {
@@ -106,7 +106,7 @@ const Insn* rdtsc(Cpu& cpu, const Insn* insn) {
   const u64 ticks = cpu.read_tsc();
   cpu.state.gpr[kEax] = static_cast<u32>(ticks);
   cpu.state.gpr[kEdx] = static_cast<u32>(ticks >> 32);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // There are no performance counters: every index is out of range (Intel SDM Vol. 2B, RDPMC).
@@ -128,7 +128,7 @@ const Insn* bound(Cpu& cpu, const Insn* insn) {
   if (index < static_cast<Signed>(lower) || index > static_cast<Signed>(upper)) {
     return cpu.raise(insn, Vector::kBoundRange);
   }
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 bool bind_bound(const Decoded& decoded, Insn& insn) {

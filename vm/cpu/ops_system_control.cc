@@ -66,7 +66,7 @@ template <u32 CpuState::*kRegister>
 const Insn* mov_from_cr(Cpu& cpu, const Insn* insn) {
   if (!require_ring0(cpu, insn)) return nullptr;
   cpu.state.gpr[insn->reg] = cpu.state.*kRegister;
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // --- debug registers (Intel SDM Vol. 3B, 17.2)
@@ -96,7 +96,7 @@ bool may_touch_debug_registers(Cpu& cpu, const Insn* insn) {
 const Insn* mov_from_dr(Cpu& cpu, const Insn* insn) {
   if (!may_touch_debug_registers(cpu, insn)) return nullptr;
   cpu.state.gpr[insn->reg] = cpu.state.dr[insn->rm];
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* mov_to_dr(Cpu& cpu, const Insn* insn) {
@@ -179,7 +179,7 @@ const Insn* load_table(Cpu& cpu, const Insn* insn, DescriptorTable& table) {
     return nullptr;
   }
   table = {(insn->extra & kExtraWide) != 0 ? base : base & 0x00FFFFFF, limit};
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // All 32 bits of the base are stored whatever the operand size, as processors since the 386 do.
@@ -188,7 +188,7 @@ const Insn* store_table(Cpu& cpu, const Insn* insn, const DescriptorTable& table
   base::store_le(bytes, table.limit);
   base::store_le(bytes + 2, table.base);
   const u32 address = cpu.effective_address(insn);
-  return cpu.store_bytes(insn, insn->segment, address, bytes) ? insn + 1 : nullptr;
+  return cpu.store_bytes(insn, insn->segment, address, bytes) ? next(cpu, insn) : nullptr;
 }
 
 }  // namespace
@@ -219,10 +219,10 @@ const Insn* lmsw(Cpu& cpu, const Insn* insn) {
 const Insn* smsw(Cpu& cpu, const Insn* insn) {
   const u32 cr0 = cpu.state.cr0;
   if ((insn->extra & kExtraMemory) != 0) {
-    return cpu.store(insn, static_cast<u16>(cr0)) ? insn + 1 : nullptr;
+    return cpu.store(insn, static_cast<u16>(cr0)) ? next(cpu, insn) : nullptr;
   }
   write_register(cpu, insn->rm, cr0, (insn->extra & kExtraWide) != 0);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* clts(Cpu& cpu, const Insn* insn) {
@@ -239,7 +239,7 @@ const Insn* invlpg(Cpu& cpu, const Insn* insn) {
 
 // INVD and WBINVD: memory is always coherent here.
 const Insn* invalidate_caches(Cpu& cpu, const Insn* insn) {
-  return require_ring0(cpu, insn) ? insn + 1 : nullptr;
+  return require_ring0(cpu, insn) ? next(cpu, insn) : nullptr;
 }
 
 const Insn* rdmsr(Cpu& cpu, const Insn* insn) {
@@ -248,7 +248,7 @@ const Insn* rdmsr(Cpu& cpu, const Insn* insn) {
   if (!value) return cpu.raise(insn, Vector::kGeneralProtection, 0);
   cpu.state.gpr[kEax] = static_cast<u32>(*value);
   cpu.state.gpr[kEdx] = static_cast<u32>(*value >> 32);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* wrmsr(Cpu& cpu, const Insn* insn) {
@@ -257,7 +257,7 @@ const Insn* wrmsr(Cpu& cpu, const Insn* insn) {
   if (!write_msr(cpu, cpu.state.gpr[kEcx], value)) {
     return cpu.raise(insn, Vector::kGeneralProtection, 0);
   }
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // --- binders

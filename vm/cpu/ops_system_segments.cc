@@ -16,20 +16,27 @@ bool is_segment_register(const Decoded& decoded, unsigned i) {
 // To a register with 32 bits the selector goes zero-extended, to memory always 16 bits wide.
 const Insn* mov_from_segment(Cpu& cpu, const Insn* insn) {
   const u16 selector = cpu.state.segment[insn->reg].selector;
-  if ((insn->extra & kExtraMemory) != 0) return cpu.store(insn, selector) ? insn + 1 : nullptr;
+  if ((insn->extra & kExtraMemory) != 0)
+    return cpu.store(insn, selector) ? next(cpu, insn) : nullptr;
   write_register(cpu, insn->rm, selector, (insn->extra & kExtraWide) != 0);
-  return insn + 1;
+  return next(cpu, insn);
+}
+
+bool load_segment_from_rm(Cpu& cpu, const Insn* insn) {
+  u16 selector;
+  if (!load_rm16(cpu, insn, selector)) return false;
+  if (cpu.load_segment(insn->reg, selector)) return true;
+  fault_at(cpu, insn);
+  return false;
 }
 
 const Insn* mov_to_segment(Cpu& cpu, const Insn* insn) {
-  u16 selector;
-  if (!load_rm16(cpu, insn, selector)) return nullptr;
-  return cpu.load_segment(insn->reg, selector) ? insn + 1 : fault_at(cpu, insn);
+  return load_segment_from_rm(cpu, insn) ? next(cpu, insn) : nullptr;
 }
 
 // The next instruction sets ESP: no interrupt in between (Intel SDM Vol. 3A, 6.8.3).
 const Insn* mov_to_ss(Cpu& cpu, const Insn* insn) {
-  if (mov_to_segment(cpu, insn) == nullptr) return nullptr;
+  if (!load_segment_from_rm(cpu, insn)) return nullptr;
   cpu.state.interrupt_shadow = true;
   return cpu.end_block(insn);
 }
@@ -38,21 +45,30 @@ const Insn* mov_to_ss(Cpu& cpu, const Insn* insn) {
 // 32-bit slot; Intel SDM Vol. 2B, PUSH, allows both.)
 template <class T>
 const Insn* push_segment(Cpu& cpu, const Insn* insn) {
-  return cpu.push(insn, static_cast<T>(cpu.state.segment[insn->reg].selector)) ? insn + 1 : nullptr;
+  const T selector = cpu.state.segment[insn->reg].selector;
+  return cpu.push(insn, selector) ? next(cpu, insn) : nullptr;
+}
+
+template <class T>
+bool load_segment_from_stack(Cpu& cpu, const Insn* insn) {
+  T value;
+  if (!cpu.load(insn, kSs, cpu.state.gpr[kEsp], value)) return false;
+  if (!cpu.load_segment(insn->reg, static_cast<u16>(value))) {
+    fault_at(cpu, insn);
+    return false;
+  }
+  cpu.state.gpr[kEsp] += static_cast<u32>(sizeof(T));
+  return true;
 }
 
 template <class T>
 const Insn* pop_segment(Cpu& cpu, const Insn* insn) {
-  T value;
-  if (!cpu.load(insn, kSs, cpu.state.gpr[kEsp], value)) return nullptr;
-  if (!cpu.load_segment(insn->reg, static_cast<u16>(value))) return fault_at(cpu, insn);
-  cpu.state.gpr[kEsp] += static_cast<u32>(sizeof(T));
-  return insn + 1;
+  return load_segment_from_stack<T>(cpu, insn) ? next(cpu, insn) : nullptr;
 }
 
 template <class T>
 const Insn* pop_ss(Cpu& cpu, const Insn* insn) {
-  if (pop_segment<T>(cpu, insn) == nullptr) return nullptr;
+  if (!load_segment_from_stack<T>(cpu, insn)) return nullptr;
   cpu.state.interrupt_shadow = true;
   return cpu.end_block(insn);
 }
@@ -69,7 +85,7 @@ const Insn* load_far_pointer(Cpu& cpu, const Insn* insn) {
   }
   if (!cpu.load_segment(insn->rm, selector)) return fault_at(cpu, insn);
   write_register(cpu, insn->reg, offset, sizeof(T) == 4);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // --- looking at descriptors
@@ -126,7 +142,7 @@ const Insn* describe(Cpu& cpu, const Insn* insn) {
   if (good) {
     write_register(cpu, insn->reg, kValue(descriptor), (insn->extra & kExtraWide) != 0);
   }
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 u32 access_rights(const Descriptor& descriptor) {
@@ -146,7 +162,7 @@ const Insn* verify(Cpu& cpu, const Insn* insn) {
   set_zf(cpu, look == Look::kFound && descriptor.is_segment() &&
                   (kWrite ? descriptor.is_writable_data() : descriptor.is_readable()) &&
                   visible(cpu, selector, descriptor));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* arpl(Cpu& cpu, const Insn* insn) {
@@ -162,23 +178,24 @@ const Insn* arpl(Cpu& cpu, const Insn* insn) {
   }
   const bool raised = (selector & kSelectorRpl) < floor;
   set_zf(cpu, raised);
-  if (!raised) return insn + 1;
+  if (!raised) return next(cpu, insn);
   selector = static_cast<u16>((selector & ~kSelectorRpl) | floor);
   if (in_memory) {
     cpu.store_back(insn, insn->segment, cpu.effective_address(insn), selector);
   } else {
     write_register(cpu, insn->rm, selector, false);
   }
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // --- LDTR and TR
 // ---------------------------------------------------------------------------------------
 
 const Insn* store_selector(Cpu& cpu, const Insn* insn, u16 selector) {
-  if ((insn->extra & kExtraMemory) != 0) return cpu.store(insn, selector) ? insn + 1 : nullptr;
+  if ((insn->extra & kExtraMemory) != 0)
+    return cpu.store(insn, selector) ? next(cpu, insn) : nullptr;
   write_register(cpu, insn->rm, selector, (insn->extra & kExtraWide) != 0);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 }  // namespace
@@ -202,7 +219,7 @@ const Insn* lldt(Cpu& cpu, const Insn* insn) {
   if (!load_rm16(cpu, insn, selector)) return nullptr;
   if (is_null(selector)) {
     cpu.state.ldtr = Segment{.selector = selector};
-    return insn + 1;
+    return next(cpu, insn);
   }
   const u32 error = selector_error(selector);
   if ((selector & kSelectorLdt) != 0) return cpu.raise(insn, Vector::kGeneralProtection, error);
@@ -213,7 +230,7 @@ const Insn* lldt(Cpu& cpu, const Insn* insn) {
   }
   if (!descriptor->present()) return cpu.raise(insn, Vector::kSegmentNotPresent, error);
   cpu.state.ldtr = descriptor->segment(selector);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // Only 32-bit task-state segments are granted.
@@ -234,7 +251,7 @@ const Insn* ltr(Cpu& cpu, const Insn* insn) {
   descriptor->high |= kBusy;
   if (!cpu.store_system(descriptor->address + 4, descriptor->high)) return fault_at(cpu, insn);
   cpu.state.tr = descriptor->segment(selector);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* sldt(Cpu& cpu, const Insn* insn) {
