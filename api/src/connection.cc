@@ -66,7 +66,8 @@ std::string statement_text(std::string_view sql) {
 
 /// Whether "$number" stands anywhere in the statement.
 bool mentions(std::string_view sql, std::size_t number) {
-  const std::string name = "$" + std::to_string(number);
+  std::string name = "$";
+  name += std::to_string(number);
   for (std::size_t at = sql.find(name); at != sql.npos; at = sql.find(name, at + 1)) {
     const std::size_t behind = at + name.size();
     if (behind == sql.size() || sql[behind] < '0' || sql[behind] > '9') return true;

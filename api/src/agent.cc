@@ -1,0 +1,349 @@
+// api/src/agent.cc - frames to and from the agent, and the requests that wait for their answers.
+#include "api/src/agent.h"
+
+#include "api/src/agent_wire.h"
+#include "guest/agent/protocol.h"
+
+#include <asio/post.hpp>
+#include <condition_variable>
+#include <cstring>
+
+namespace snowglobe::detail {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+
+// What a program's output or a file may take of the host's memory.
+constexpr std::size_t kMaxOutput = std::size_t{256} << 20;
+
+std::string frame(std::uint32_t id, std::uint16_t type, std::string_view payload) {
+  return WireWriter()
+      .number(static_cast<std::uint32_t>(payload.size()))
+      .number(id)
+      .number(type)
+      .number(std::uint16_t{0})
+      .raw(payload)
+      .take();
+}
+
+std::string_view view(base::ConstBytes bytes) {
+  return {static_cast<const char*>(static_cast<const void*>(bytes.data())), bytes.size()};
+}
+
+}  // namespace
+
+struct AgentClient::Answer {
+  std::string ok;  ///< payload of SNOWGLOBE_OK
+  std::string out, err;
+};
+
+/// One request; guarded by Shared's mutex.
+struct AgentClient::Request {
+  Answer answer;
+  std::optional<Error> error;
+  bool done = false;
+};
+
+/// Requests and what is to be sent. Outlives the client for as long as somebody holds on to it.
+class AgentClient::Shared {
+ public:
+  // --- any thread ---
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::map<std::uint32_t, std::shared_ptr<Request>> open;
+  std::optional<Error> ended;
+  std::uint32_t last_id = 0;
+
+  // --- the machine's thread ---
+  vm::Machine* machine = nullptr;
+  std::size_t port = 0;
+  std::string outbox;
+  std::size_t sent = 0;
+
+  void pump() {
+    while (machine != nullptr && sent < outbox.size()) {
+      const base::ConstBytes rest(
+          static_cast<const std::uint8_t*>(static_cast<const void*>(outbox.data())) + sent,
+          outbox.size() - sent);
+      const std::size_t taken = machine->send_to_port(port, rest);
+      if (taken == 0) return;  // on_send_ready() goes on
+      sent += taken;
+    }
+    outbox.clear();
+    sent = 0;
+  }
+
+  void finish(std::uint32_t id, std::optional<Error> error) {
+    const std::lock_guard lock(mutex);
+    const auto found = open.find(id);
+    if (found == open.end()) return;
+    found->second->error = std::move(error);
+    found->second->done = true;
+    open.erase(found);
+    changed.notify_all();
+  }
+};
+
+AgentClient::AgentClient(asio::io_context& loop, AgentEvents events)
+    : loop_(loop), events_(std::move(events)), shared_(std::make_shared<Shared>()) {}
+
+AgentClient::~AgentClient() {
+  end({ErrorCode::kUnavailable, "the database is closed"});
+}
+
+void AgentClient::attach(vm::Machine& machine, std::size_t port) {
+  shared_->machine = &machine;
+  shared_->port = port;
+}
+
+void AgentClient::end(const Error& why) {
+  const std::lock_guard lock(shared_->mutex);
+  if (!shared_->ended) shared_->ended = why;
+  for (auto& [id, request] : shared_->open) {
+    request->error = why;
+    request->done = true;
+  }
+  shared_->open.clear();
+  shared_->changed.notify_all();
+}
+
+// --- from the guest
+// --------------------------------------------------------------------------------
+
+void AgentClient::on_open(bool open) {
+  if (open) shared_->pump();
+}
+
+void AgentClient::on_send_ready() {
+  shared_->pump();
+}
+
+std::size_t AgentClient::on_data(base::ConstBytes data) {
+  if (confused_) return data.size();
+  input_ += view(data);
+  std::size_t at = 0;
+  while (input_.size() - at >= SNOWGLOBE_HEADER_SIZE) {
+    const base::ConstBytes rest(
+        static_cast<const std::uint8_t*>(static_cast<const void*>(input_.data())) + at,
+        input_.size() - at);
+    WireReader header(rest.first(SNOWGLOBE_HEADER_SIZE));
+    const auto length = header.number<std::uint32_t>();
+    const auto id = header.number<std::uint32_t>();
+    const auto type = header.number<std::uint16_t>();
+    if (length > SNOWGLOBE_MAX_PAYLOAD) {
+      confused_ = true;
+      input_.clear();
+      end({ErrorCode::kGuestCrashed, "the guest's agent sent a frame that is too long"});
+      return data.size();
+    }
+    if (rest.size() - SNOWGLOBE_HEADER_SIZE < length) break;
+    handle_frame(id, type, rest.subspan(SNOWGLOBE_HEADER_SIZE, length));
+    at += SNOWGLOBE_HEADER_SIZE + length;
+  }
+  input_.erase(0, at);
+  return data.size();
+}
+
+void AgentClient::handle_frame(std::uint32_t id, std::uint16_t type, base::ConstBytes payload) {
+  if (id == 0) return handle_event(type, payload);
+  if (type == SNOWGLOBE_OK || type == SNOWGLOBE_ERROR) {
+    std::optional<Error> error;
+    if (type == SNOWGLOBE_ERROR) {
+      WireReader reader(payload);
+      const auto number = static_cast<int>(reader.number<std::uint32_t>());
+      char buffer[128];
+      const char* reason = strerror_r(number, buffer, sizeof buffer);
+      error = Error{ErrorCode::kInvalidArgument, reader.string() + ": " + reason};
+    } else {
+      const std::lock_guard lock(shared_->mutex);
+      const auto found = shared_->open.find(id);
+      if (found != shared_->open.end()) found->second->answer.ok = view(payload);
+    }
+    shared_->finish(id, std::move(error));
+    return;
+  }
+  bool too_much = false;
+  {
+    const std::lock_guard lock(shared_->mutex);
+    const auto found = shared_->open.find(id);
+    if (found == shared_->open.end()) return;
+    Answer& answer = found->second->answer;
+    if (type == SNOWGLOBE_STDERR) {
+      answer.err += view(payload);
+    } else if (type == SNOWGLOBE_STDOUT || type == SNOWGLOBE_DATA) {
+      answer.out += view(payload);
+    }
+    too_much = answer.out.size() + answer.err.size() > kMaxOutput;
+  }
+  if (too_much) {
+    shared_->finish(id, Error{ErrorCode::kResourceExhausted, "the guest's output is too long"});
+    shared_->outbox += frame(id, SNOWGLOBE_CANCEL, {});
+    shared_->pump();
+  }
+}
+
+void AgentClient::handle_event(std::uint16_t type, base::ConstBytes payload) {
+  WireReader reader(payload);
+  switch (type) {
+    case SNOWGLOBE_HELLO: {
+      const auto version = reader.number<std::uint32_t>();
+      if (version == SNOWGLOBE_PROTOCOL_VERSION) return events_.hello(reader.string());
+      return events_.boot_failed("the image's agent speaks version " + std::to_string(version) +
+                                 " of the protocol, and the library " +
+                                 std::to_string(SNOWGLOBE_PROTOCOL_VERSION));
+    }
+    case SNOWGLOBE_PROGRESS:
+      return events_.progress(reader.string());
+    case SNOWGLOBE_POSTGRES_READY:
+      return events_.postgres_ready();
+    case SNOWGLOBE_POSTGRES_EXITED:
+      return events_.postgres_exited(static_cast<int>(reader.number<std::uint32_t>()));
+    case SNOWGLOBE_BOOT_FAILED:
+      return events_.boot_failed(reader.string());
+    case SNOWGLOBE_LOG: {
+      const bool postgres = reader.number<std::uint8_t>() == SNOWGLOBE_LOG_POSTGRES;
+      reader.number<std::uint32_t>();
+      return events_.log(postgres, reader.string());
+    }
+    default:
+      return;  // an event of a later version
+  }
+}
+
+// --- requests
+// --------------------------------------------------------------------------------------
+
+base::Result<AgentClient::Answer> AgentClient::call(std::uint16_t type, std::string payload,
+                                                    std::string_view contents, Deadline deadline,
+                                                    const char* what) {
+  if (payload.size() > SNOWGLOBE_MAX_PAYLOAD) {
+    return Error{ErrorCode::kInvalidArgument, std::string(what) + ": the request is too long"};
+  }
+  const auto request = std::make_shared<Request>();
+  std::uint32_t id = 0;
+  std::unique_lock lock(shared_->mutex);
+  if (shared_->ended) return *shared_->ended;
+  if (shared_->open.size() >= SNOWGLOBE_MAX_OPEN) {
+    return Error{ErrorCode::kUnavailable, std::string(what) + ": too many requests at once"};
+  }
+  do {
+    id = ++shared_->last_id;
+  } while (id == 0 || shared_->open.contains(id));
+  shared_->open[id] = request;
+  std::string frames = frame(id, type, payload);
+  if (type == SNOWGLOBE_PUT) {
+    for (std::size_t at = 0; at < contents.size(); at += SNOWGLOBE_MAX_PAYLOAD) {
+      frames += frame(id, SNOWGLOBE_DATA, contents.substr(at, SNOWGLOBE_MAX_PAYLOAD));
+    }
+    frames += frame(id, SNOWGLOBE_DATA, {});
+  }
+  asio::post(loop_, [shared = shared_, frames = std::move(frames)] {
+    shared->outbox += frames;
+    shared->pump();
+  });
+  while (!request->done) {
+    if (!deadline.at()) {
+      shared_->changed.wait(lock);
+    } else if (shared_->changed.wait_until(lock, *deadline.at()) == std::cv_status::timeout) {
+      shared_->open.erase(id);
+      asio::post(loop_, [shared = shared_, id] {
+        shared->outbox += frame(id, SNOWGLOBE_CANCEL, {});
+        shared->pump();
+      });
+      return Error{ErrorCode::kTimeout, std::string(what) + ": the guest did not answer in time"};
+    }
+  }
+  if (request->error) {
+    return Error{request->error->code, std::string(what) + ": " + request->error->message};
+  }
+  return std::move(request->answer);
+}
+
+base::Result<ExecResult> AgentClient::exec(const std::vector<std::string>& arguments,
+                                           const ExecOptions& options) {
+  const std::string payload = WireWriter()
+                                  .number(options.uid)
+                                  .number(options.gid)
+                                  .number(static_cast<std::uint32_t>(options.limit.count()))
+                                  .number(std::uint32_t{0})
+                                  .string(options.directory)
+                                  .list(arguments)
+                                  .list(options.environment)
+                                  .take();
+  // The agent ends the program at its limit; the rest is for a guest that has no time to.
+  const Deadline deadline =
+      options.limit.count() > 0 ? Deadline(options.limit + std::chrono::seconds(10)) : Deadline();
+  base::Result<Answer> answer = call(SNOWGLOBE_EXEC, payload, {}, deadline, "exec in the guest");
+  if (!answer) return answer.error();
+  const std::string& ok = answer.value().ok;
+  WireReader reader(
+      {static_cast<const std::uint8_t*>(static_cast<const void*>(ok.data())), ok.size()});
+  const auto status = reader.number<std::uint32_t>();
+  if (reader.number<std::uint32_t>() != 0) {
+    return Error{ErrorCode::kTimeout, "exec in the guest: '" + arguments.front() + "' ran for " +
+                                          std::to_string(options.limit.count()) +
+                                          " ms and was killed"};
+  }
+  ExecResult result;
+  result.out = std::move(answer.value().out);
+  result.err = std::move(answer.value().err);
+  // waitpid(2) of the guest's Linux: signal in the low 7 bits, exit code in the next byte.
+  const int signal = static_cast<int>(status & 0x7F);
+  result.exit_code = signal != 0 ? 128 + signal : static_cast<int>(status >> 8 & 0xFF);
+  return result;
+}
+
+base::Result<void> AgentClient::put(std::string_view path, std::string_view contents, unsigned mode,
+                                    Deadline deadline) {
+  const std::string payload = WireWriter()
+                                  .string(path)
+                                  .number(std::uint32_t{mode})
+                                  .number(std::uint32_t{0})
+                                  .number(std::uint32_t{0})
+                                  .take();
+  auto answer = call(SNOWGLOBE_PUT, payload, contents, deadline, "put a file into the guest");
+  if (!answer) return answer.error();
+  return {};
+}
+
+base::Result<std::string> AgentClient::get(std::string_view path, Deadline deadline) {
+  const std::string payload =
+      WireWriter().string(path).number(std::uint64_t{0}).number(std::uint64_t{kMaxOutput}).take();
+  auto answer = call(SNOWGLOBE_GET, payload, {}, deadline, "get a file of the guest");
+  if (!answer) return answer.error();
+  return std::move(answer.value().out);
+}
+
+base::Result<void> AgentClient::set_clock(base::Nanoseconds since_1970, Deadline deadline) {
+  auto answer = call(SNOWGLOBE_SET_CLOCK,
+                     WireWriter().number(static_cast<std::uint64_t>(since_1970.count())).take(), {},
+                     deadline, "set the guest's clock");
+  if (!answer) return answer.error();
+  return {};
+}
+
+base::Result<void> AgentClient::reseed(base::ConstBytes entropy, Deadline deadline) {
+  auto answer =
+      call(SNOWGLOBE_RESEED, std::string(view(entropy)), {}, deadline, "reseed the guest");
+  if (!answer) return answer.error();
+  return {};
+}
+
+base::Result<void> AgentClient::start_postgres(const std::vector<std::string>& settings,
+                                               Deadline deadline) {
+  auto answer = call(SNOWGLOBE_START_POSTGRES, WireWriter().list(settings).take(), {}, deadline,
+                     "start PostgreSQL");
+  if (!answer) return answer.error();
+  return {};
+}
+
+base::Result<void> AgentClient::shut_down(std::chrono::milliseconds patience, Deadline deadline) {
+  auto answer = call(SNOWGLOBE_SHUTDOWN,
+                     WireWriter().number(static_cast<std::uint32_t>(patience.count())).take(), {},
+                     deadline, "shut the guest down");
+  if (!answer) return answer.error();
+  return {};
+}
+
+}  // namespace snowglobe::detail

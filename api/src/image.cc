@@ -1,0 +1,206 @@
+// api/src/image.cc - finding the guest image and reading its manifest.
+#include "api/src/image.h"
+
+#include <cstdlib>
+#include <dlfcn.h>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+#include <unistd.h>
+
+namespace snowglobe::detail {
+namespace {
+
+namespace fs = std::filesystem;
+using base::Error;
+using base::ErrorCode;
+using nlohmann::json;
+
+constexpr std::uintmax_t kMaxManifest = 1 << 20;
+constexpr std::uint64_t kMaxFile = std::uint64_t{4} << 30;
+constexpr const char* kRemedy = "; make the image again with `./dev guest`";
+
+Error damaged(const fs::path& file, const std::string& what) {
+  return {ErrorCode::kCorrupt, "guest image: '" + file.string() + "' " + what + kRemedy};
+}
+
+std::optional<fs::path> from_environment(const char* name) {
+  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): read only
+  if (value == nullptr || *value == '\0') return std::nullopt;
+  return value;
+}
+
+/// The folders of the library's own file and of the program.
+std::vector<fs::path> binary_folders() {
+  std::vector<fs::path> folders;
+  Dl_info about{};
+  if (dladdr(static_cast<const void*>(kRemedy), &about) != 0 && about.dli_fname != nullptr) {
+    std::error_code ignored;
+    folders.push_back(fs::absolute(about.dli_fname, ignored).parent_path());
+  }
+  std::error_code failed;
+  const fs::path program = fs::read_symlink("/proc/self/exe", failed);
+  if (!failed) folders.push_back(program.parent_path());
+  return folders;
+}
+
+/// Typed access that never throws: what is missing or of another type is nothing.
+std::optional<std::string> text(const json& object, const char* key) {
+  const auto found = object.is_object() ? object.find(key) : object.end();
+  if (!object.is_object() || found == object.end() || !found->is_string()) return std::nullopt;
+  return found->get<std::string>();
+}
+
+std::optional<std::uint64_t> number(const json& object, const char* key) {
+  if (!object.is_object()) return std::nullopt;
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_number_unsigned()) return std::nullopt;
+  return found->get<std::uint64_t>();
+}
+
+const json& member(const json& object, const char* key) {
+  static const json kNothing;
+  if (!object.is_object()) return kNothing;
+  const auto found = object.find(key);
+  return found == object.end() ? kNothing : *found;
+}
+
+class ManifestReader {
+ public:
+  ManifestReader(const fs::path& folder, const json& manifest)
+      : folder_(folder), manifest_(manifest) {}
+
+  base::Result<GuestImage> read() {
+    if (number(manifest_, "format") != 1) return bad("has a format that is not 1");
+    if (text(manifest_, "architecture") != "i686") return bad("is not for i686");
+    GuestImage image;
+    image.folder = folder_;
+    image.id = text(manifest_, "image_id").value_or("");
+    image.version = text(manifest_, "version").value_or("");
+    image.command_line = text(manifest_, "command_line").value_or("");
+    if (image.id.empty() || image.command_line.empty() || image.command_line.size() > 1024) {
+      return bad("lacks image_id or command_line");
+    }
+    const json& memory = member(manifest_, "memory_mib");
+    image.memory_minimum = static_cast<unsigned>(number(memory, "minimum").value_or(0));
+    image.memory_maximum = static_cast<unsigned>(number(memory, "maximum").value_or(0));
+    if (image.memory_minimum == 0 || image.memory_maximum < image.memory_minimum) {
+      return bad("lacks memory_mib");
+    }
+    for (const auto& [part, key] :
+         {std::pair{&image.kernel, "kernel"}, std::pair{&image.root, "root"},
+          std::pair{&image.cluster, "cluster"}}) {
+      if (auto result = read_file(key, *part); !result) return result.error();
+    }
+    const json& cluster = member(member(manifest_, "files"), image.cluster.path.filename().c_str());
+    image.cluster_data_bytes = number(cluster, "data_bytes").value_or(0);
+    if (image.cluster_data_bytes == 0 || image.cluster_data_bytes > kMaxFile) {
+      return bad("lacks the cluster's data_bytes");
+    }
+    const json& versions = member(manifest_, "versions");
+    if (versions.is_object()) {
+      for (const auto& [name, value] : versions.items()) {
+        if (value.is_string()) image.versions[name] = value.get<std::string>();
+      }
+    }
+    return image;
+  }
+
+ private:
+  [[nodiscard]] Error bad(const std::string& what) const {
+    return damaged(folder_ / "manifest.json", what);
+  }
+
+  base::Result<void> read_file(const char* key, ImageFile& file) {
+    const std::string name = text(manifest_, key).value_or("");
+    if (name.empty() || name.find('/') != std::string::npos || name[0] == '.') {
+      return bad(std::string("lacks a plain file name for '") + key + "'");
+    }
+    const json& entry = member(member(manifest_, "files"), name.c_str());
+    file.path = folder_ / name;
+    file.bytes = number(entry, "bytes").value_or(0);
+    file.sha256 = text(entry, "sha256").value_or("");
+    if (file.bytes == 0 || file.bytes > kMaxFile || file.sha256.size() != 64) {
+      return bad("does not describe '" + name + "'");
+    }
+    std::error_code failed;
+    const std::uintmax_t actual = fs::file_size(file.path, failed);
+    if (failed) return damaged(file.path, "cannot be read: " + failed.message());
+    if (actual != file.bytes) {
+      return damaged(file.path, "is " + std::to_string(actual) + " bytes long instead of " +
+                                    std::to_string(file.bytes));
+    }
+    return {};
+  }
+
+  const fs::path& folder_;
+  const json& manifest_;
+};
+
+base::Result<GuestImage> read_manifest(const fs::path& folder) {
+  const fs::path file = folder / "manifest.json";
+  std::error_code failed;
+  if (fs::file_size(file, failed) > kMaxManifest && !failed) return damaged(file, "is too long");
+  std::ifstream stream(file, std::ios::binary);
+  std::stringstream contents;
+  contents << stream.rdbuf();
+  if (!stream) return damaged(file, "cannot be read");
+  const json manifest = json::parse(contents.str(), nullptr, false);
+  if (!manifest.is_object()) return damaged(file, "is not a JSON object");
+  return ManifestReader(folder, manifest).read();
+}
+
+}  // namespace
+
+ImagePlaces image_places(const fs::path& option) {
+  ImagePlaces places;
+  if (!option.empty()) {
+    places.binding.push_back(option);
+    return places;
+  }
+  if (const auto folder = from_environment("SNOWGLOBE_IMAGE")) {
+    places.binding.push_back(*folder);
+    return places;
+  }
+  if (const auto list = from_environment("SNOWGLOBE_IMAGE_PATH")) {
+    std::stringstream folders(list->string());
+    for (std::string folder; std::getline(folders, folder, ':');) {
+      if (!folder.empty()) places.others.emplace_back(folder);
+    }
+  }
+  for (const fs::path& folder : binary_folders()) {
+    places.others.push_back((folder / "../share/snowglobe").lexically_normal());
+  }
+#ifdef SNOWGLOBE_BUILD_TREE_IMAGE
+  places.others.emplace_back(SNOWGLOBE_BUILD_TREE_IMAGE);
+#endif
+#ifdef SNOWGLOBE_INSTALLED_IMAGE
+  places.others.emplace_back(SNOWGLOBE_INSTALLED_IMAGE);
+#endif
+  if (const auto cache = from_environment("XDG_CACHE_HOME")) {
+    places.others.push_back(*cache / "snowglobe/image");
+  } else if (const auto home = from_environment("HOME")) {
+    places.others.push_back(*home / ".cache/snowglobe/image");
+  }
+  return places;
+}
+
+base::Result<GuestImage> find_image(const ImagePlaces& places) {
+  std::string tried;
+  for (const auto* list : {&places.binding, &places.others}) {
+    for (fs::path folder : *list) {
+      if (folder.filename() == "manifest.json") folder = folder.parent_path();
+      std::error_code ignored;
+      // A damaged image is not passed over: the next place might have another version.
+      if (fs::exists(folder / "manifest.json", ignored)) return read_manifest(folder);
+      tried += "\n  " + (folder / "manifest.json").string();
+    }
+  }
+  return Error{ErrorCode::kCorrupt,
+               "no guest image was found; make it with `./dev guest`, or name its folder in "
+               "Options::image or SNOWGLOBE_IMAGE. Tried:" +
+                   tried};
+}
+
+}  // namespace snowglobe::detail

@@ -1,0 +1,54 @@
+// api/src/image.h - the guest image: where it is looked for, what its manifest says, and whether
+// its files are what the manifest says. The format is docs/guest.md's.
+#pragma once
+
+#include "base/error.h"
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace snowglobe::detail {
+
+struct ImageFile {
+  std::filesystem::path path;
+  std::uint64_t bytes = 0;
+  std::string sha256;  ///< 64 hexadecimal digits
+};
+
+struct GuestImage {
+  std::filesystem::path folder;
+  std::string id;
+  std::string version;
+  std::string command_line;
+  unsigned memory_minimum = 0;  ///< MiB
+  unsigned memory_maximum = 0;
+  ImageFile kernel, root, cluster;
+  std::uint64_t cluster_data_bytes = 0;  ///< unpacked
+  std::map<std::string, std::string> versions;
+};
+
+/// Where to look, in order; `binding` places are given by the user: there is no going on to the
+/// next.
+struct ImagePlaces {
+  std::vector<std::filesystem::path> binding;
+  std::vector<std::filesystem::path> others;
+};
+
+/// Options::image, then SNOWGLOBE_IMAGE; SNOWGLOBE_IMAGE_PATH, ../share/snowglobe beside the
+/// library and the program, the build tree's and the install prefix's folder, the user's cache.
+ImagePlaces image_places(const std::filesystem::path& option);
+
+/// Reads the manifest of the first place that has one, and checks it and the sizes of the files.
+/// Errors: kCorrupt, whose message names the file, the places that were tried, and what to do.
+base::Result<GuestImage> find_image(const ImagePlaces& places);
+
+/// Compares each file with its SHA-256; once a process for a file that did not change (by inode,
+/// size and times).
+base::Result<void> verify_image(const GuestImage& image);
+
+/// The contents of a file of the image. Errors: kCorrupt if it is not as long as the manifest says.
+base::Result<std::vector<std::uint8_t>> read_image_file(const ImageFile& file);
+
+}  // namespace snowglobe::detail

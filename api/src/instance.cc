@@ -1,0 +1,149 @@
+// api/src/instance.cc - a booted machine as a Server, and the face's open_in_memory().
+#include "api/src/instance.h"
+
+#include "api/src/database_state.h"
+#include "api/src/errors.h"
+#include "api/src/instance_parts.h"
+#include <snowglobe/version.hpp>
+
+#include <asio/post.hpp>
+#include <future>
+#include <unistd.h>
+
+namespace snowglobe {
+namespace detail {
+namespace {
+
+// For put() and get(); megabytes a second are moved.
+constexpr std::chrono::milliseconds kFileLimit = std::chrono::minutes(2);
+constexpr std::chrono::milliseconds kStatisticsLimit = std::chrono::seconds(1);
+
+}  // namespace
+
+Instance::Instance() : owner_(getpid()) {}
+
+std::shared_ptr<Instance> Instance::boot(const Options& options) {
+  const auto start = std::chrono::steady_clock::now();
+  const std::shared_ptr<Instance> instance(new Instance);
+  instance->parts_ = std::make_unique<Parts>(options);
+  Parts& parts = *instance->parts_;
+  parts.load_image();
+  parts.build_agent();
+  parts.build_network();
+  parts.build_machine();
+  if (auto started = parts.machine->start([&parts](vm::MachineEnd end) { parts.on_end(end); });
+      !started) {
+    throw_error(started.error());
+  }
+  parts.wait_until_ready();
+  parts.boot_time = std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::steady_clock::now() - start);
+  return instance;
+}
+
+Instance::~Instance() {
+  if (owner_ != getpid()) {
+    static_cast<void>(
+        parts_.release());  // a forked child's copy: threads and sockets are the parent's
+    return;
+  }
+  close();
+}
+
+ServerAddress Instance::address() const {
+  return {parts_->pipe->host(), std::to_string(parts_->pipe->port())};
+}
+
+void Instance::check(std::chrono::milliseconds grace) {
+  using State = Progression::State;
+  State state = parts_->progress.state();
+  if (state == State::ready && grace.count() > 0) {
+    state = parts_->progress.wait_while(State::ready, Deadline(grace));
+  }
+  if (state == State::closed) throw ConnectionLost(parts_->progress.reason());
+  if (state == State::failed || state == State::ended) {
+    throw GuestCrashed(parts_->progress.reason(), parts_->console.lines());
+  }
+}
+
+void Instance::log(const LogLine& line) {
+  parts_->tell(line.source, line.level, line.text);
+}
+
+void Instance::close() noexcept {
+  if (parts_) parts_->stop();
+}
+
+bool Instance::is_open() const noexcept {
+  return parts_->progress.state() == Progression::State::ready;
+}
+
+Info Instance::info() const {
+  const GuestImage& image = parts_->image;
+  const auto version = [&image](const char* name) {
+    const auto found = image.versions.find(name);
+    return found == image.versions.end() ? std::string() : found->second;
+  };
+  Info info;
+  info.library_version = library_version();
+  info.postgres_version = version("postgresql");
+  info.kernel_version = version("linux");
+  info.image_id = image.id;
+  info.image = image.folder;
+  info.image_bytes = image.kernel.bytes + image.root.bytes + image.cluster.bytes;
+  info.memory_mb = parts_->options.memory_mb;
+  info.executor = "interpreter";
+  info.boot_time = parts_->boot_time;
+  return info;
+}
+
+Stats Instance::stats() const {
+  const vm::MachineStatistics machine = parts_->machine->statistics();
+  Stats stats;
+  stats.instructions = machine.instructions;
+  stats.blocks_decoded = machine.blocks_decoded;
+  stats.interrupts = machine.interrupts;
+  stats.idle = std::chrono::nanoseconds(machine.idle_nanoseconds);
+  stats.disk_bytes = parts_->data_disk->own_bytes();
+  if (!is_open()) return stats;
+  // The table of streams belongs to the machine's thread.
+  const auto answer = std::make_shared<std::promise<std::size_t>>();
+  std::future<std::size_t> count = answer->get_future();
+  asio::post(parts_->loop.context(),
+             [this, answer] { answer->set_value(parts_->network->streams().size()); });
+  if (count.wait_for(kStatisticsLimit) == std::future_status::ready) {
+    stats.sessions = static_cast<unsigned>(count.get());
+  }
+  return stats;
+}
+
+std::vector<std::string> Instance::console() const {
+  return parts_->console.lines();
+}
+
+ExecResult Instance::exec(const std::vector<std::string>& arguments, const ExecOptions& options) {
+  auto result = parts_->agent->exec(arguments, options);
+  if (!result) throw_error(result.error(), console());
+  return std::move(result).value();
+}
+
+void Instance::put(std::string_view path, std::string_view contents, unsigned mode) {
+  if (auto done = parts_->agent->put(path, contents, mode, Deadline(kFileLimit)); !done) {
+    throw_error(done.error(), console());
+  }
+}
+
+std::string Instance::get(std::string_view path) {
+  auto contents = parts_->agent->get(path, Deadline(kFileLimit));
+  if (!contents) throw_error(contents.error(), console());
+  return std::move(contents).value();
+}
+
+}  // namespace detail
+
+Database Database::open_in_memory(Options options) {
+  auto instance = detail::Instance::boot(options);
+  return Database(std::make_shared<detail::DatabaseState>(std::move(instance), options));
+}
+
+}  // namespace snowglobe

@@ -1,0 +1,44 @@
+// api/src/instance.h - a booted machine with PostgreSQL in it: composes image, disks, machine,
+// network and agent.
+#pragma once
+
+#include "api/src/server.h"
+
+#include <memory>
+#include <sys/types.h>
+
+namespace snowglobe::detail {
+
+/// Thread rule: any thread, but never the machine's own. In a forked child the destructor does
+/// nothing.
+class Instance final : public Server {
+ public:
+  /// Finds the image, builds the machine, and returns when PostgreSQL accepts connections.
+  /// Throws as Database::open_in_memory.
+  static std::shared_ptr<Instance> boot(const Options& options);
+  ~Instance() override;
+
+  [[nodiscard]] ServerAddress address() const override;
+  void check(std::chrono::milliseconds grace) override;
+  void log(const LogLine& line) override;
+  void close() noexcept override;
+  [[nodiscard]] bool is_open() const noexcept override;
+
+  [[nodiscard]] Info info() const override;
+  [[nodiscard]] Stats stats() const override;
+  [[nodiscard]] std::vector<std::string> console() const override;
+
+  ExecResult exec(const std::vector<std::string>& arguments, const ExecOptions& options) override;
+  void put(std::string_view path, std::string_view contents, unsigned mode) override;
+  std::string get(std::string_view path) override;
+
+ private:
+  struct Parts;
+
+  Instance();
+
+  const pid_t owner_;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace snowglobe::detail

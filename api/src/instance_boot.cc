@@ -1,0 +1,215 @@
+// api/src/instance_boot.cc - builds the parts of an instance and brings them up, and what happens
+// at their end.
+#include "api/src/errors.h"
+#include "api/src/instance_parts.h"
+#include "guest/agent/protocol.h"
+
+#include <algorithm>
+#include <map>
+
+namespace snowglobe::detail {
+namespace {
+
+// What on_progress is told of: image, machine, agent, disks, PostgreSQL.
+constexpr int kSteps = 5;
+constexpr int kStepsBeforeGuest = 2;
+
+bool plain_setting_name(const std::string& name) {
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '_' || c == '.';
+  });
+}
+
+std::vector<std::string> setting_list(const std::map<std::string, std::string>& settings) {
+  std::vector<std::string> list;
+  for (const auto& [name, value] : settings) {
+    if (!plain_setting_name(name) || value.find('\0') != std::string::npos) {
+      throw InvalidArgument("Options::settings: '" + name +
+                            "' is not a name of a setting, or its value has a NUL");
+    }
+    list.push_back(name + "=" + value);
+  }
+  return list;
+}
+
+std::string how_it_ended(vm::MachineEnd end) {
+  switch (end) {
+    case vm::MachineEnd::kReset:
+      return "the guest crashed: it reset itself";
+    case vm::MachineEnd::kShutDown:
+      return "the guest crashed: it switched itself off";
+    case vm::MachineEnd::kStopped:
+      return "the machine was stopped";
+  }
+  return "the machine ended";
+}
+
+}  // namespace
+
+base::Result<std::shared_ptr<const SparseDisk>> cluster_disk(const GuestImage& image) {
+  // Forks and further instances in the process share it; the last one takes it along.
+  static std::mutex mutex;
+  static std::map<std::string, std::weak_ptr<const SparseDisk>> known;
+  const std::lock_guard lock(mutex);
+  if (auto disk = known[image.id].lock()) return disk;
+  const auto packed = read_image_file(image.cluster);
+  if (!packed) return packed.error();
+  auto disk = SparseDisk::unpack(packed.value(), image.cluster_data_bytes);
+  if (disk) known[image.id] = disk.value();
+  return disk;
+}
+
+void Instance::Parts::tell(LogSource source, LogLevel level, const std::string& text) {
+  if (!options.on_log) return;
+  const std::lock_guard lock(tell_mutex_);
+  if (muted_) return;
+  try {
+    options.on_log({source, level, text});
+  } catch (...) {
+    muted_ = true;  // an exception must not end the machine's thread
+  }
+}
+
+void Instance::Parts::report(int done, const std::string& text) const {
+  if (options.on_progress) options.on_progress({std::min(done, kSteps), kSteps, text});
+}
+
+void Instance::Parts::load_image() {
+  setting_list(options.settings);  // a wrong one is known before anything is built
+  image = value_or_throw(find_image(image_places(options.image)));
+  if (options.memory_mb < image.memory_minimum || options.memory_mb > image.memory_maximum) {
+    throw InvalidArgument("Options::memory_mb is " + std::to_string(options.memory_mb) +
+                          "; the guest of this image needs " +
+                          std::to_string(image.memory_minimum) + " and takes at most " +
+                          std::to_string(image.memory_maximum));
+  }
+  if (auto verified = verify_image(image); !verified) throw_error(verified.error());
+  report(1, "image found in " + image.folder.string());
+}
+
+void Instance::Parts::build_agent() {
+  AgentEvents events;
+  events.hello = [this](const std::string& version) {
+    progress.step("guest image " + version + " has booted its kernel");
+  };
+  events.progress = [this](std::string step) { progress.step(std::move(step)); };
+  events.postgres_ready = [this] {
+    progress.step("PostgreSQL accepts connections");
+    progress.ready();
+  };
+  events.postgres_exited = [this](int status) {
+    progress.failed("PostgreSQL ended by itself, wait status " + std::to_string(status));
+    asio::post(loop.context(), [this] { network->shutdown(); });
+  };
+  events.boot_failed = [this](const std::string& why) {
+    progress.failed("the guest could not be brought up: " + why);
+  };
+  events.log = [this](bool postgres, const std::string& line) {
+    console.add(line);
+    tell(postgres ? LogSource::postgres : LogSource::guest, LogLevel::info, line);
+  };
+  agent = std::make_unique<AgentClient>(loop.context(), std::move(events));
+}
+
+void Instance::Parts::build_network() {
+  net::NetworkConfig config;
+  config.loop = &loop.context();
+  config.clock = &clock;
+  config.random = &random;
+  config.log = [this](const base::LogLine& line) {
+    tell(LogSource::network, static_cast<LogLevel>(line.level), line.text);
+  };
+  network = value_or_throw(net::Network::create(config));
+  pipe = value_or_throw(net::PipeListener::create(*network, {}));
+}
+
+void Instance::Parts::build_machine() {
+  root_disk = value_or_throw(FileDisk::open(image.root.path));
+  data_disk = std::make_unique<OverlayDisk>(value_or_throw(cluster_disk(image)),
+                                            vm::u64{options.disk_limit_mb} << 20);
+  const std::vector<std::uint8_t> kernel = value_or_throw(read_image_file(image.kernel));
+  vm::MachineConfig config;
+  config.memory_bytes = vm::u64{options.memory_mb} << 20;
+  config.kernel = kernel;
+  config.command_line = image.command_line;
+  if (!options.settings.empty()) config.command_line += " snowglobe.postgres=manual";
+  config.disks = {{root_disk.get(), "snowglobe-root"}, {data_disk.get(), "snowglobe-data"}};
+  config.network = network.get();
+  config.ports = {{SNOWGLOBE_PORT_NAME, agent.get()}};
+  config.clock = &clock;
+  config.random = &random;
+  config.loop = &loop;
+  config.log = [this](const base::LogLine& line) {
+    tell(LogSource::machine, static_cast<LogLevel>(line.level), line.text);
+  };
+  config.serial_output = [this](base::ConstBytes bytes) { on_serial(bytes); };
+  machine = value_or_throw(vm::Machine::create(config));
+  network->attach(machine->network());
+  agent->attach(*machine, 0);
+  report(kStepsBeforeGuest, "machine built");
+}
+
+void Instance::Parts::on_serial(base::ConstBytes bytes) {
+  const std::string_view text(static_cast<const char*>(static_cast<const void*>(bytes.data())),
+                              bytes.size());
+  serial_lines.feed(text, [this](const std::string& line) {
+    console.add(line);
+    tell(LogSource::kernel, LogLevel::info, line);
+  });
+}
+
+void Instance::Parts::on_end(vm::MachineEnd end) {
+  if (!serial_lines.partial().empty()) console.add(serial_lines.partial());
+  // The reason first: who loses a connection now asks for it.
+  progress.ended(how_it_ended(end));
+  const bool closed = progress.state() == Progression::State::closed;
+  agent->end(
+      {closed ? base::ErrorCode::kUnavailable : base::ErrorCode::kGuestCrashed, progress.reason()});
+  network->shutdown();
+}
+
+void Instance::Parts::wait_until_ready() {
+  const Deadline deadline(options.boot_limit);
+  const std::stop_callback on_stop(options.stop, [this] { progress.wake(); });
+  int done = kStepsBeforeGuest;
+  for (;;) {
+    if (options.stop.stop_requested()) throw Cancelled("the open was cancelled by Options::stop");
+    std::optional<std::string> step;
+    if (!progress.wait_news(deadline, step)) boot_timed_out();
+    if (step) {
+      report(++done, *step);
+      if (done != kStepsBeforeGuest + 1) continue;
+      // The agent is up. Should it fail now, the state says why.
+      (void)agent->set_clock(clock.wall(), deadline);
+      if (options.settings.empty()) continue;
+      const auto started = agent->start_postgres(setting_list(options.settings), deadline);
+      if (!started) progress.failed(started.error().message);
+      continue;
+    }
+    const Progression::State state = progress.state();
+    if (state == Progression::State::ready) return;
+    if (state != Progression::State::booting) {
+      throw GuestCrashed(progress.reason(), console.lines());
+    }
+  }
+}
+
+void Instance::Parts::boot_timed_out() {
+  std::string text = "the guest was not ready after Options::boot_limit = " +
+                     std::to_string(options.boot_limit.count()) + " ms; it had done " +
+                     std::to_string(progress.steps()) + " steps. Its last console lines:";
+  const std::vector<std::string> lines = console.lines();
+  constexpr std::size_t kShown = 12;
+  for (std::size_t i = lines.size() - std::min(lines.size(), kShown); i < lines.size(); ++i) {
+    text += "\n  " + lines[i];
+  }
+  throw TimeoutError(text);
+}
+
+void Instance::Parts::stop() noexcept {
+  progress.closed();
+  const std::lock_guard lock(stop_mutex);
+  if (machine) machine->stop();
+}
+
+}  // namespace snowglobe::detail
