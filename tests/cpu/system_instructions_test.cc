@@ -175,12 +175,27 @@ TEST_F(SystemInstructions, GeneralDetectGuardsTheDebugRegisters) {
   EXPECT_FALSE(machine.execute({0x0F, 0x21, 0xC0}));
 }
 
-TEST_F(SystemInstructions, ADataBreakpointIsNoticed) {
+TEST_F(SystemInstructions, ADataBreakpointTrapsBehindTheInstruction) {
   machine.cpu.state.dr[1] = SystemMachine::kData + 4;
   machine.cpu.state.dr[7] = 0x400 | 4 | 0xD00000;  // L1, write, 4 bytes
   machine.cpu.mode_changed();
-  EXPECT_FALSE(machine.execute({0xA3, 0x04, 0x00, 0x02, 0x00, 0x90}));
-  EXPECT_TRUE(machine.cpu.slow_mode());
+  EXPECT_FALSE(machine.execute({0xA1, 0x04, 0x00, 0x02, 0x00, 0x90})) << "a read does not count";
+  EXPECT_FALSE(machine.execute({0xA3, 0x08, 0x00, 0x02, 0x00, 0x90})) << "nor the next doubleword";
+  expect_exception(machine.execute({0xA2, 0x07, 0x00, 0x02, 0x00, 0x90}), Vector::kDebug);
+  EXPECT_EQ(machine.cpu.state.eip, SystemMachine::kCode + 5);
+  EXPECT_EQ(machine.cpu.state.dr[6], 0xFFFF0FF2u);
+}
+
+TEST_F(SystemInstructions, AnInstructionBreakpointFaultsUnlessTheResumeFlagIsSet) {
+  machine.cpu.state.dr[0] = SystemMachine::kCode;
+  machine.cpu.state.dr[7] = 0x400 | 1;
+  machine.cpu.mode_changed();
+  expect_exception(machine.execute({0x90, 0x90}), Vector::kDebug);
+  EXPECT_EQ(machine.cpu.state.eip, SystemMachine::kCode);
+  EXPECT_EQ(machine.cpu.state.dr[6], 0xFFFF0FF1u);
+  machine.cpu.state.eflags |= kFlagRf;
+  EXPECT_FALSE(machine.execute({0x90, 0x90}));
+  EXPECT_EQ(machine.cpu.state.eflags & kFlagRf, 0u);
 }
 
 // --- alignment

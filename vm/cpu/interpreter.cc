@@ -36,9 +36,47 @@ struct Interpreter::Impl {
 
   // Blocks of one physical page by the offset of their first byte. Blocks of the page before that
   // end in this one are listed, so that a write here reaches them.
-  struct PageCode {
-    std::unordered_map<u16, std::unique_ptr<Block>> blocks;
+  class PageCode {
+   public:
+    [[nodiscard]] Block* find(u16 offset) const {
+      for (Block* block = buckets_[offset % kBuckets].get(); block != nullptr;
+           block = block->next.get()) {
+        if (block->start == offset) return block;
+      }
+      return nullptr;
+    }
+    void add(std::unique_ptr<Block> block) {
+      std::unique_ptr<Block>& bucket = buckets_[block->start % kBuckets];
+      block->next = std::move(bucket);
+      bucket = std::move(block);
+    }
+    /// Takes a block out; null if it is not here.
+    std::unique_ptr<Block> take(const Block* wanted) {
+      std::unique_ptr<Block>* link = &buckets_[wanted->start % kBuckets];
+      while (*link != nullptr && link->get() != wanted)
+        link = &(*link)->next;
+      std::unique_ptr<Block> taken = std::move(*link);
+      if (taken != nullptr) *link = std::move(taken->next);
+      return taken;
+    }
+    /// Takes all blocks out, in no order.
+    std::vector<std::unique_ptr<Block>> take_all() {
+      std::vector<std::unique_ptr<Block>> all;
+      for (std::unique_ptr<Block>& bucket : buckets_) {
+        while (bucket != nullptr) {
+          std::unique_ptr<Block> block = std::move(bucket);
+          bucket = std::move(block->next);
+          all.push_back(std::move(block));
+        }
+      }
+      return all;
+    }
+
     std::vector<Block*> crossing_into;
+
+   private:
+    static constexpr u32 kBuckets = 128;
+    std::array<std::unique_ptr<Block>, kBuckets> buckets_;
   };
   // What the linear address of a block's start led to; good while no translation has changed.
   struct Shortcut {
@@ -62,6 +100,7 @@ struct Interpreter::Impl {
   bool decode_crossing(Block& block, base::ConstBytes first, u16 offset, LinearAddress linear,
                        bool user);
   void retire(std::unique_ptr<Block> block);
+  void forget_crossing(const Block& block);
   void invalidate(u32 page);
   u64 run_block(const Block& block);
   [[nodiscard]] u64 count_before_eip(const Block& block) const;
@@ -102,20 +141,14 @@ Block* Interpreter::Impl::find_block_slowly(LinearAddress linear, bool user) {
   const u32 page = *physical >> kPageShift;
   const u16 offset = static_cast<u16>(*physical & kPageMask);
   if (page < pages.size() && pages[page] != nullptr) {
-    const auto found = pages[page]->blocks.find(offset);
-    if (found != pages[page]->blocks.end()) {
-      Block* block = found->second.get();
+    if (Block* block = pages[page]->find(offset)) {
       if (block->second_page == block->physical_page) return block;
       // It crosses into another page: is that still where it was?
       const auto second = cpu.translate((linear | kPageMask) + 1, Cpu::Access::kExecute, user);
       if (!second) return nullptr;
       if (*second >> kPageShift == block->second_page) return block;
-      std::unique_ptr<Block> old = std::move(found->second);
-      pages[page]->blocks.erase(found);
-      if (block->second_page < pages.size() && pages[block->second_page] != nullptr) {
-        std::erase(pages[block->second_page]->crossing_into, block);
-      }
-      retire(std::move(old));
+      forget_crossing(*block);
+      retire(pages[page]->take(block));
     }
   }
   std::unique_ptr<Block> block = decode_block(*physical, linear, user);
@@ -128,7 +161,7 @@ Block* Interpreter::Impl::find_block_slowly(LinearAddress linear, bool user) {
     return result;
   }
   if (pages[page] == nullptr) pages[page] = std::make_unique<PageCode>();
-  pages[page]->blocks[offset] = std::move(block);
+  pages[page]->add(std::move(block));
   cpu.ram().watch_code(page);
   if (result->second_page != page && result->second_page < pages.size()) {
     auto& second = pages[result->second_page];
@@ -214,24 +247,24 @@ void Interpreter::Impl::retire(std::unique_ptr<Block> block) {
   cpu.note_retired_code();
 }
 
+// Takes a block that crosses two pages off the list of its second page.
+void Interpreter::Impl::forget_crossing(const Block& block) {
+  if (block.second_page == block.physical_page || block.second_page >= pages.size()) return;
+  PageCode* second = pages[block.second_page].get();
+  if (second != nullptr) std::erase(second->crossing_into, &block);
+}
+
 void Interpreter::Impl::invalidate(u32 page) {
   const std::unique_ptr<PageCode> code = std::move(pages[page]);
   if (code == nullptr) return;
   ++statistics.pages_invalidated;
-  for (Block* crossing : code->crossing_into) {
-    const u32 first_page = crossing->physical_page;
-    if (first_page == page || pages[first_page] == nullptr) continue;
-    auto& blocks = pages[first_page]->blocks;
-    const auto found = blocks.find(crossing->start);
-    if (found == blocks.end() || found->second.get() != crossing) continue;
-    retire(std::move(found->second));
-    blocks.erase(found);
+  for (const Block* crossing : code->crossing_into) {
+    PageCode* first = pages[crossing->physical_page].get();
+    if (first == nullptr) continue;
+    if (auto block = first->take(crossing)) retire(std::move(block));
   }
-  for (auto& [offset, block] : code->blocks) {
-    const u32 second = block->second_page;
-    if (second != page && second < pages.size() && pages[second] != nullptr) {
-      std::erase(pages[second]->crossing_into, block.get());
-    }
+  for (std::unique_ptr<Block>& block : code->take_all()) {
+    forget_crossing(*block);
     retire(std::move(block));
   }
 }
@@ -329,6 +362,7 @@ StopReason Interpreter::step(bool deliver) {
   if (state.halted) return StopReason::kHalted;
 
   const bool single_step = (state.eflags & kFlagTf) != 0;
+  const bool resumed = (state.eflags & kFlagRf) != 0;
   const Segment& cs = state.segment[kCs];
   std::unique_ptr<Block> block;
   if (state.eip > cs.limit) {
@@ -336,8 +370,12 @@ StopReason Interpreter::step(bool deliver) {
   } else {
     const LinearAddress linear = cs.base + state.eip;
     const bool user = state.cpl == 3;
-    const auto physical = cpu.translate(linear, Cpu::Access::kExecute, user);
-    if (physical) block = impl.decode_block(*physical, linear, user);
+    if (const u32 breakpoints = cpu.instruction_breakpoints(linear)) {
+      state.dr[6] |= breakpoints;
+      cpu.raise_system(Vector::kDebug);
+    } else if (const auto physical = cpu.translate(linear, Cpu::Access::kExecute, user)) {
+      block = impl.decode_block(*physical, linear, user);
+    }
   }
   if (block != nullptr) {
     // Only its first instruction is to run: what follows ends the block.
@@ -351,9 +389,14 @@ StopReason Interpreter::step(bool deliver) {
     state.instructions += impl.run_block(*block);
     if (cpu.take_retired_code()) impl.retired.clear();
   }
-  if (!cpu.has_exception() && block != nullptr && single_step) {
-    state.dr[6] |= 1u << 14;  // DR6.BS (Intel SDM Vol. 3B, 17.2.3)
-    cpu.raise_system(Vector::kDebug);
+  if (!cpu.has_exception() && block != nullptr) {
+    if (resumed) state.eflags &= ~u32{kFlagRf};
+    constexpr u32 kSingleStep = 1u << 14;  // DR6.BS (Intel SDM Vol. 3B, 17.2.3)
+    const u32 traps = cpu.take_data_breakpoints() | (single_step ? kSingleStep : 0u);
+    if (traps != 0) {
+      state.dr[6] |= traps;
+      cpu.raise_system(Vector::kDebug);
+    }
   }
   if (cpu.has_exception() && deliver && !impl.deliver()) return StopReason::kTripleFault;
   return StopReason::kBudget;
