@@ -156,6 +156,7 @@ const Insn* shift_bytes(Cpu& cpu, const Insn* insn) {
 
 const Insn* emms(Cpu& cpu, const Insn* insn) {
   if (!check_mmx(cpu, insn)) return nullptr;
+  x87::set_top(cpu.state.x87, 0);
   cpu.state.x87.tag = 0xFFFF;
   return insn + 1;
 }

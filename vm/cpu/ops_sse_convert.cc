@@ -14,6 +14,11 @@ using Cvttps2dq = HostOperation<0xF3, 0x5B>;
 using Cvtdq2pd = HostOperation<0xF3, 0xE6>;
 using Cvtpd2dq = HostOperation<0xF2, 0xE6>;
 using Cvttpd2dq = HostOperation<0x66, 0xE6>;
+using Cvtsd2ss = HostOperation<0xF2, 0x5A>;
+
+template <unsigned kCount>
+using NarrowingRange =
+    Range<Cvtsd2ss, RangeOperation::kConvert, Element::kDouble, Element::kFloat, kCount>;
 
 /// CVTSI2SD is exact: it needs neither the guest's rounding nor its flags.
 template <bool kMemory>
@@ -71,8 +76,7 @@ bool bind_to_general(const Decoded& decoded, Insn& insn) {
 template <class Operation, bool kDouble, bool kMemory>
 const Insn* from_mmx(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn)) return nullptr;
-  constexpr bool kUsesMmx = !(kDouble && kMemory);
-  if (kUsesMmx && !check_mmx(cpu, insn)) return nullptr;
+  if (!kMemory && !check_mmx(cpu, insn)) return nullptr;
   u64 value = 0;
   if constexpr (kMemory) {
     if (!cpu.load(insn, value)) return nullptr;
@@ -82,7 +86,7 @@ const Insn* from_mmx(Cpu& cpu, const Insn* insn) {
   const Xmm source = to_xmm(from_u64(value));
   __m128i result = _mm_setzero_si128();
   const u32 raised = Operation::to_vector(result, &source, masked_mxcsr(cpu));
-  if (kUsesMmx) enter_mmx(cpu);
+  if (!kMemory) enter_mmx(cpu);
   if (!settle(cpu, insn, raised)) return nullptr;
   if constexpr (kDouble) {
     write_xmm(cpu, insn->reg, result);
@@ -148,9 +152,9 @@ std::span<const Binding> convert_bindings() {
       {ZYDIS_MNEMONIC_CVTTSS2SI, bind_to_general<0xF3, 0x2C, Single>},
       {ZYDIS_MNEMONIC_CVTTSD2SI, bind_to_general<0xF2, 0x2C, Double>},
       {ZYDIS_MNEMONIC_CVTSS2SD, bind_float<HostOperation<0xF3, 0x5A>, Single>},
-      {ZYDIS_MNEMONIC_CVTSD2SS, bind_float<HostOperation<0xF2, 0x5A>, Double, Element::kFloat, 1>},
+      {ZYDIS_MNEMONIC_CVTSD2SS, bind_float<Cvtsd2ss, Double, NarrowingRange<1>>},
       {ZYDIS_MNEMONIC_CVTPS2PD, bind_float<HostOperation<kNoPrefix, 0x5A>, Double>},
-      {ZYDIS_MNEMONIC_CVTPD2PS, bind_float<HostOperation<0x66, 0x5A>, Packed, Element::kFloat, 2>},
+      {ZYDIS_MNEMONIC_CVTPD2PS, bind_float<HostOperation<0x66, 0x5A>, Packed, NarrowingRange<2>>},
       {ZYDIS_MNEMONIC_CVTDQ2PS, bind_float<Cvtdq2ps, Packed>},
       {ZYDIS_MNEMONIC_CVTPS2DQ, bind_float<Cvtps2dq, Packed>},
       {ZYDIS_MNEMONIC_CVTTPS2DQ, bind_float<Cvttps2dq, Packed>},

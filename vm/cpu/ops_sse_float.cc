@@ -3,35 +3,6 @@
 
 namespace snowglobe::vm::simd {
 
-bool has_denormal(__m128i value, Element element, unsigned count) {
-  const Xmm bytes = to_xmm(value);
-  for (unsigned i = 0; i < count; ++i) {
-    if (element == Element::kFloat) {
-      const u32 bits = base::load_le<u32>(&bytes.bytes[i * 4]) & 0x7FFF'FFFF;
-      if (bits != 0 && bits < 0x0080'0000) return true;
-    } else {
-      const u64 bits = base::load_le<u64>(&bytes.bytes[i * 8]) & ~(u64{1} << 63);
-      if (bits != 0 && bits < u64{1} << 52) return true;
-    }
-  }
-  return false;
-}
-
-bool settle_unmasked(Cpu& cpu, const Insn* insn, u32 raised, bool tiny) {
-  constexpr u32 kBeforeComputing = kMxInvalid | kMxDenormal | kMxZeroDivide;
-  const u32 unmasked = ~(cpu.state.mxcsr >> kMxMaskShift) & kMxFlags;
-  if ((raised & unmasked & kBeforeComputing) != 0) {
-    raised &= kBeforeComputing;  // the rest is not looked at any more
-  } else if (tiny) {
-    raised |= kMxUnderflow;  // not masked, it does not ask for an inexact result
-  }
-  cpu.state.mxcsr |= raised & kMxFlags;
-  if ((raised & unmasked) == 0) return true;
-  const bool known = (cpu.state.cr4 & kCr4Osxmmexcpt) != 0;
-  cpu.raise(insn, known ? Vector::kSimdError : Vector::kInvalidOpcode);
-  return false;
-}
-
 namespace {
 
 constexpr u8 kPs = kNoPrefix;
@@ -42,26 +13,6 @@ constexpr u8 kSd = 0xF2;
 using Packed = VectorSource<Xmm>;
 using Single = VectorSource<u32>;
 using Double = VectorSource<u64>;
-
-/// The four forms of an operation that may have a tiny result.
-template <u8 kOpcode>
-constexpr Binder kBindPs = bind_float<HostOperation<kPs, kOpcode>, Packed, Element::kFloat, 4>;
-template <u8 kOpcode>
-constexpr Binder kBindPd = bind_float<HostOperation<kPd, kOpcode>, Packed, Element::kDouble, 2>;
-template <u8 kOpcode>
-constexpr Binder kBindSs = bind_float<HostOperation<kSs, kOpcode>, Single, Element::kFloat, 1>;
-template <u8 kOpcode>
-constexpr Binder kBindSd = bind_float<HostOperation<kSd, kOpcode>, Double, Element::kDouble, 1>;
-
-/// The same for one that has not.
-template <u8 kOpcode>
-constexpr Binder kBindExactPs = bind_float<HostOperation<kPs, kOpcode>, Packed>;
-template <u8 kOpcode>
-constexpr Binder kBindExactPd = bind_float<HostOperation<kPd, kOpcode>, Packed>;
-template <u8 kOpcode>
-constexpr Binder kBindExactSs = bind_float<HostOperation<kSs, kOpcode>, Single>;
-template <u8 kOpcode>
-constexpr Binder kBindExactSd = bind_float<HostOperation<kSd, kOpcode>, Double>;
 
 enum Opcode : u8 {
   kSqrt = 0x51,
@@ -75,6 +26,45 @@ enum Opcode : u8 {
   kMax = 0x5F,
   kCmp = 0xC2,
 };
+
+constexpr RangeOperation range_operation(u8 opcode) {
+  switch (opcode) {
+    case kAdd:
+      return RangeOperation::kAdd;
+    case kSub:
+      return RangeOperation::kSubtract;
+    case kMul:
+      return RangeOperation::kMultiply;
+    default:
+      return RangeOperation::kDivide;
+  }
+}
+template <u8 kOpcode, unsigned kCount>
+using FloatRange = Range<HostOperation<kSs, kOpcode>, range_operation(kOpcode), Element::kFloat,
+                         Element::kFloat, kCount>;
+template <u8 kOpcode, unsigned kCount>
+using DoubleRange = Range<HostOperation<kSd, kOpcode>, range_operation(kOpcode), Element::kDouble,
+                          Element::kDouble, kCount>;
+
+/// The four forms of an operation that may overflow and underflow.
+template <u8 kOpcode>
+constexpr Binder kBindPs = bind_float<HostOperation<kPs, kOpcode>, Packed, FloatRange<kOpcode, 4>>;
+template <u8 kOpcode>
+constexpr Binder kBindPd = bind_float<HostOperation<kPd, kOpcode>, Packed, DoubleRange<kOpcode, 2>>;
+template <u8 kOpcode>
+constexpr Binder kBindSs = bind_float<HostOperation<kSs, kOpcode>, Single, FloatRange<kOpcode, 1>>;
+template <u8 kOpcode>
+constexpr Binder kBindSd = bind_float<HostOperation<kSd, kOpcode>, Double, DoubleRange<kOpcode, 1>>;
+
+/// The same for one that never does.
+template <u8 kOpcode>
+constexpr Binder kBindExactPs = bind_float<HostOperation<kPs, kOpcode>, Packed>;
+template <u8 kOpcode>
+constexpr Binder kBindExactPd = bind_float<HostOperation<kPd, kOpcode>, Packed>;
+template <u8 kOpcode>
+constexpr Binder kBindExactSs = bind_float<HostOperation<kSs, kOpcode>, Single>;
+template <u8 kOpcode>
+constexpr Binder kBindExactSd = bind_float<HostOperation<kSd, kOpcode>, Double>;
 
 // --- CMPxx: the low three bits of the immediate choose the predicate
 // ----------------------------------

@@ -25,12 +25,11 @@ const Insn* execute_register(Cpu& cpu, const Insn* insn) {
   const unsigned form = register_form(insn);
   SaveImage image;
   to_image(x87, image);
-  u8 flags = static_cast<u8>(cpu.state.flags.get());
+  LazyFlags& lazy = cpu.state.flags;
+  HostFlags flags{static_cast<u8>(lazy.get()), static_cast<u8>(lazy.of())};
   run_register(form, image, flags);
   from_image(image, x87);
-  // OF is cleared with SF and AF. Nothing is written when an unmasked exception stopped the
-  // compare.
-  if (writes_eflags(form) && !is_error_pending(x87)) cpu.state.flags.set(flags);
+  if (writes_eflags(form)) lazy.set(flags.low | (flags.overflow != 0 ? kFlagOf : 0u));
   record(cpu, insn);
   return insn + 1;
 }

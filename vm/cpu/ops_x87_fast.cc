@@ -35,6 +35,20 @@ void clear_c1(X87State& x87) {
   x87.status = static_cast<u16>(x87.status & ~kC1);
 }
 
+// Makers of processors differ here; the general way follows the host, and so must the short one.
+bool fcomi_clears_c1() {
+  X87State x87;
+  initialize(x87);
+  push(x87, {});
+  x87.status |= kC1;
+  SaveImage image;
+  HostFlags flags;
+  to_image(x87, image);
+  constexpr unsigned kFcomiSt0 = 3 * 64 + 0x30;
+  run_register(kFcomiSt0, image, flags);
+  return (image.status & kC1) == 0;
+}
+
 // --- primitives on the host's unit: each returns the status word
 // -----------------------------------
 
@@ -168,7 +182,9 @@ const Insn* compare_register(Cpu& cpu, const Insn* insn) {
   const u16 raised =
       host_compare<kOpcode, kModrm>(x87.control, pack(st(x87, 0)), pack(st(x87, insn->rm)), flags);
   if constexpr (kEflags) {
-    merge_status(x87, raised);
+    static const bool clears_c1 = fcomi_clears_c1();
+    x87.status |= raised & kExceptions;
+    if (clears_c1) clear_c1(x87);
     cpu.state.flags.set(flags);
   } else {
     merge_conditions(x87, raised);

@@ -36,15 +36,15 @@ inline void leave_guest_mode(u32 mxcsr) {
 
 /// Notes `raised` and delivers what is not masked: #XM, or #UD to a system that does not know it
 /// (Intel SDM Vol. 1, 11.5.2 and 11.5.3). False: the instruction must leave its destination alone.
-bool settle_unmasked(Cpu& cpu, const Insn* insn, u32 raised, bool tiny);
+bool settle_unmasked(Cpu& cpu, const Insn* insn, u32 raised);
 
-inline bool settle(Cpu& cpu, const Insn* insn, u32 raised, bool tiny = false) {
+inline bool settle(Cpu& cpu, const Insn* insn, u32 raised) {
   const u32 unmasked = ~(cpu.state.mxcsr >> kMxMaskShift) & kMxFlags;
   if (unmasked == 0) [[likely]] {
     cpu.state.mxcsr |= raised & kMxFlags;
     return true;
   }
-  return settle_unmasked(cpu, insn, raised, tiny);
+  return settle_unmasked(cpu, insn, raised);
 }
 
 inline constexpr u8 kNoPrefix = 0;
@@ -139,47 +139,85 @@ inline const Insn* with_source(Cpu& cpu, const Insn* insn, Use use) {
   }
 }
 
-/// Where an unmasked underflow must also see a tiny result that is exact.
-enum class Element : u8 { kNone, kFloat, kDouble };
+// --- overflow and underflow that are not masked
+// -------------------------------------------------------
 
-/// True if one of the first `count` elements is a denormal.
-bool has_denormal(__m128i value, Element element, unsigned count);
+/// Unmasked, they concern the result before it is forced into its format: underflow means tiny even
+/// if exact, and the result counts as inexact only if its significand was rounded.
+inline bool is_range_masked(const Cpu& cpu) {
+  constexpr u32 kBoth = (kMxOverflow | kMxUnderflow) << kMxMaskShift;
+  return (cpu.state.mxcsr & kBoth) == kBoth;
+}
+
+/// The operation on one element, as the x87 unit knows it: the reg field of D8 and DC.
+enum class RangeOperation : u8 { kAdd = 0, kMultiply = 1, kSubtract = 4, kDivide = 6, kConvert };
+
+enum class Element : u8 { kFloat, kDouble };
+constexpr unsigned element_bytes(Element element) {
+  return element == Element::kFloat ? 4 : 8;
+}
+
+/// Corrects `raised`, the flags of the masked operation on one element
+/// (vm/cpu/ops_sse_unmasked.cc).
+u32 raised_unmasked(RangeOperation operation, Element from, Element to, const u8* destination,
+                    const u8* source, u32 mxcsr, u32 raised);
+
+/// For operations whose results can not leave the range of their format.
+struct NoRange {
+  static constexpr bool kCanLeave = false;
+  static u32 raised(const Cpu&, __m128i, const void*) { return 0; }
+};
+
+/// For others: Scalar is the same operation on one element.
+template <class Scalar, RangeOperation kOperation, Element kFrom, Element kTo, unsigned kCount>
+struct Range {
+  static constexpr bool kCanLeave = true;
+  static u32 raised(const Cpu& cpu, __m128i destination, const void* source) {
+    const Xmm first = to_xmm(destination);
+    u32 mxcsr = masked_mxcsr(cpu);
+    // Flushing is part of the masked response to an underflow (Intel SDM Vol. 1, 10.2.3.3).
+    if ((cpu.state.mxcsr & (kMxUnderflow << kMxMaskShift)) == 0) mxcsr &= ~kMxFlushToZero;
+    u32 all = 0;
+    for (unsigned i = 0; i < kCount; ++i) {
+      const u8* a = &first.bytes[i * element_bytes(kFrom)];
+      const u8* b = static_cast<const u8*>(source) + i * element_bytes(kFrom);
+      __m128i element =
+          from_u64(kFrom == Element::kFloat ? base::load_le<u32>(a) : base::load_le<u64>(a));
+      const u32 masked = Scalar::to_vector(element, b, mxcsr);
+      all |= raised_unmasked(kOperation, kFrom, kTo, a, b, cpu.state.mxcsr, masked);
+    }
+    return all;
+  }
+};
 
 /// Runs an operation whose result goes to an XMM register.
-template <class Operation, class Source, bool kMemory, Element kElement = Element::kNone,
-          unsigned kCount = 0>
+template <class Operation, class Source, bool kMemory, class InRange = NoRange>
 const Insn* float_to_vector(Cpu& cpu, const Insn* insn) {
   return with_source<Source, kMemory>(cpu, insn, [&](const void* source) -> const Insn* {
-    u32 mxcsr = masked_mxcsr(cpu);
-    bool tiny = false;
     __m128i result = read_xmm(cpu, insn->reg);
-    if constexpr (kElement != Element::kNone) {
-      // Flushing needs the masked response (Intel SDM Vol. 1, 10.2.3.3).
-      const bool underflow_masked = (cpu.state.mxcsr & (kMxUnderflow << kMxMaskShift)) != 0;
-      if (!underflow_masked) [[unlikely]] {
-        mxcsr &= ~kMxFlushToZero;
-        __m128i trial = result;
-        Operation::to_vector(trial, source, mxcsr);
-        tiny = has_denormal(trial, kElement, kCount);
-      }
+    u32 raised;
+    if (InRange::kCanLeave && !is_range_masked(cpu)) [[unlikely]] {
+      raised = InRange::raised(cpu, result, source);
+      Operation::to_vector(result, source, masked_mxcsr(cpu));
+    } else {
+      raised = Operation::to_vector(result, source, masked_mxcsr(cpu));
     }
-    const u32 raised = Operation::to_vector(result, source, mxcsr);
-    if (!settle(cpu, insn, raised, tiny)) return nullptr;
+    if (!settle(cpu, insn, raised)) return nullptr;
     write_xmm(cpu, insn->reg, result);
     return insn + 1;
   });
 }
 
-template <class Operation, class Source, Element kElement = Element::kNone, unsigned kCount = 0>
+template <class Operation, class Source, class InRange = NoRange>
 bool bind_float(const Decoded& decoded, Insn& insn) {
   if (!is_xmm(decoded, 0)) return false;  // CMPSD, the string instruction
   insn.reg = decoded.register_number(0);
   if (decoded.is_memory(1)) {
-    insn.handler = float_to_vector<Operation, Source, true, kElement, kCount>;
+    insn.handler = float_to_vector<Operation, Source, true, InRange>;
     return true;
   }
   insn.rm = decoded.register_number(1);
-  insn.handler = float_to_vector<Operation, Source, false, kElement, kCount>;
+  insn.handler = float_to_vector<Operation, Source, false, InRange>;
   return true;
 }
 

@@ -10,7 +10,7 @@
 namespace snowglobe::vm::x87 {
 namespace {
 
-using RegisterStub = void (*)(SaveImage& image, u8& flags);
+using RegisterStub = void (*)(SaveImage& image, HostFlags& flags);
 using MemoryStub = void (*)(SaveImage& image, u8* memory);
 
 constexpr unsigned kRegisterForms = 8 * 64;
@@ -36,16 +36,19 @@ constexpr std::array<u64, 8> kComputingForms = [] {
 }();
 
 template <unsigned kForm>
-void register_stub(SaveImage& image, u8& flags) {
+void register_stub(SaveImage& image, HostFlags& flags) {
   asm volatile(
       "frstor %[image]\n\t"
-      "movb %[flags], %%ah\n\t"
+      "movb %[overflow], %%al\n\t"
+      "movb %[low], %%ah\n\t"
+      "addb $0x7F, %%al\n\t"  // overflows if al was 1; SAHF leaves OF alone
       "sahf\n\t"
       ".byte %c[opcode], %c[modrm]\n\t"
       "lahf\n\t"
-      "movb %%ah, %[flags]\n\t"
+      "seto %[overflow]\n\t"
+      "movb %%ah, %[low]\n\t"
       "fnsave %[image]"
-      : [image] "+m"(image), [flags] "+m"(flags)
+      : [image] "+m"(image), [low] "+m"(flags.low), [overflow] "+m"(flags.overflow)
       : [opcode] "i"(0xD8 + kForm / 64), [modrm] "i"(0xC0 + kForm % 64)
       : "rax", "cc", "memory", "st", "st(1)", "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)");
 }
@@ -150,7 +153,7 @@ bool has_register_form(unsigned form) {
   return computes(form);
 }
 
-void run_register(unsigned form, SaveImage& image, u8& flags) {
+void run_register(unsigned form, SaveImage& image, HostFlags& flags) {
   kRegisterStubs[form](image, flags);
 }
 

@@ -46,8 +46,13 @@ struct MemoryOperand {
 MemoryOperand memory_operand(unsigned form);
 bool has_register_form(unsigned form);
 
-/// Executes a register form. `flags` is the low byte of EFLAGS, read by FCMOVcc, written by FCOMI.
-void run_register(unsigned form, SaveImage& image, u8& flags);
+/// The arithmetic flags around a register form: FCMOVcc reads them, FCOMI writes them.
+struct HostFlags {
+  u8 low = 0;       ///< the low byte of EFLAGS
+  u8 overflow = 0;  ///< OF, as 0 or 1
+};
+/// Executes a register form.
+void run_register(unsigned form, SaveImage& image, HostFlags& flags);
 /// Executes a form with `memory` (10 bytes long) as its operand.
 void run_memory(unsigned form, SaveImage& image, u8* memory);
 
