@@ -114,22 +114,22 @@ T must(base::Result<T> result) {
 
 /// The disks of the command line, and what keeps them alive.
 struct Disks {
-  std::vector<std::unique_ptr<test::MappedFile>> files;
-  std::unique_ptr<test::UnpackedCluster> cluster;
-  std::vector<std::unique_ptr<test::OverlayDisk>> disks;
+  std::vector<std::unique_ptr<vm::test::MappedFile>> files;
+  std::unique_ptr<vm::test::UnpackedCluster> cluster;
+  std::vector<std::unique_ptr<vm::test::OverlayDisk>> disks;
 
   void add_file(const std::string& path, bool read_only) {
-    files.push_back(must(test::MappedFile::open(path)));
+    files.push_back(must(vm::test::MappedFile::open(path)));
     const base::ConstBytes bytes = files.back()->bytes();
-    disks.push_back(
-        std::make_unique<test::OverlayDisk>(std::vector<test::OverlayDisk::Extent>{{0, bytes}},
-                                            base::align_up(bytes.size(), 512), read_only));
+    disks.push_back(std::make_unique<vm::test::OverlayDisk>(
+        std::vector<vm::test::OverlayDisk::Extent>{{0, bytes}}, base::align_up(bytes.size(), 512),
+        read_only));
   }
   void add_cluster(const std::string& path) {
-    const auto packed = must(test::MappedFile::open(path));
-    cluster = must(test::unpack_cluster(packed->bytes()));
+    const auto packed = must(vm::test::MappedFile::open(path));
+    cluster = must(vm::test::unpack_cluster(packed->bytes()));
     disks.push_back(
-        std::make_unique<test::OverlayDisk>(cluster->extents, cluster->capacity, false));
+        std::make_unique<vm::test::OverlayDisk>(cluster->extents, cluster->capacity, false));
   }
 };
 
@@ -148,8 +148,8 @@ const char* name(std::optional<vm::MachineEnd> end) {
 
 int boot(const Options& options) {
   const std::string folder = options.image + "/";
-  const auto kernel =
-      must(test::MappedFile::open(options.kernel.empty() ? folder + "vmlinux" : options.kernel));
+  const auto kernel = must(
+      vm::test::MappedFile::open(options.kernel.empty() ? folder + "vmlinux" : options.kernel));
   Disks disks;
   if (options.disks.empty()) {
     disks.add_file(options.root.empty() ? folder + "root.erofs" : options.root, true);
@@ -161,7 +161,7 @@ int boot(const Options& options) {
   base::SystemClock clock;
   base::SystemRandom random;
   base::SeededRandom seeded(1);
-  test::PostLoop loop;
+  vm::test::PostLoop loop;
   Listener listener(options.until);
   PrintingPort agent(listener, options.quiet_port);
   DeadNetwork network;
@@ -170,7 +170,7 @@ int boot(const Options& options) {
   config.kernel = kernel->bytes();
   config.command_line =
       "console=ttyS0 root=/dev/vda ro rootfstype=erofs init=/sbin/init tsc=reliable "
-      "tsc_early_khz=1000000 reboot=t panic=-1 norandmaps random.trust_bootloader=on " +
+      "reboot=t panic=-1 norandmaps random.trust_bootloader=on " +
       options.append;
   for (const auto& disk : disks.disks)
     config.disks.push_back({disk.get(), "snowglobe"});

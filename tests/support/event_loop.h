@@ -9,9 +9,9 @@
 #include <mutex>
 #include <vector>
 
-namespace snowglobe::test {
+namespace snowglobe::vm::test {
 
-class PostLoop final : public vm::EventLoop {
+class PostLoop final : public EventLoop {
  public:
   /// Has `work` called on the machine's thread. Any thread.
   void post(std::function<void()> work) {
@@ -58,4 +58,4 @@ class PostLoop final : public vm::EventLoop {
   bool woken_ = false;
 };
 
-}  // namespace snowglobe::test
+}  // namespace snowglobe::vm::test

@@ -10,13 +10,10 @@
 #include <unistd.h>
 #include <zstd.h>
 
-namespace snowglobe::test {
+namespace snowglobe::vm::test {
 
 using base::Error;
 using base::ErrorCode;
-using vm::u32;
-using vm::u64;
-using vm::u8;
 
 base::Result<std::unique_ptr<MappedFile>> MappedFile::open(const std::string& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -135,4 +132,4 @@ base::Result<std::unique_ptr<UnpackedCluster>> unpack_cluster(base::ConstBytes p
   return cluster;
 }
 
-}  // namespace snowglobe::test
+}  // namespace snowglobe::vm::test

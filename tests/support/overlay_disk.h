@@ -10,7 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
-namespace snowglobe::test {
+namespace snowglobe::vm::test {
 
 /// A file mapped for reading.
 class MappedFile {
@@ -30,45 +30,45 @@ class MappedFile {
 };
 
 /// Not thread-safe. Everything that neither the extents hold nor anybody wrote is zero.
-class OverlayDisk final : public vm::BlockBackend {
+class OverlayDisk final : public BlockBackend {
  public:
   struct Extent {
-    vm::u64 offset = 0;
+    u64 offset = 0;
     base::ConstBytes bytes;  ///< not owned
   };
 
   /// `extents` are in ascending order and do not overlap.
-  OverlayDisk(std::vector<Extent> extents, vm::u64 capacity, bool read_only);
+  OverlayDisk(std::vector<Extent> extents, u64 capacity, bool read_only);
 
-  [[nodiscard]] vm::u64 capacity() const override { return capacity_; }
+  [[nodiscard]] u64 capacity() const override { return capacity_; }
   [[nodiscard]] bool read_only() const override { return read_only_; }
-  base::Result<void> read(vm::u64 offset, base::Bytes out) override;
-  base::Result<void> write(vm::u64 offset, base::ConstBytes from) override;
+  base::Result<void> read(u64 offset, base::Bytes out) override;
+  base::Result<void> write(u64 offset, base::ConstBytes from) override;
   base::Result<void> flush() override { return {}; }
-  base::Result<void> discard(vm::u64 offset, vm::u64 length) override;
+  base::Result<void> discard(u64 offset, u64 length) override;
 
   /// How much memory the changes take.
-  [[nodiscard]] vm::u64 changed_bytes() const { return blocks_.size() * kBlockBytes; }
+  [[nodiscard]] u64 changed_bytes() const { return blocks_.size() * kBlockBytes; }
 
  private:
-  static constexpr vm::u64 kBlockBytes = 4096;
-  using Block = std::array<vm::u8, kBlockBytes>;
+  static constexpr u64 kBlockBytes = 4096;
+  using Block = std::array<u8, kBlockBytes>;
 
-  void read_original(vm::u64 offset, base::Bytes out) const;
-  Block& changed_block(vm::u64 number);
+  void read_original(u64 offset, base::Bytes out) const;
+  Block& changed_block(u64 number);
 
   std::vector<Extent> extents_;
-  vm::u64 capacity_;
+  u64 capacity_;
   bool read_only_;
-  std::unordered_map<vm::u64, std::unique_ptr<Block>> blocks_;
+  std::unordered_map<u64, std::unique_ptr<Block>> blocks_;
 };
 
 /// The image's packed cluster (docs/guest.md, cluster.disk.zst), unpacked.
 struct UnpackedCluster {
-  std::vector<vm::u8> bytes;
+  std::vector<u8> bytes;
   std::vector<OverlayDisk::Extent> extents;  ///< into `bytes`
-  vm::u64 capacity = 0;
+  u64 capacity = 0;
 };
 base::Result<std::unique_ptr<UnpackedCluster>> unpack_cluster(base::ConstBytes packed);
 
-}  // namespace snowglobe::test
+}  // namespace snowglobe::vm::test
