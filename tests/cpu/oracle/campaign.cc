@@ -29,6 +29,7 @@ void Campaign::run_case(u64 index, const std::function<void(const Mismatch&)>& r
 }
 
 void Campaign::run(std::span<Case> batch, const std::function<void(const Mismatch&)>& report) {
+  spoilt_.clear();
   host_.start(batch);
   if (under_test_ != nullptr) {
     under_test_->load(batch);
@@ -64,6 +65,10 @@ void Campaign::check(const Case& test, const Outcome& expected, const Outcome& a
     ++counted->second;
   }
   const std::vector<Difference> differences = compare(test, expected, actual);
+  if (test.kind == CaseKind::kCompare && memory_differs(test, expected, actual)) {
+    for (u32 w = 0; w < test.input.window_count; ++w)
+      spoilt_.push_back(test.input.windows[w]);
+  }
   if (differences.empty()) return;
   ++tally_.mismatches;
   std::string summary;
@@ -79,6 +84,10 @@ void Campaign::check_arena(const std::function<void(const Mismatch&)>& report, u
   std::vector<u8> arena(ORACLE_ARENA_SIZE);
   under_test_->read_arena(arena);
   const base::ConstBytes expected = host_.arena();
+  for (const OracleWindow& window : spoilt_) {
+    std::copy_n(&expected[window.address - ORACLE_ARENA], window.size,
+                &arena[window.address - ORACLE_ARENA]);
+  }
   if (std::equal(arena.begin(), arena.end(), expected.begin())) return;
   const auto differ = std::mismatch(arena.begin(), arena.end(), expected.begin());
   ++tally_.arena_mismatches;

@@ -56,6 +56,7 @@ class Campaign {
   std::vector<Case> cases_ = std::vector<Case>(ORACLE_BATCH);
   std::vector<Outcome> expected_ = std::vector<Outcome>(ORACLE_BATCH);
   std::vector<Outcome> actual_ = std::vector<Outcome>(ORACLE_BATCH);
+  std::vector<OracleWindow> spoilt_;  ///< windows of the batch in which memory differed
   Tally tally_;
 };
 

@@ -17,6 +17,9 @@ struct Difference {
 /// Empty when the outcomes agree. Cheap when they agree to the bit.
 std::vector<Difference> compare(const Case& test, const Outcome& expected, const Outcome& actual);
 
+/// True when a window differs, excluded or not.
+bool memory_differs(const Case& test, const Outcome& expected, const Outcome& actual);
+
 /// What our processor must make of a case that it refuses: #UD, nothing changed.
 Outcome refusal(const Case& test);
 

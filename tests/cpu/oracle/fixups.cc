@@ -16,7 +16,8 @@ using vm::kEdx;
 using vm::kEsi;
 using vm::kEsp;
 
-/// Selectors of which both descriptor tables (ours and that of 64-bit Linux) say the same.
+/// Selectors of which both descriptor tables (ours and that of 64-bit Linux) say the same. Of the
+/// null ones only 0: the host's kernel turns 1 to 3 into 0 when it interrupts the harness.
 u16 data_selector(Random& random) {
   constexpr u16 kSelectors[] = {0,    3,    0x2B, 0x2A, 0x28,   0x23, 0x63,
                                 0x10, 0x18, 0x1B, 0x40, 0xFFFF, 0x2F};

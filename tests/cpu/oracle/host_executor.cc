@@ -163,6 +163,7 @@ void HostExecutor::collect(const Case& test, const OracleOutput& output, Outcome
   raw.eflags &= ~vm::kFlagRf;  // what a fault pushes; not part of the instruction's result
   if (!outcome.trapped()) {
     raw.eip = test.input.eip + test.length;
+    raw.error_code = raw.address = 0;
     return;
   }
   const auto trap = static_cast<vm::Vector>(raw.trap);

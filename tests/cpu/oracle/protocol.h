@@ -92,11 +92,12 @@ struct OracleShared {
   struct OracleOutput output[ORACLE_BATCH];
 };
 
-/// What the arena holds before a batch. Read as an address it is one where nothing is mapped.
+/// What the arena holds before a batch. Read as an address it is one where nothing is mapped, read
+/// as flags (also unaligned) TF is clear.
 static inline uint32_t oracle_background(uint32_t address) {
   uint32_t mixed = address * 0x9E3779B1u;
   mixed ^= mixed >> 15;
-  return (mixed & 0x0FFFFFFFu) | ORACLE_LANDING;
+  return (mixed & 0x0EFEFEFEu) | ORACLE_LANDING;
 }
 
 static inline int oracle_page_mapped(unsigned page) {
