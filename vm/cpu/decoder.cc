@@ -170,6 +170,8 @@ Decoder::Result Decoder::decode(base::ConstBytes bytes, u16 offset, Insn out[2])
   bool helper_ahead = false;
   if (memory != nullptr) {
     bind_memory(*memory, insn);
+    // Zydis extends the sign of a 16-bit moffs; with a ModRM byte the helper cuts the sum.
+    if (decoded.info.address_width == 16) insn.disp &= 0xFFFF;
     helper_ahead =
         decoded.info.address_width == 16 && (decoded.info.attributes & ZYDIS_ATTRIB_HAS_MODRM);
   }

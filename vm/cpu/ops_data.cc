@@ -146,6 +146,11 @@ const Insn* xlat(Cpu& cpu, const Insn* insn) {
 
 bool bind_xlat(const Decoded& decoded, Insn& insn) {
   insn.extra = decoded.info.address_width == 16 ? 1 : 0;
+  // The operand is implied, so the decoder has not looked at it; but its segment can be chosen.
+  for (unsigned i = 0; i < decoded.info.operand_count; ++i) {
+    if (!decoded.is_memory(i)) continue;
+    insn.segment = static_cast<u8>(ZydisRegisterGetId(decoded.operand(i).mem.segment));
+  }
   insn.handler = xlat;
   return true;
 }

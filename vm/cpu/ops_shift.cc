@@ -256,6 +256,7 @@ const Insn* bit_mem(Cpu& cpu, const Insn* insn) {
     const i32 number = static_cast<i32>(sign_extend(bit));
     constexpr int kLog = sizeof(T) == 4 ? 5 : 4;
     offset += static_cast<u32>(number >> kLog) * static_cast<u32>(sizeof(T));
+    if (insn->base == kRegScratch) offset &= 0xFFFF;  // 16-bit addressing
   }
   T value;
   if constexpr (kChange == BitChange::kNone) {

@@ -170,13 +170,16 @@ const Insn* arpl(Cpu& cpu, const Insn* insn) {
   const bool in_memory = (insn->extra & kExtraMemory) != 0;
   u16 selector;
   if (in_memory) {
-    if (!cpu.load_for_update(insn, insn->segment, cpu.effective_address(insn), selector)) {
-      return nullptr;
-    }
+    if (!cpu.load(insn, selector)) return nullptr;
   } else {
     selector = static_cast<u16>(cpu.state.gpr[insn->rm]);
   }
   const bool raised = (selector & kSelectorRpl) < floor;
+  // Only a selector that changes is written: without that, read-only memory will do.
+  if (raised && in_memory &&
+      !cpu.probe(insn, insn->segment, cpu.effective_address(insn), sizeof selector, true)) {
+    return nullptr;
+  }
   set_zf(cpu, raised);
   if (!raised) return next(cpu, insn);
   selector = static_cast<u16>((selector & ~kSelectorRpl) | floor);
