@@ -4,6 +4,7 @@
 #include "vm/cpu/state.h"
 #include "vm/types.h"
 
+#include <memory>
 #include <vector>
 
 namespace snowglobe::vm {
@@ -38,6 +39,7 @@ static_assert(sizeof(Insn) == 32);
 
 /// A run of instructions of one physical page that ends at the first one which may change the flow.
 struct Block {
+  std::unique_ptr<Block> next;  ///< in the bucket of the page's table
   std::vector<Insn> insns;
   u32 physical_page = 0;
   u32 second_page =

@@ -88,7 +88,13 @@ struct Interpreter::Impl {
     u32 count = 0;
   };
   static_assert(sizeof(Shortcut) == 32);
-  static constexpr u32 kShortcuts = 4096;
+  static constexpr u32 kShortcuts = 16384;
+  // Physical pages of code by linear page, likewise.
+  struct CodePage {
+    u64 tag = 0;
+    u32 physical_page = 0;
+  };
+  static constexpr u32 kCodePages = 512;
 
   static void on_code_written(void* context, u32 page) {
     static_cast<Impl*>(context)->invalidate(page);
@@ -96,6 +102,7 @@ struct Interpreter::Impl {
 
   const Shortcut* find_shortcut();
   Block* find_block_slowly(LinearAddress linear, bool user);
+  std::optional<PhysicalAddress> translate_code(LinearAddress linear, bool user);
   std::unique_ptr<Block> decode_block(PhysicalAddress physical, LinearAddress linear, bool user);
   bool decode_crossing(Block& block, base::ConstBytes first, u16 offset, LinearAddress linear,
                        bool user);
@@ -112,7 +119,8 @@ struct Interpreter::Impl {
   Statistics& statistics;
   Decoder decoder;
   std::vector<std::unique_ptr<PageCode>> pages;
-  std::array<std::array<Shortcut, kShortcuts>, 2> shortcuts{};  ///< [user]
+  std::array<std::array<Shortcut, kShortcuts>, 2> shortcuts{};   ///< [user]
+  std::array<std::array<CodePage, kCodePages>, 2> code_pages{};  ///< [user]
   // Blocks that were overwritten while they may be running; freed between two blocks.
   std::vector<std::unique_ptr<Block>> retired;
 };
@@ -135,8 +143,20 @@ inline const Interpreter::Impl::Shortcut* Interpreter::Impl::find_shortcut() {
   return &shortcut;
 }
 
+std::optional<PhysicalAddress> Interpreter::Impl::translate_code(LinearAddress linear, bool user) {
+  const u32 linear_page = linear >> kPageShift;
+  const u64 tag = (u64{cpu.code_generation()} << 32) | linear_page;
+  CodePage& entry = code_pages[user][linear_page % kCodePages];
+  if (entry.tag != tag) {
+    const auto physical = cpu.translate(linear, Cpu::Access::kExecute, user);
+    if (!physical) return std::nullopt;
+    entry = {tag, *physical >> kPageShift};
+  }
+  return (entry.physical_page << kPageShift) | (linear & kPageMask);
+}
+
 Block* Interpreter::Impl::find_block_slowly(LinearAddress linear, bool user) {
-  const auto physical = cpu.translate(linear, Cpu::Access::kExecute, user);
+  const auto physical = translate_code(linear, user);
   if (!physical) return nullptr;
   const u32 page = *physical >> kPageShift;
   const u16 offset = static_cast<u16>(*physical & kPageMask);

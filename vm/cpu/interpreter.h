@@ -1,12 +1,10 @@
 // vm/cpu/interpreter.h - the reference executor: runs cached blocks of decoded instructions.
 #pragma once
 
-#include <memory>
-#include <unordered_map>
-#include <vector>
-
 #include "vm/cpu/cpu.h"
 #include "vm/cpu/decoder.h"
+
+#include <memory>
 
 namespace snowglobe::vm {
 
@@ -25,7 +23,8 @@ class Interpreter {
   Interpreter(const Interpreter&) = delete;
   Interpreter& operator=(const Interpreter&) = delete;
 
-  /// Runs at most `budget` instructions and a block more; delivers interrupts and exceptions on the way.
+  /// Runs at most `budget` instructions and a block more; delivers interrupts and exceptions on the
+  /// way.
   StopReason run(u64 budget);
   /// Runs exactly one instruction (or delivers one exception or interrupt). For lockstep and tests:
   /// `deliver` false leaves an exception pending in the Cpu instead of entering its handler.
