@@ -163,7 +163,10 @@ void TcpConnection::on_time(base::Nanoseconds now) {
     if (user_ == nullptr) wire_.note_reapable();
     return;
   }
-  if (now >= ack_at_) ack_now_ = true;
+  if (now >= ack_at_) {
+    ack_now_ = true;
+    ack_at_ = kNever;  // if the wire refuses, it is the wire that wakes us
+  }
   busy_ = true;
   if (now >= retry_at_) on_retry(now);
   busy_ = false;

@@ -95,6 +95,7 @@ struct TcpControlBlock {
   SeqNum rcv_edge;                ///< end of the window that we have offered; never goes back
   SeqNum last_ack_sent;
   std::uint16_t mss = 536;  ///< for sending (RFC 9293, 3.7.1)
+  bool scaling = false;     ///< both sides have said so (RFC 7323, 2.2)
   std::uint8_t snd_scale = 0;
   std::uint8_t rcv_scale = 0;
   bool fin_wanted = false;  ///< the user has ended our direction

@@ -41,7 +41,7 @@ void TcpConnection::on_segment_in_syn_sent(const TcpSegment& segment) {  // 3.10
     retry_at_ = kNever;
     return;
   }
-  block_.rcv_edge = window_edge();  // what our SYN offered, in effect
+  block_.rcv_edge = window_edge();  // our SYN offered less, but our next segment says so
   ack_now_ = true;
   block_.snd_wnd = block_.max_snd_wnd = segment.window;  // never scaled in a SYN (RFC 7323, 2.2)
   block_.snd_wl1 = segment.seq;
@@ -60,7 +60,8 @@ void TcpConnection::take_options(const TcpSegment& syn) {
   constexpr std::uint16_t kSmallestMss = 64;
   const std::uint16_t offered = syn.options.mss.value_or(536);
   block_.mss = std::clamp(offered, kSmallestMss, std::max(settings_.mss, kSmallestMss));
-  if (syn.options.window_scale.has_value()) {
+  block_.scaling = syn.options.window_scale.has_value();
+  if (block_.scaling) {
     block_.snd_scale = *syn.options.window_scale;
   } else {
     block_.snd_scale = block_.rcv_scale = 0;  // both or none (RFC 7323, 2.2)
@@ -114,11 +115,13 @@ void TcpConnection::on_unacceptable(const TcpSegment& segment) {
     challenge();
     return;
   }
-  ++wire_.statistics().tcp_duplicates;
   const bool probe = segment.seq == block_.rcv_nxt && !segment.has(kTcpSyn);
   if (probe && segment.has(kTcpAck) && !process_ack(segment)) return;  // into our closed window
   if (block_.state == TcpState::kTimeWait) time_wait_until_ = wire_.now() + settings_.time_wait;
-  quick_acks_ = kQuickAcks;
+  if (!probe) {  // sent again: the guest believes that something was lost
+    ++wire_.statistics().tcp_duplicates;
+    quick_acks_ = kQuickAcks;
+  }
   ack_now_ = true;
 }
 

@@ -89,7 +89,8 @@ bool TcpConnection::send_range(std::size_t offset, std::size_t length, bool fin)
 }
 
 SeqNum TcpConnection::window_edge() const {
-  return block_.rcv_nxt + static_cast<std::uint32_t>(incoming_.room());
+  const std::uint32_t sayable = std::uint32_t{0xFFFF} << block_.rcv_scale;
+  return block_.rcv_nxt + std::min(static_cast<std::uint32_t>(incoming_.room()), sayable);
 }
 
 bool TcpConnection::transmit(std::uint8_t flags, SeqNum seq, std::size_t offset,
@@ -102,7 +103,7 @@ bool TcpConnection::transmit(std::uint8_t flags, SeqNum seq, std::size_t offset,
   SeqNum edge = block_.rcv_edge;
   if ((flags & kTcpSyn) != 0) {
     segment.options.mss = settings_.mss;
-    if (block_.state == TcpState::kSynSent || block_.rcv_scale != 0) {
+    if (block_.state == TcpState::kSynSent || block_.scaling) {
       segment.options.window_scale = block_.rcv_scale;
     }
     segment.window = static_cast<std::uint16_t>(std::min<std::size_t>(incoming_.room(), 0xFFFF));
