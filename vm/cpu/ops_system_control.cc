@@ -116,6 +116,7 @@ const Insn* mov_to_dr(Cpu& cpu, const Insn* insn) {
 // what Linux touches on any processor of this family without being ready for a fault.
 enum ModelSpecificRegister : u32 {
   kMsrTsc = 0x10,
+  kMsrPlatformId = 0x17,
   kMsrMicrocodeRevision = 0x8B,
   kMsrSysenterCs = 0x174,
   kMsrSysenterEsp = 0x175,
@@ -128,6 +129,7 @@ std::optional<u64> read_msr(Cpu& cpu, u32 index) {
   switch (index) {
     case kMsrTsc:
       return cpu.read_tsc();
+    case kMsrPlatformId:
     case kMsrMicrocodeRevision:
       return 0;
     case kMsrSysenterCs:
