@@ -58,10 +58,13 @@ const Insn* execute_store(Cpu& cpu, const Insn* insn) {
   to_image(result, image);
   run_memory(form, image, memory.data());
   from_image(image, result);
-  // An unmasked exception other than an inexact result leaves the destination alone.
+  // An unmasked exception other than an inexact result leaves the destination alone, but not
+  // unchecked.
   const bool stored = (result.status & ~result.control & kExceptions & ~kPrecision) == 0;
   const base::ConstBytes operand(memory.data(), memory_operand(form).size);
-  if (stored && !cpu.store_bytes(insn, insn->segment, cpu.effective_address(insn), operand)) {
+  const u32 offset = cpu.effective_address(insn);
+  if (stored ? !cpu.store_bytes(insn, insn->segment, offset, operand)
+             : !cpu.probe(insn, insn->segment, offset, memory_operand(form).size, true)) {
     return nullptr;
   }
   cpu.state.x87 = result;
