@@ -144,7 +144,9 @@ void TcpConnection::report_finished() {
 }
 
 void TcpConnection::on_wire_ready() {
-  if (blocked_) output();
+  if (!blocked_) return;
+  blocked_ = false;  // also if what was refused is not to be sent any more
+  output();
 }
 
 base::Nanoseconds TcpConnection::deadline() const {

@@ -308,6 +308,15 @@ write 100
 > PA 1:101
 < A 1:1 ack 101
 +60s)"},
+{"ARefusedProbeDoesNotEndTheProbing", "found by lossy_wire_test, seed 112", R"(
+open win 0
+write 100
+refuse
++200ms
+ready
++400ms
+> A 1:2
+)"},
 {"AProbeThatIsTakenCounts", "RFC 9293, 3.8.6.1", R"(
 open win 0
 write 100
