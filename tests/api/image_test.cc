@@ -1,0 +1,161 @@
+// tests/api/image_test.cc - every way in which an image can be missing, short or wrong is said,
+// with file and remedy.
+#include "api/src/image.h"
+
+#include "api/src/disks.h"
+#include <snowglobe/snowglobe.hpp>
+
+#include <fstream>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <openssl/sha.h>
+
+namespace snowglobe::detail {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+std::string sha256(const std::string& data) {
+  unsigned char digest[SHA256_DIGEST_LENGTH];
+  SHA256(static_cast<const unsigned char*>(static_cast<const void*>(data.data())), data.size(),
+         digest);
+  std::string text;
+  for (const unsigned char byte : digest) {
+    char hex[3];
+    std::snprintf(hex, sizeof hex, "%02x", byte);
+    text += hex;
+  }
+  return text;
+}
+
+void write(const fs::path& file, const std::string& contents) {
+  std::ofstream(file, std::ios::binary) << contents;
+}
+
+/// A folder with three small files and a manifest that describes them.
+class ImageTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (fs::temp_directory_path() / "snowglobe-image-XXXXXX").string();
+    folder_ = mkdtemp(pattern.data());
+    for (const char* name : {"vmlinux", "root.erofs", "cluster.disk.zst"}) {
+      const std::string contents = std::string("contents of ") + name;
+      write(folder_ / name, contents);
+      manifest_["files"][name] = {{"bytes", contents.size()}, {"sha256", sha256(contents)}};
+    }
+    manifest_["files"]["cluster.disk.zst"]["data_bytes"] = 4096;
+    manifest_["format"] = 1;
+    manifest_["architecture"] = "i686";
+    manifest_["image_id"] = "0123";
+    manifest_["version"] = "0.1";
+    manifest_["kernel"] = "vmlinux";
+    manifest_["root"] = "root.erofs";
+    manifest_["cluster"] = "cluster.disk.zst";
+    manifest_["command_line"] = "quiet";
+    manifest_["memory_mib"] = {{"minimum", 48}, {"maximum", 1024}};
+    manifest_["versions"] = {{"postgresql", "17.6"}};
+    save();
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  void save() { write(folder_ / "manifest.json", manifest_.dump()); }
+  base::Result<GuestImage> find() { return find_image({{folder_}, {}}); }
+  std::string complaint() {
+    const auto found = find();
+    if (!found) return found.error().message;
+    const auto verified = verify_image(found.value());
+    return verified ? "" : verified.error().message;
+  }
+
+  fs::path folder_;
+  json manifest_;
+};
+
+TEST_F(ImageTest, AGoodOneIsRead) {
+  const auto image = find();
+  ASSERT_TRUE(image.ok()) << image.error().message;
+  EXPECT_EQ(image.value().id, "0123");
+  EXPECT_EQ(image.value().memory_minimum, 48U);
+  EXPECT_EQ(image.value().versions.at("postgresql"), "17.6");
+  EXPECT_EQ(complaint(), "");
+  EXPECT_TRUE(read_image_file(image.value().kernel).ok());
+}
+
+TEST_F(ImageTest, AMissingOneListsEveryPlaceAndTheCommand) {
+  const auto found = find_image({{}, {folder_ / "a", folder_ / "b"}});
+  ASSERT_FALSE(found.ok());
+  for (const std::string& word :
+       {(folder_ / "a/manifest.json").string(), (folder_ / "b/manifest.json").string(),
+        std::string("./dev guest"), std::string("SNOWGLOBE_IMAGE")}) {
+    EXPECT_NE(found.error().message.find(word), std::string::npos) << word;
+  }
+}
+
+TEST_F(ImageTest, AFileThatIsCutShortIsNamedWithTheCommand) {
+  fs::resize_file(folder_ / "root.erofs", 5);
+  EXPECT_NE(complaint().find("root.erofs' is 5 bytes long"), std::string::npos) << complaint();
+  EXPECT_NE(complaint().find("./dev guest"), std::string::npos);
+  fs::remove(folder_ / "root.erofs");
+  EXPECT_NE(complaint().find("cannot be read"), std::string::npos) << complaint();
+}
+
+TEST_F(ImageTest, AFileOfOtherBytesHasAnotherHash) {
+  write(folder_ / "vmlinux", "contents OF vmlinux");
+  EXPECT_NE(complaint().find("SHA-256"), std::string::npos) << complaint();
+}
+
+TEST_F(ImageTest, AChangeAfterTheFirstCheckIsNoticed) {
+  EXPECT_EQ(complaint(), "");
+  write(folder_ / "vmlinux", "contents Of vmlinux");
+  EXPECT_NE(complaint().find("SHA-256"), std::string::npos);
+}
+
+TEST_F(ImageTest, EveryDamageOfTheManifestIsSaid) {
+  const std::string good = manifest_.dump();
+  // Cut off at every byte, and with each byte changed.
+  for (std::size_t i = 0; i + 1 < good.size(); ++i) {
+    write(folder_ / "manifest.json", good.substr(0, i));
+    EXPECT_FALSE(find().ok()) << i;
+    std::string changed = good;
+    changed[i] = static_cast<char>(changed[i] ^ 0x15);
+    write(folder_ / "manifest.json", changed);
+    (void)complaint();  // fine or an error, but it comes back
+  }
+  for (const char* key : {"format", "architecture", "image_id", "kernel", "files", "memory_mib"}) {
+    json without = manifest_;
+    without.erase(key);
+    write(folder_ / "manifest.json", without.dump());
+    EXPECT_FALSE(find().ok()) << key;
+  }
+  manifest_["kernel"] = "../../etc/passwd";
+  save();
+  EXPECT_FALSE(find().ok());
+  write(folder_ / "manifest.json", std::string(2 << 20, '['));
+  EXPECT_FALSE(find().ok());
+}
+
+TEST_F(ImageTest, ADamagedFirstPlaceIsNotPassedOver) {
+  fs::create_directory(folder_ / "bad");
+  write(folder_ / "bad/manifest.json", "random bytes \xFF\x01");
+  EXPECT_FALSE(find_image({{}, {folder_ / "bad", folder_}}).ok());
+  EXPECT_TRUE(find_image({{}, {folder_ / "nothing", folder_}}).ok());
+}
+
+TEST_F(ImageTest, TheFaceThrowsAnImageError) {
+  fs::resize_file(folder_ / "vmlinux", 3);
+  EXPECT_THROW((void)Database::open_in_memory({.image = folder_}), ImageError);
+  EXPECT_THROW((void)Database::open_in_memory({.image = folder_ / "nowhere"}), ImageError);
+  // All hashes right, and yet no kernel and no disk.
+  const std::string noise(5000, '\x5A');
+  for (const char* name : {"vmlinux", "root.erofs", "cluster.disk.zst"}) {
+    write(folder_ / name, noise);
+    manifest_["files"][name]["bytes"] = noise.size();
+    manifest_["files"][name]["sha256"] = sha256(noise);
+  }
+  save();
+  EXPECT_THROW((void)Database::open_in_memory({.image = folder_}), ImageError);
+}
+
+}  // namespace
+}  // namespace snowglobe::detail
