@@ -7,8 +7,7 @@ namespace {
 
 using V = __m128i;
 
-// --- operations: (destination, source) -> result
-// ----------------------------------------------------
+// --- operations: (destination, source) -> result ------------------------------------------------
 
 constexpr auto kPaddb = [](V a, V b) { return _mm_add_epi8(a, b); };
 constexpr auto kPaddw = [](V a, V b) { return _mm_add_epi16(a, b); };
@@ -80,8 +79,7 @@ constexpr auto kPackJoined = [](V a, V b) {
   return kPack(joined, joined);
 };
 
-// --- handlers
-// ---------------------------------------------------------------------------------------
+// --- handlers -----------------------------------------------------------------------------------
 
 template <auto kOperation>
 const Insn* xmm_xmm(Cpu& cpu, const Insn* insn) {
@@ -161,8 +159,7 @@ const Insn* emms(Cpu& cpu, const Insn* insn) {
   return insn + 1;
 }
 
-// --- binders
-// ----------------------------------------------------------------------------------------
+// --- binders ------------------------------------------------------------------------------------
 
 /// `kMmx` is the operation on MMX registers, `MmxSource` its width in memory.
 template <auto kXmm, auto kMmx = kXmm, class MmxSource = u64>

@@ -14,6 +14,7 @@ using Cvttps2dq = HostOperation<0xF3, 0x5B>;
 using Cvtdq2pd = HostOperation<0xF3, 0xE6>;
 using Cvtpd2dq = HostOperation<0xF2, 0xE6>;
 using Cvttpd2dq = HostOperation<0x66, 0xE6>;
+using Cvttsd2si = HostOperation<0xF2, 0x2C>;
 using Cvtsd2ss = HostOperation<0xF2, 0x5A>;
 
 template <unsigned kCount>
@@ -41,12 +42,30 @@ bool bind_cvtsi2sd(const Decoded& decoded, Insn& insn) {
   return true;
 }
 
-// --- to a general register
-// ----------------------------------------------------------------------------
+/// CVTTSD2SI of a plain number in range: only the loss of a fraction is to be noted.
+/// False: nothing was done.
+bool truncate_plain_double(Cpu& cpu, const Insn* insn, const void* source) {
+  const u64 bits = base::load_le<u64>(source);
+  const auto value = std::bit_cast<double>(bits);
+  constexpr u32 kPrecisionMask = kMxPrecision << kMxMaskShift;
+  const bool in_range = value > -2147483648.0 && value < 2147483648.0;
+  if (!is_plain(bits) || !in_range || (cpu.state.mxcsr & kPrecisionMask) == 0) [[unlikely]] {
+    return false;
+  }
+  const auto truncated = static_cast<i32>(value);
+  if (static_cast<double>(truncated) != value) cpu.state.mxcsr |= kMxPrecision;
+  cpu.state.gpr[insn->reg] = static_cast<u32>(truncated);
+  return true;
+}
+
+// --- to a general register ----------------------------------------------------------------------
 
 template <class Operation, class Source, bool kMemory>
 const Insn* to_general(Cpu& cpu, const Insn* insn) {
   return with_source<Source, kMemory>(cpu, insn, [&](const void* source) -> const Insn* {
+    if constexpr (std::is_same_v<Operation, Cvttsd2si>) {
+      if (truncate_plain_double(cpu, insn, source)) return insn + 1;
+    }
     u32 result = 0;
     const u32 raised = Operation::to_general(result, source, masked_mxcsr(cpu));
     if (!settle(cpu, insn, raised)) return nullptr;
@@ -68,11 +87,12 @@ bool bind_to_general(const Decoded& decoded, Insn& insn) {
   return true;
 }
 
-// --- with MMX registers: the XMM operation on two elements, so that the host's x87 unit is left
-// alone --
+// --- with MMX registers -------------------------------------------------------------------------
 
-/// CVTPI2PS and CVTPI2PD. The latter with an operand in memory has nothing to do with MMX
-/// registers.
+// The XMM operation on two elements does the work, so that the host's x87 unit is left alone.
+
+/// CVTPI2PS and CVTPI2PD. With an operand in memory they have nothing to do with MMX registers: so
+/// processors behave, though the manual says it of the latter only.
 template <class Operation, bool kDouble, bool kMemory>
 const Insn* from_mmx(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn)) return nullptr;

@@ -66,8 +66,7 @@ constexpr Binder kBindExactSs = bind_float<HostOperation<kSs, kOpcode>, Single>;
 template <u8 kOpcode>
 constexpr Binder kBindExactSd = bind_float<HostOperation<kSd, kOpcode>, Double>;
 
-// --- CMPxx: the low three bits of the immediate choose the predicate
-// ----------------------------------
+// --- CMPxx: the low three bits of the immediate choose the predicate ----------------------------
 
 template <u8 kPrefix, class Source, bool kMemory>
 constexpr std::array<Handler, 8> kCompareHandlers = {
@@ -94,8 +93,7 @@ bool bind_compare(const Decoded& decoded, Insn& insn) {
   return true;
 }
 
-// --- COMISS, UCOMISD and so on: ZF, PF and CF tell the order, the other three are cleared
-// -------------
+// --- COMISS, UCOMISD and so on: ZF, PF and CF tell the order, the other three are cleared -------
 
 template <u8 kPrefix, u8 kOpcode>
 u32 host_compare(__m128i first, const void* second, u32 mxcsr, u32& eflags) {
@@ -125,9 +123,27 @@ u32 host_compare(__m128i first, const void* second, u32 mxcsr, u32& eflags) {
   return mxcsr & kMxFlags;
 }
 
+/// Nothing is raised by plain numbers, whatever the modes. False: nothing was done.
+bool compare_plain_doubles(Cpu& cpu, const Insn* insn, const void* source) {
+  const u64 first = base::load_le<u64>(cpu.state.xmm[insn->reg].bytes.data());
+  const u64 second = base::load_le<u64>(source);
+  if (!is_plain(first) || !is_plain(second)) [[unlikely]]
+    return false;
+  const auto a = std::bit_cast<double>(first);
+  const auto b = std::bit_cast<double>(second);
+  // LazyFlags: a result of 0 is ZF, bit 31 of aux is CF; bit 30 keeps OF clear, bit 8 PF.
+  const u32 carry = a < b ? 3u << 30 : 0u;
+  cpu.state.flags = a == b ? LazyFlags{0, 1u << 8} : LazyFlags{1, carry};
+  return true;
+}
+
 template <u8 kPrefix, u8 kOpcode, class Source, bool kMemory>
 const Insn* compare_to_flags(Cpu& cpu, const Insn* insn) {
   return with_source<Source, kMemory>(cpu, insn, [&](const void* source) -> const Insn* {
+    if constexpr (sizeof(typename Source::Type) == 8) {
+      if (compare_plain_doubles(cpu, insn, source)) [[likely]]
+        return insn + 1;
+    }
     u32 eflags = 0;
     const u32 raised =
         host_compare<kPrefix, kOpcode>(read_xmm(cpu, insn->reg), source, masked_mxcsr(cpu), eflags);

@@ -5,8 +5,7 @@
 namespace snowglobe::vm::simd {
 namespace {
 
-// --- 16 bytes
-// ---------------------------------------------------------------------------------------
+// --- 16 bytes -----------------------------------------------------------------------------------
 
 const Insn* copy_xmm(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn)) [[unlikely]]
@@ -52,8 +51,7 @@ bool bind_whole(const Decoded& decoded, Insn& insn) {
   return true;
 }
 
-// --- scalars: MOVSS, MOVSD, MOVD, MOVQ
-// --------------------------------------------------------------
+// --- scalars: MOVSS, MOVSD, MOVD, MOVQ ----------------------------------------------------------
 
 /// Loads a T, the rest of the register becomes zero.
 template <class T>
@@ -148,8 +146,7 @@ const Insn* movq_xmm(Cpu& cpu, const Insn* insn) {
   return insn + 1;
 }
 
-// --- the same for MMX registers
-// ---------------------------------------------------------------------
+// --- the same for MMX registers -----------------------------------------------------------------
 
 const Insn* movd_to_mmx(Cpu& cpu, const Insn* insn) {
   if (!check_mmx(cpu, insn)) return nullptr;
@@ -256,8 +253,7 @@ bool bind_movntq(const Decoded& decoded, Insn& insn) {
   return true;
 }
 
-// --- MASKMOVQ, MASKMOVDQU: the bytes whose mask has its top bit set go to DS:EDI
-// ---------------------
+// --- MASKMOVQ, MASKMOVDQU: the bytes whose mask has its top bit set go to DS:EDI ----------------
 
 const Insn* store_masked(Cpu& cpu, const Insn* insn, const u8* bytes, const u8* mask,
                          unsigned count) {

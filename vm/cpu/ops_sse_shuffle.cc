@@ -21,8 +21,7 @@ constexpr unsigned selector(u32 imm, unsigned i) {
   return (imm >> (2 * i)) & 3u;
 }
 
-// --- shuffles: (destination, source, immediate) -> result
-// --------------------------------------------
+// --- shuffles: (destination, source, immediate) -> result ---------------------------------------
 
 Xmm pshufd(const Xmm&, const Xmm& source, u32 imm) {
   const auto from = lanes<u32>(source);
@@ -111,8 +110,7 @@ bool bind_pshufw(const Decoded& decoded, Insn& insn) {
   return true;
 }
 
-// --- single words
-// -------------------------------------------------------------------------------------
+// --- single words -------------------------------------------------------------------------------
 
 /// The word to insert: from memory, or the low half of a general register.
 bool load_word(Cpu& cpu, const Insn* insn, u16& word) {
@@ -170,8 +168,7 @@ bool bind_pextrw(const Decoded& decoded, Insn& insn) {
   return true;
 }
 
-// --- sign masks
-// ---------------------------------------------------------------------------------------
+// --- sign masks ---------------------------------------------------------------------------------
 
 constexpr auto kByteSigns = [](__m128i v) { return _mm_movemask_epi8(v); };
 constexpr auto kFloatSigns = [](__m128i v) { return _mm_movemask_ps(_mm_castsi128_ps(v)); };

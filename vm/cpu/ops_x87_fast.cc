@@ -49,8 +49,7 @@ bool fcomi_clears_c1() {
   return (image.status & kC1) == 0;
 }
 
-// --- primitives on the host's unit: each returns the status word
-// -----------------------------------
+// --- primitives on the host's unit: each returns the status word --------------------------------
 
 /// st0 = st0 <op> st1 with the encoding D8 C1 + 8 * kOperation.
 template <u8 kOperation>
@@ -152,8 +151,7 @@ u16 host_store(u16 control, const PackedFloat80& st0, u8* memory) {
   return static_cast<u16>(rax);
 }
 
-// --- register forms
-// ---------------------------------------------------------------------------------
+// --- register forms -----------------------------------------------------------------------------
 
 /// In all three encodings of an operation the reg field says the same of ST(0) and ST(i) as
 /// sources: D8 /4 is ST(0) - ST(i) into ST(0), DC /4 is ST(0) - ST(i) into ST(i).
@@ -258,8 +256,7 @@ const Insn* load_constant(Cpu& cpu, const Insn* insn) {
   return insn + 1;
 }
 
-// --- memory forms
-// -----------------------------------------------------------------------------------
+// --- memory forms -------------------------------------------------------------------------------
 
 template <class T, u8 kOpcode, u8 kOperation>
 const Insn* arithmetic_memory(Cpu& cpu, const Insn* insn) {
@@ -345,8 +342,7 @@ const Insn* store_extended(Cpu& cpu, const Insn* insn) {
   return insn + 1;
 }
 
-// --- tables
-// -----------------------------------------------------------------------------------------
+// --- tables -------------------------------------------------------------------------------------
 
 /// Operations 0, 1 and 4-7 of the rows D8, DC and DE; 2 and 3 are comparisons.
 template <bool kIntoSti, bool kPop>

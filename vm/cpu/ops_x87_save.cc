@@ -135,8 +135,7 @@ bool bind(const Decoded& decoded, Insn& insn) {
   return true;
 }
 
-// --- FXSAVE (Intel SDM Vol. 2A, table 3-43)
-// --------------------------------------------------------
+// --- FXSAVE (Intel SDM Vol. 2A, table 3-43) -----------------------------------------------------
 
 struct alignas(16) FxImage {
   u16 control, status;

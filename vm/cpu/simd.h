@@ -43,8 +43,7 @@ inline bool check_mmx(Cpu& cpu, const Insn* insn) {
   return false;
 }
 
-// --- registers
-// --------------------------------------------------------------------------------------
+// --- registers ----------------------------------------------------------------------------------
 
 inline __m128i read_xmm(const Cpu& cpu, u8 number) {
   return _mm_load_si128(reinterpret_cast<const __m128i*>(&cpu.state.xmm[number]));
@@ -97,8 +96,7 @@ inline bool is_xmm(const Decoded& decoded, unsigned i) {
          ZydisRegisterGetClass(decoded.operand(i).reg.value) == ZYDIS_REGCLASS_XMM;
 }
 
-// --- memory
-// -----------------------------------------------------------------------------------------
+// --- memory -------------------------------------------------------------------------------------
 
 /// #GP(0) unless the operand lies on a 16-byte boundary.
 inline bool check_aligned(Cpu& cpu, const Insn* insn) {

@@ -96,8 +96,7 @@ struct HostOperation {
   }
 };
 
-// --- sources
-// ----------------------------------------------------------------------------------------
+// --- sources ------------------------------------------------------------------------------------
 
 /// A source operand that is an XMM register or memory of type T; 16 bytes must be aligned.
 template <class T>
@@ -139,8 +138,7 @@ inline const Insn* with_source(Cpu& cpu, const Insn* insn, Use use) {
   }
 }
 
-// --- overflow and underflow that are not masked
-// -------------------------------------------------------
+// --- overflow and underflow that are not masked -------------------------------------------------
 
 /// Unmasked, they concern the result before it is forced into its format: underflow means tiny even
 /// if exact, and the result counts as inexact only if its significand was rounded.
@@ -190,10 +188,58 @@ struct Range {
   }
 };
 
+// --- the usual case -----------------------------------------------------------------------------
+
+/// True for doubles that no operation takes exception to: normal numbers and zeros.
+inline bool is_plain(u64 bits) {
+  const u64 exponent = bits >> 52 & 0x7FF;
+  return exponent - 1 < 0x7FE || (bits << 1) == 0;
+}
+inline bool is_normal(u64 bits) {
+  return (bits >> 52 & 0x7FF) - 1 < 0x7FE;
+}
+
+/// Reading MXCSR back costs more than the operation. With everything masked, "inexact" already
+/// noted, plain operands and a normal result there is nothing to read. False: nothing was done.
+template <u8 kOpcode>
+inline bool quick_double(Cpu& cpu, const Insn* insn, const void* source) {
+  constexpr u32 kUsual = kHostMxcsr | kMxPrecision;
+  if ((cpu.state.mxcsr & ~(kMxFlags & ~kMxPrecision)) != kUsual) return false;
+  u8* const destination = cpu.state.xmm[insn->reg].bytes.data();
+  const u64 first = base::load_le<u64>(destination);
+  const u64 second = base::load_le<u64>(source);
+  __m128i result = from_u64(first);
+  asm volatile("ldmxcsr %[mxcsr]\n\t.byte 0xF2, 0x0F, %c[opcode], 0x00"
+               : [result] "+Yz"(result)
+               : "a"(source), [mxcsr] "m"(kUsual), [opcode] "i"(kOpcode)
+               : "memory");
+  const u64 bits = low_u64(result);
+  if (!is_plain(first) || !is_plain(second) || !is_normal(bits)) [[unlikely]]
+    return false;
+  base::store_le(destination, bits);
+  return true;
+}
+
+/// Addition, multiplication, subtraction and division of scalar doubles.
+template <class Operation>
+inline constexpr u8 kQuickOpcode = 0;
+template <>
+inline constexpr u8 kQuickOpcode<HostOperation<0xF2, 0x58>> = 0x58;
+template <>
+inline constexpr u8 kQuickOpcode<HostOperation<0xF2, 0x59>> = 0x59;
+template <>
+inline constexpr u8 kQuickOpcode<HostOperation<0xF2, 0x5C>> = 0x5C;
+template <>
+inline constexpr u8 kQuickOpcode<HostOperation<0xF2, 0x5E>> = 0x5E;
+
 /// Runs an operation whose result goes to an XMM register.
 template <class Operation, class Source, bool kMemory, class InRange = NoRange>
 const Insn* float_to_vector(Cpu& cpu, const Insn* insn) {
   return with_source<Source, kMemory>(cpu, insn, [&](const void* source) -> const Insn* {
+    if constexpr (kQuickOpcode<Operation> != 0) {
+      if (quick_double<kQuickOpcode<Operation>>(cpu, insn, source)) [[likely]]
+        return insn + 1;
+    }
     __m128i result = read_xmm(cpu, insn->reg);
     u32 raised;
     if (InRange::kCanLeave && !is_range_masked(cpu)) [[unlikely]] {
