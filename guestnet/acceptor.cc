@@ -2,6 +2,7 @@
 #include "guestnet/acceptor.h"
 
 #include <asio/error.hpp>
+#include <cerrno>
 #include <utility>
 
 namespace snowglobe::net {
@@ -21,8 +22,8 @@ base::Result<void> Acceptor::listen(const Protocol::endpoint& endpoint, int back
   std::error_code ignored;
   socket_.close(ignored);
   ErrorCode code = ErrorCode::kIo;
-  if (error == std::errc::address_in_use) code = ErrorCode::kAlreadyExists;
-  if (error == std::errc::address_not_available) code = ErrorCode::kInvalidArgument;
+  if (error.value() == EADDRINUSE) code = ErrorCode::kAlreadyExists;
+  if (error.value() == EADDRNOTAVAIL) code = ErrorCode::kInvalidArgument;
   return Error{code, error.message()};
 }
 

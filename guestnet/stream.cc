@@ -104,7 +104,6 @@ void Stream::wait_readable() {
 }
 
 void Stream::read_socket() {
-  if (reading_) return;  // it will come when there is something to read
   std::size_t total = 0;
   bool drained = false;
   while (connection_ != nullptr && !client_ended_ && !drained && connection_->send_room() > 0) {
