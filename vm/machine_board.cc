@@ -26,12 +26,14 @@ constexpr u16 kFirstBar = 0xC000;
 Board::Board(GuestRam& ram, TscSource& clock, const MachineConfig& config, const Wiring& wiring)
     : pic_(wiring.interrupt),
       pit_(clock, new_line(kIrqTimer)),
+      deadline_timer_(clock, new_line(kIrqTimer)),
       rtc_(*config.clock),
       uart_(kUartPort, new_line(kIrqUart), config.serial_output),
       system_ports_(wiring.on_request),
       pci_([request = wiring.on_request] { request(SystemRequest::kReset); }) {
   pic_.attach(ports_);
   pit_.attach(ports_);
+  deadline_timer_.attach(ports_);
   rtc_.attach(ports_);
   uart_.attach(ports_);
   system_ports_.attach(ports_);

@@ -3,6 +3,7 @@
 
 #include "vm/bus/interrupt_lines.h"
 #include "vm/bus/port_map.h"
+#include "vm/devices/deadline_timer.h"
 #include "vm/devices/pci.h"
 #include "vm/devices/pic.h"
 #include "vm/devices/pit.h"
@@ -16,6 +17,7 @@
 #include "vm/devices/virtio/pci.h"
 #include "vm/machine.h"
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -23,13 +25,16 @@
 namespace snowglobe::vm {
 
 /// Interrupt lines:
-///   0 PIT   3 network   4 UART   5 disks   6 console ports   7 entropy
+///   0 PIT and deadline timer   3 network   4 UART   5 disks   6 console ports   7 entropy
 /// All on the master PIC, since the slave costs half as many port accesses again; the virtio ones
 /// are level-triggered and may be shared.
 ///
 /// Thread rule: machine's thread.
 class Board {
  public:
+  static constexpr u64 kNever = Pit::kNever;
+  static_assert(kNever == DeadlineTimer::kNever);
+
   struct Wiring {
     std::function<void(bool)> interrupt;            ///< the INTR line towards the processor
     std::function<void(SystemRequest)> on_request;  ///< reset or power-off
@@ -42,7 +47,15 @@ class Board {
 
   [[nodiscard]] PortBus& ports() { return ports_; }
   [[nodiscard]] Pic& pic() { return pic_; }
-  [[nodiscard]] Pit& pit() { return pit_; }
+  /// Guest time in nanoseconds of the next timer interrupt, or kNever.
+  [[nodiscard]] u64 next_deadline() const {
+    return std::min(pit_.next_deadline(), deadline_timer_.next_deadline());
+  }
+  /// Gives the timer interrupts that are due at guest time `now`.
+  void update_timers(u64 now) {
+    pit_.update(now);
+    deadline_timer_.update(now);
+  }
   [[nodiscard]] Uart& uart() { return uart_; }
   [[nodiscard]] VirtioNet* network() { return network_.get(); }
   [[nodiscard]] VirtioConsole* console() { return console_.get(); }
@@ -60,6 +73,7 @@ class Board {
   Pic pic_;
   std::vector<std::unique_ptr<InterruptLine>> lines_;
   Pit pit_;
+  DeadlineTimer deadline_timer_;
   Rtc rtc_;
   Uart uart_;
   SystemPorts system_ports_;

@@ -135,7 +135,7 @@ std::optional<MachineEnd> MachineCore::turn() {
 
 StopReason MachineCore::run_slice() {
   const u64 start = clock_.ticks();
-  board_.pit().update(start);
+  board_.update_timers(start);
   const u64 before = cpu_.state.instructions;
   const StopReason reason = interpreter_.run(slice_budget(start));
   measure(cpu_.state.instructions - before, clock_.ticks() - start);
@@ -144,7 +144,7 @@ StopReason MachineCore::run_slice() {
 
 /// Instructions until the next timer interrupt or the next look at events, whichever is first.
 u64 MachineCore::slice_budget(u64 now) {
-  const u64 deadline = board_.pit().next_deadline();
+  const u64 deadline = board_.next_deadline();
   const u64 until = deadline > now ? deadline - now : 0;
   if (clock_.deterministic()) return std::clamp<u64>(until, 1, kSliceNs);
   const auto slice = static_cast<double>(std::clamp(until, kMinSliceNs, kSliceNs));
@@ -166,7 +166,7 @@ void MachineCore::poll_events() {
 
 void MachineCore::idle() {
   const u64 now = clock_.ticks();
-  const u64 deadline = board_.pit().next_deadline();
+  const u64 deadline = board_.next_deadline();
   if (deadline <= now) return;
   const u64 longest = static_cast<u64>(kLongestWait.count());
   loop_.wait(base::Nanoseconds(std::min(deadline - now, longest)));
@@ -179,8 +179,8 @@ void MachineCore::idle() {
 void MachineCore::idle_by_instructions() {
   loop_.poll();
   if (cpu_.interrupt_line()) return;
-  const u64 deadline = board_.pit().next_deadline();
-  if (deadline == Pit::kNever) {
+  const u64 deadline = board_.next_deadline();
+  if (deadline == Board::kNever) {
     loop_.wait(kLongestWait);
   } else {
     idle_ns_ += deadline - std::min(deadline, clock_.ticks());

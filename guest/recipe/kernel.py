@@ -1,4 +1,4 @@
-# guest/recipe/kernel.py - the guest's kernel: tinyconfig, our fragment over it, nothing patched.
+# guest/recipe/kernel.py - the guest's kernel: tinyconfig, our fragment over it, and one driver.
 
 import re
 import shutil
@@ -8,6 +8,7 @@ from . import debian
 from .cache import GUEST, BuildError, cores, digest, run, stage
 
 FRAGMENT = GUEST / "kernel.config"
+PATCHES = sorted((GUEST / "patches").glob("linux-*.patch"))
 
 # 400 MB of drivers whose Kconfig files are read and whose code is not.
 _NEVER_COMPILED = ["*/Documentation/*/*", "*/drivers/gpu/drm/*.[ch]", "*/sound/*.[ch]",
@@ -23,6 +24,8 @@ def build(source):
         run(["sh", "-ec", 'dpkg-deb --fsys-tarfile "$1" | tar -xO --wildcards "./usr/src/*.tar.xz" '
              '| tar -xJ --strip-components=1 -C "$2" ' +
              " ".join(f"--exclude='{pattern}'" for pattern in _NEVER_COMPILED), "sh", deb, tree])
+        for patch in PATCHES:
+            run(["patch", "-p1", "--fuzz=0", "-i", patch], cwd=tree)
         log = folder / "build.log"
         make_it = ["make", "-C", tree, "ARCH=i386", f"-j{cores()}", "KBUILD_BUILD_USER=snowglobe",
                    "KBUILD_BUILD_HOST=snowglobe", "KBUILD_BUILD_TIMESTAMP=@0"]
@@ -39,7 +42,7 @@ def build(source):
         (folder / "version").write_text(release)
         shutil.rmtree(tree)
         log.unlink()
-    return stage("kernel", digest(FRAGMENT, Path(__file__), debian.versions(source)),
+    return stage("kernel", digest(FRAGMENT, *PATCHES, Path(__file__), debian.versions(source)),
                  "building the kernel (about 4 minutes on two cores)", make)
 
 

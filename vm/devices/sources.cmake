@@ -1,6 +1,7 @@
 # Buses, devices, boot, and the machine that joins them.
 target_sources(snowglobe_vm PRIVATE
   bus/port_map.cc
+  devices/deadline_timer.cc
   devices/pci.cc
   devices/pic.cc
   devices/pit.cc
