@@ -56,7 +56,7 @@ class Comparison {
     if (is_excluded(Field::kEverything)) return {};
     trap();
     registers();
-    if (!is_excluded(Field::kAllMemory)) memory();
+    memory();
     if ((test_.input.options & ORACLE_USES_FX) != 0) fx();
     return std::move(found_);
   }
@@ -74,11 +74,12 @@ class Comparison {
   }
 
   void trap() {
-    const bool same_address =
-        expected_.error_code == actual_.error_code && expected_.address == actual_.address;
-    if (expected_.trap == actual_.trap && (same_address || is_excluded(Field::kFaultAddress))) {
+    if (expected_.trap == actual_.trap && expected_.error_code == actual_.error_code &&
+        expected_.address == actual_.address) {
       return;
     }
+    const bool both = expected_.trap != ORACLE_NO_TRAP && actual_.trap != ORACLE_NO_TRAP;
+    if (both && is_excluded(Field::kFault)) return;
     found_.push_back({"trap", trap_text(expected_), trap_text(actual_)});
   }
 
@@ -109,6 +110,21 @@ class Comparison {
     });
   }
 
+  [[nodiscard]] u32 selector_of(ZydisRegister segment) const {
+    switch (segment) {
+      case ZYDIS_REGISTER_ES:
+        return test_.input.selectors[0];
+      case ZYDIS_REGISTER_DS:
+        return test_.input.selectors[1];
+      case ZYDIS_REGISTER_FS:
+        return test_.input.selectors[2];
+      case ZYDIS_REGISTER_GS:
+        return test_.input.selectors[3];
+      default:
+        return ORACLE_DS;
+    }
+  }
+
   /// Where the first explicit operand in memory lies. Worked out only when something differs.
   u32 operand_address() {
     if (operand_address_ != 0) return operand_address_;
@@ -130,8 +146,7 @@ class Comparison {
       ZyanU64 address = 0;
       ZydisCalcAbsoluteAddressEx(&decoded.info, &operand, 0, &values, &address);
       operand_address_ = static_cast<u32>(address);
-      const bool gs = operand.mem.segment == ZYDIS_REGISTER_GS;
-      if (test_.input.selectors[gs ? 3 : 1] == ORACLE_GS) operand_address_ += ORACLE_GS_BASE;
+      if (selector_of(operand.mem.segment) == ORACLE_GS) operand_address_ += ORACLE_GS_BASE;
       break;
     }
     return operand_address_;

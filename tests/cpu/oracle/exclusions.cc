@@ -45,6 +45,17 @@ bool has_repeat_prefix(const Case& test, const OracleOutput&, const OracleOutput
   return false;
 }
 
+bool is_locked_system_instruction(const Case& test, const OracleOutput&, const OracleOutput&) {
+  const base::ConstBytes bytes = test.bytes();
+  bool locked = false;
+  for (std::size_t i = 0; i + 1 < bytes.size(); ++i) {
+    const u8 next = bytes[i + 1];
+    if (bytes[i] == 0x0F) return locked && (next == 0 || next == 0x20 || next == 0x22);
+    locked = locked || bytes[i] == 0xF0;
+  }
+  return false;
+}
+
 bool has_memory_operand(const Case& test, const OracleOutput&, const OracleOutput&) {
   vm::Decoded decoded;
   return decode(test, decoded) && decoded.is_memory(1);

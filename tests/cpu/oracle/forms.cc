@@ -112,6 +112,8 @@ Disposition FormTable::disposition(const ZydisDecodedInstruction& info) {
       std::end(kNotOnHost)) {
     return Disposition::kLeaveOut;
   }
+  // 0F 0D with a register: a NOP on Intel's processors, #UD on AMD's.
+  if (info.opcode_map == ZYDIS_OPCODE_MAP_0F && info.opcode == 0x0D) return Disposition::kLeaveOut;
   const bool granted =
       info.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
       std::find(std::begin(kGranted), std::end(kGranted), info.meta.isa_set) != std::end(kGranted);

@@ -99,6 +99,7 @@ u32 Placement::offset_of(const ZydisDecodedOperand& operand) const {
   u32 offset = static_cast<u32>(mem.disp.value);
   if (mem.disp.has_displacement) offset += displacement_change_;
   if (base.valid) offset += part(base);
+  if (decoded_.info.mnemonic == ZYDIS_MNEMONIC_XLAT) offset += test_.input.gpr[vm::kEax] & 0xFF;
   if (index.valid) offset += part(index) * std::max<u32>(mem.scale, 1);
   return decoded_.info.address_width == 16 ? offset & 0xFFFF : offset;
 }
@@ -108,6 +109,7 @@ u32 Placement::address_of(const ZydisDecodedOperand& operand) const {
 }
 
 bool Placement::patch_displacement(const ZydisDecodedOperand& operand, u32 offset) {
+  if (!operand.mem.disp.has_displacement) return false;  // an implied operand
   const auto& raw = decoded_.info.raw.disp;
   if (raw.size != 32 && raw.size != 16) return false;
   displacement_change_ += offset - offset_of(operand);
