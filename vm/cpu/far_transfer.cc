@@ -131,16 +131,19 @@ bool Cpu::call_to(const Insn* insn, u16 selector, u32 offset, unsigned operand_s
   if (!target) return false;
   if (target->cpl < state.cpl) return call_inner(insn, *target, target->gate_parameters);
   if (target->by_gate) operand_size = 4;
-  std::array<u8, 8> bytes;
-  if (operand_size == 4) {
-    base::store_le<u32>(&bytes[0], return_eip);
-    base::store_le<u32>(&bytes[4], state.segment[kCs].selector);
-  } else {
-    base::store_le<u16>(&bytes[0], static_cast<u16>(return_eip));
-    base::store_le<u16>(&bytes[2], state.segment[kCs].selector);
-  }
+  // Two pushes, of which each is aligned for itself; neither happens unless both can.
   const u32 esp = state.gpr[kEsp] - 2 * operand_size;
-  if (!store_bytes(insn, kSs, esp, base::ConstBytes(bytes).first(2 * operand_size))) return false;
+  const auto push_both = [&]<class T>(T selector_image, T offset_image) {
+    if (!probe(insn, kSs, esp + sizeof(T), sizeof(T), true)) return false;
+    if (!store(insn, kSs, esp, offset_image)) return false;
+    store_back(insn, kSs, esp + sizeof(T), selector_image);
+    return true;
+  };
+  const u16 cs = state.segment[kCs].selector;
+  if (operand_size == 4 ? !push_both(u32{cs}, return_eip)
+                        : !push_both(cs, static_cast<u16>(return_eip))) {
+    return false;
+  }
   state.gpr[kEsp] = esp;
   enter_code(target->code, target->cpl, target->eip);
   return true;

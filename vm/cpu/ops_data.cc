@@ -307,31 +307,29 @@ const Insn* popa(Cpu& cpu, const Insn* insn) {
   return next(cpu, insn);
 }
 
-// ENTER size, level (Intel SDM Vol. 2A, ENTER). The frame is put together first and stored at once.
+// ENTER size, level (Intel SDM Vol. 2A, ENTER). Pushes go to memory one by one, as later ones may
+// copy what earlier ones wrote; a fault leaves them there, below the stack, for the restart.
 template <class T>
 const Insn* enter(Cpu& cpu, const Insn* insn) {
+  constexpr u32 kSize = sizeof(T);
   const u32 level = insn->extra & 31u;
-  const u32 esp = cpu.state.gpr[kEsp];
   const u32 ebp = cpu.state.gpr[kEbp];
-  const u32 frame = esp - static_cast<u32>(sizeof(T));
-  T pushed[33];
-  u32 count = 0;
-  pushed[count++] = static_cast<T>(ebp);
+  const u32 frame = cpu.state.gpr[kEsp] - kSize;
+  u32 esp = frame;
+  if (!cpu.store(insn, kSs, esp, static_cast<T>(ebp))) return nullptr;
   for (u32 i = 1; i < level; ++i) {
-    if (!cpu.load(insn, kSs, ebp - i * static_cast<u32>(sizeof(T)), pushed[count++])) {
-      return nullptr;
-    }
+    T outer;
+    if (!cpu.load(insn, kSs, ebp - i * kSize, outer)) return nullptr;
+    esp -= kSize;
+    if (!cpu.store(insn, kSs, esp, outer)) return nullptr;
   }
-  if (level > 0) pushed[count++] = static_cast<T>(frame);
-  u8 image[sizeof pushed];
-  const u32 bytes = count * static_cast<u32>(sizeof(T));
-  for (u32 i = 0; i < count; ++i) {
-    base::store_le(image + (count - 1 - i) * sizeof(T), pushed[i]);
+  if (level > 0) {
+    esp -= kSize;
+    if (!cpu.store(insn, kSs, esp, static_cast<T>(frame))) return nullptr;
   }
-  const u32 new_esp = esp - bytes - insn->imm;
-  // The processor checks that the new stack top can be written before it changes anything.
-  if (!cpu.probe(insn, kSs, new_esp, 1, true)) return nullptr;
-  if (!cpu.store_bytes(insn, kSs, esp - bytes, {image, bytes})) return nullptr;
+  const u32 new_esp = esp - insn->imm;
+  // The new top of the stack must be writable before the registers change.
+  if (!cpu.probe(insn, kSs, new_esp, kSize, true)) return nullptr;
   write_slot<T>(cpu, kEbp * 4, static_cast<T>(frame));
   cpu.state.gpr[kEsp] = new_esp;
   return next(cpu, insn);
