@@ -44,7 +44,7 @@ class Differential : public testing::Test {
 
 TEST_F(Differential, InterpreterAgreesWithTheProcessorOnEveryInstructionThatIsGranted) {
   const Generator generator(kSeed);
-  const auto interpreter = make_interpreter_executor();
+  const auto interpreter = make_interpreter_executor(InterpreterPath::kBlocks);
   const Tally tally = run(generator, interpreter.get(), 1'000'000);
   // Every mnemonic of the table had its share, or the slice proves less than it says.
   for (const auto& [mnemonic, forms] : generator.table().by_mnemonic()) {
@@ -55,10 +55,16 @@ TEST_F(Differential, InterpreterAgreesWithTheProcessorOnEveryInstructionThatIsGr
   }
 }
 
+TEST_F(Differential, SingleStepsAgreeWithTheProcessorToo) {
+  const Generator generator(kSeed + 1);
+  const auto interpreter = make_interpreter_executor(InterpreterPath::kStep);
+  run(generator, interpreter.get(), 200'000);
+}
+
 TEST_F(Differential, InterpreterRefusesWhatItsCpuidDoesNotGrant) {
   const std::vector<std::string> only{"(refused)"};
   const Generator generator(kSeed, only);
-  const auto interpreter = make_interpreter_executor();
+  const auto interpreter = make_interpreter_executor(InterpreterPath::kBlocks);
   run(generator, interpreter.get(), 100'000);
 }
 
@@ -103,7 +109,7 @@ class BrokenExecutor final : public Executor {
   static constexpr u64 kBroken = 17;
 
  private:
-  std::unique_ptr<Executor> inner_ = make_interpreter_executor();
+  std::unique_ptr<Executor> inner_ = make_interpreter_executor(InterpreterPath::kStep);
 };
 
 TEST_F(Differential, OneWrongBitIsFoundAndNamed) {

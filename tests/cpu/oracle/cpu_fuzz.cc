@@ -55,7 +55,9 @@ struct Worker {
 };
 
 std::unique_ptr<Executor> make_executor(const std::string& name) {
-  return name == "interpreter" ? make_interpreter_executor() : nullptr;
+  if (name == "host") return nullptr;
+  return make_interpreter_executor(name == "step" ? InterpreterPath::kStep
+                                                  : InterpreterPath::kBlocks);
 }
 
 void print_coverage(const Tally& tally, const Generator& generator) {
@@ -165,8 +167,9 @@ int main_program(int argc, char** argv) {
   app.add_option("--jobs", options.jobs, "threads (1)");
   app.add_option("--only", options.only, "mnemonics, e.g. add, or (refused)")->delimiter(',');
   app.add_option("--case", options.one_case, "SEED:INDEX, runs one case (with the same --only)");
-  app.add_option("--executor", options.executor, "interpreter, or host: against itself")
-      ->check(CLI::IsMember({"interpreter", "host"}));
+  app.add_option("--executor", options.executor,
+                 "interpreter, step (its single steps), or host (against itself)")
+      ->check(CLI::IsMember({"interpreter", "step", "host"}));
   app.add_option("--show", options.show, "reproducers to print of each kind of mismatch (2)");
   app.add_flag("--coverage", options.coverage, "print how often each mnemonic ran");
   app.add_option("--harness", options.harness, "the 32-bit program");

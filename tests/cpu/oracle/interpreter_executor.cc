@@ -54,7 +54,7 @@ constexpr u64 descriptor(u32 base, u32 limit_pages, u32 access, u32 size_flags) 
 
 class InterpreterExecutor final : public Executor {
  public:
-  InterpreterExecutor();
+  explicit InterpreterExecutor(InterpreterPath path);
   void load(std::span<const Case> batch) override;
   void run(const Case& test, Outcome& outcome) override;
   void read_arena(std::span<u8> arena) override;
@@ -71,6 +71,7 @@ class InterpreterExecutor final : public Executor {
     return physical(linear - ORACLE_ARENA + kArenaPhysical, size);
   }
 
+  InterpreterPath path_;
   std::unique_ptr<vm::GuestRam> ram_;
   NoPorts ports_;
   NoInterrupts interrupts_;
@@ -80,7 +81,7 @@ class InterpreterExecutor final : public Executor {
   vm::CpuState baseline_;
 };
 
-InterpreterExecutor::InterpreterExecutor() {
+InterpreterExecutor::InterpreterExecutor(InterpreterPath path) : path_(path) {
   auto ram = vm::GuestRam::create(kRamSize);
   SG_ASSERT(ram.ok(), "4 MiB of memory");
   ram_ = std::move(ram).value();
@@ -139,6 +140,8 @@ void InterpreterExecutor::build_tables() {
     base::store_le(physical(kIdt + vector * 8 + 4, 4),
                    (handler & 0xFFFF0000) | (user ? 0xEE00u : 0x8E00u));
   }
+  constexpr u8 kHlt = 0xF4;
+  std::memset(physical(kHandlers - kSystem, vm::kPageSize), kHlt, vm::kPageSize);
   u8* tss = physical(kTss, 0x68);
   base::store_le(tss + 4, kSystem + kStackEnd);
   base::store_le(tss + 8, u32{kKernelDs});
@@ -227,7 +230,11 @@ void InterpreterExecutor::run(const Case& test, Outcome& outcome) {
                 window.size);
   }
   set_state(test);
-  interpreter_->step(false);
+  if (path_ == InterpreterPath::kStep) {
+    interpreter_->step(false);
+  } else {
+    interpreter_->run(1);
+  }
   take_state(test, outcome.raw);
   outcome.lost = false;
   for (u32 w = 0; w < input.window_count; ++w) {
@@ -238,11 +245,17 @@ void InterpreterExecutor::run(const Case& test, Outcome& outcome) {
 }
 
 void InterpreterExecutor::take_handler_apart(OracleOutput& raw) {
-  // A software interrupt was delivered: the frame on the ring-0 stack is what the process would
-  // see.
+  // The frame on the ring-0 stack is what the process would see (Intel SDM Vol. 3A, 6.12.1).
   const vm::CpuState& state = cpu_->state;
   raw.trap = (state.eip - kHandlers) / kHandlerStride;
-  const u8* frame = physical(state.gpr[vm::kEsp] - kSystem, 20);
+  u32 at = state.gpr[vm::kEsp] - kSystem;
+  const bool has_error_code = kStackEnd - at == 6 * sizeof(u32);
+  if (has_error_code) {
+    raw.error_code = base::load_le<u32>(physical(at, 4));
+    at += 4;
+  }
+  if (raw.trap == static_cast<u32>(vm::Vector::kPageFault)) raw.address = state.cr2;
+  const u8* frame = physical(at, 20);
   raw.eip = base::load_le<u32>(frame);
   raw.selectors[1] = base::load_le<u32>(frame + 4) & 0xFFFF;
   raw.eflags = base::load_le<u32>(frame + 8) & ~vm::kFlagRf;
@@ -267,6 +280,13 @@ void InterpreterExecutor::take_state(const Case& test, OracleOutput& raw) {
     cpu_->clear_exception();
   } else if (state.cpl == 0) {
     take_handler_apart(raw);
+    const bool filler = raw.trap == static_cast<u32>(vm::Vector::kBreakpoint) && !test.breakpoint;
+    if (filler) {  // the block went on to what follows the instruction at the end of the code area
+      raw.eip -= 1;
+      raw.trap = ORACLE_NO_TRAP;
+    }
+  } else if (state.eip == ORACLE_STUB) {
+    raw.eip = test.input.eip + test.length;  // the block went on to the jump behind the instruction
   }
   if ((test.input.options & ORACLE_USES_FX) != 0) store_fx(state, raw.fx);
 }
@@ -281,8 +301,8 @@ void InterpreterExecutor::read_arena(std::span<u8> arena) {
 
 }  // namespace
 
-std::unique_ptr<Executor> make_interpreter_executor() {
-  return std::make_unique<InterpreterExecutor>();
+std::unique_ptr<Executor> make_interpreter_executor(InterpreterPath path) {
+  return std::make_unique<InterpreterExecutor>(path);
 }
 
 }  // namespace snowglobe::oracle
