@@ -1,0 +1,10 @@
+# tests/guest/commands_test.cmake - runs a command, and compares its exit code and its output with a pattern.
+#   cmake -DCOMMAND=... -DCODE=0 -DPATTERN=... -P commands_test.cmake     (COMMAND is a list; | separates)
+string(REPLACE "|" ";" command "${COMMAND}")
+execute_process(COMMAND ${command} OUTPUT_VARIABLE out ERROR_VARIABLE err RESULT_VARIABLE code TIMEOUT 100)
+if(NOT code EQUAL CODE)
+  message(FATAL_ERROR "exit code ${code} instead of ${CODE}\n${out}\n${err}")
+endif()
+if(NOT "${out}${err}" MATCHES "${PATTERN}")
+  message(FATAL_ERROR "the output does not match '${PATTERN}':\n${out}\n${err}")
+endif()
