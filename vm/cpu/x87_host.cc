@@ -39,14 +39,16 @@ template <unsigned kForm>
 void register_stub(SaveImage& image, HostFlags& flags) {
   asm volatile(
       "frstor %[image]\n\t"
+      "movb %[low], %%al\n\t"  // by way of AL: the address may need a REX prefix
+      "movb %%al, %%ah\n\t"
       "movb %[overflow], %%al\n\t"
-      "movb %[low], %%ah\n\t"
       "addb $0x7F, %%al\n\t"  // overflows if al was 1; SAHF leaves OF alone
       "sahf\n\t"
       ".byte %c[opcode], %c[modrm]\n\t"
       "lahf\n\t"
       "seto %[overflow]\n\t"
-      "movb %%ah, %[low]\n\t"
+      "movb %%ah, %%al\n\t"
+      "movb %%al, %[low]\n\t"
       "fnsave %[image]"
       : [image] "+m"(image), [low] "+m"(flags.low), [overflow] "+m"(flags.overflow)
       : [opcode] "i"(0xD8 + kForm / 64), [modrm] "i"(0xC0 + kForm % 64)
