@@ -139,7 +139,7 @@ TEST_F(Interrupts, AStackThatCanNotTakeTheFrameChangesNothing) {
   machine.set_pte(SystemMachine::kInnerStackTop - 4, 0);
   EXPECT_FALSE(external(0x30));
   expect_exception(machine.cpu.exception(), Vector::kPageFault, kPfWrite);
-  EXPECT_EQ(machine.cpu.exception().address, SystemMachine::kInnerStackTop - 20);
+  EXPECT_EQ(machine.cpu.exception().address, SystemMachine::kInnerStackTop - 4);
   EXPECT_EQ(machine.cpu.state.cpl, 3);
   EXPECT_EQ(machine.selector(kSs), SystemMachine::kUserData);
   EXPECT_EQ(machine.reg(kEsp), SystemMachine::kUserStackTop);

@@ -295,10 +295,11 @@ class Cpu final : public GuestRam::Observer {
   struct InnerStack;
   bool jump_to(u16 selector, u32 offset);
   bool call_to(const Insn* insn, u16 selector, u32 offset, unsigned operand_size);
-  bool call_inner(const Insn* insn, const Transfer& target, u16 gate_parameters);
+  bool call_inner(const Insn* insn, Transfer& target);
+  bool mark_target_accessed(Transfer& target);
   bool return_to(const Insn* insn, u32 release_bytes, unsigned operand_size);
   bool interrupt_return_to(const Insn* insn, unsigned operand_size);
-  bool return_outer(const Insn* insn, const Transfer& target, u32 stack_offset, u32 release_bytes,
+  bool return_outer(const Insn* insn, Transfer& target, u32 stack_offset, u32 release_bytes,
                     unsigned operand_size);
   std::optional<Transfer> resolve_target(u16 selector, u32 offset, bool call);
   std::optional<Transfer> check_return_code(u16 selector, u32 eip);

@@ -29,6 +29,13 @@ Segment flat_segment(u32 selector, u16 attributes, unsigned dpl) {
 
 }  // namespace
 
+// The last step of a far transfer that can fault: after it the registers may change.
+bool Cpu::mark_target_accessed(Transfer& target) {
+  if (!mark_accessed(*this, target.descriptor)) return false;
+  target.code.attributes |= kSegAccessed;
+  return true;
+}
+
 void Cpu::enter_code(const Segment& code, unsigned cpl, u32 eip) {
   state.segment[kCs] = code;
   state.eip = eip;
@@ -77,14 +84,13 @@ std::optional<Cpu::Transfer> Cpu::resolve_target(u16 selector, u32 offset, bool 
   target.cpl = conforming ? cpl : std::min(dpl, cpl);
   target.code = code->segment(with_rpl(selector, target.cpl));
   if (target.eip > target.code.limit) return fail(Vector::kGeneralProtection, 0);
-  if (!mark_accessed(*this, *code)) return std::nullopt;
-  target.code.attributes = code->attributes();
+  target.descriptor = *code;
   return target;
 }
 
 bool Cpu::jump_to(u16 selector, u32 offset) {
-  const auto target = resolve_target(selector, offset, false);
-  if (!target) return false;
+  auto target = resolve_target(selector, offset, false);
+  if (!target || !mark_target_accessed(*target)) return false;
   enter_code(target->code, target->cpl, target->eip);
   return true;
 }
@@ -110,7 +116,8 @@ std::optional<Cpu::InnerStack> Cpu::inner_stack(unsigned new_cpl, u32 external) 
   return InnerStack{descriptor->segment(selector), static_cast<u32>(slot)};
 }
 
-// Writes `frame`, lowest address first, below `esp`: all of it or nothing.
+// Writes `frame`, lowest address first, below `esp`: all of it or nothing. A page fault is reported
+// for the doubleword at which pushing one by one, downwards, would have stopped.
 bool Cpu::push_frame(const Segment& stack, u32 esp, std::span<const u32> frame, bool user,
                      u32 stack_error) {
   const u32 size = static_cast<u32>(frame.size_bytes());
@@ -118,6 +125,13 @@ bool Cpu::push_frame(const Segment& stack, u32 esp, std::span<const u32> frame, 
   if ((stack.limit != ~0u || (stack.attributes & kSegExpandDown) != 0) &&
       !within_limit(stack, bottom, size)) {
     return raise_system(Vector::kStackFault, stack_error);
+  }
+  const LinearAddress top = stack.base + esp - 4;
+  u8* host;
+  if (!resolve(top, true, user, host)) return false;
+  if (((top ^ (stack.base + bottom)) & ~kPageMask) != 0 &&
+      !resolve((top & ~kPageMask) - 4, true, user, host)) {
+    return false;
   }
   std::array<u8, 4 * 40> bytes;
   SG_DCHECK(size <= bytes.size(), "no frame is that long");
@@ -127,9 +141,9 @@ bool Cpu::push_frame(const Segment& stack, u32 esp, std::span<const u32> frame, 
 
 bool Cpu::call_to(const Insn* insn, u16 selector, u32 offset, unsigned operand_size) {
   const u32 return_eip = next_eip(insn);
-  const auto target = resolve_target(selector, offset, true);
+  auto target = resolve_target(selector, offset, true);
   if (!target) return false;
-  if (target->cpl < state.cpl) return call_inner(insn, *target, target->gate_parameters);
+  if (target->cpl < state.cpl) return call_inner(insn, *target);
   if (target->by_gate) operand_size = 4;
   // Two pushes, of which each is aligned for itself; neither happens unless both can.
   const u32 esp = state.gpr[kEsp] - 2 * operand_size;
@@ -144,26 +158,28 @@ bool Cpu::call_to(const Insn* insn, u16 selector, u32 offset, unsigned operand_s
                         : !push_both(cs, static_cast<u16>(return_eip))) {
     return false;
   }
+  if (!mark_target_accessed(*target)) return false;
   state.gpr[kEsp] = esp;
   enter_code(target->code, target->cpl, target->eip);
   return true;
 }
 
 // CALL through a gate to an inner level: its stack gets SS, ESP, the parameters, CS and EIP.
-bool Cpu::call_inner(const Insn* insn, const Transfer& target, u16 gate_parameters) {
+bool Cpu::call_inner(const Insn* insn, Transfer& target) {
   const auto inner = inner_stack(target.cpl, 0);
   if (!inner) return false;
   std::array<u32, 4 + 31> frame;
   u32 words = 0;
   frame[words++] = next_eip(insn);
   frame[words++] = state.segment[kCs].selector;
-  for (u32 i = 0; i < gate_parameters; ++i) {
+  for (u32 i = 0; i < target.gate_parameters; ++i) {
     if (!load(insn, kSs, state.gpr[kEsp] + 4 * i, frame[words++])) return false;
   }
   frame[words++] = state.gpr[kEsp];
   frame[words++] = state.segment[kSs].selector;
   if (!push_frame(inner->stack, inner->esp, std::span(frame).first(words), false,
-                  selector_error(inner->stack.selector))) {
+                  selector_error(inner->stack.selector)) ||
+      !mark_target_accessed(target)) {
     return false;
   }
   state.segment[kSs] = inner->stack;
@@ -209,8 +225,7 @@ std::optional<Cpu::Transfer> Cpu::check_return_code(u16 selector, u32 eip) {
     return fail(Vector::kGeneralProtection, selector_error(selector));
   }
   if (!code->present()) return fail(Vector::kSegmentNotPresent, selector_error(selector));
-  if (!mark_accessed(*this, *code)) return std::nullopt;
-  return Transfer{.code = code->segment(selector), .cpl = rpl, .eip = eip};
+  return Transfer{.code = code->segment(selector), .descriptor = *code, .cpl = rpl, .eip = eip};
 }
 
 // Data segments that the outer level may not use become null (Intel SDM Vol. 3A, 5.8.6).
@@ -227,15 +242,15 @@ void Cpu::clear_inaccessible_segments() {
 }
 
 // The common end of RET and IRET to an outer level: SS:ESP are on the stack at `stack_offset`.
-bool Cpu::return_outer(const Insn* insn, const Transfer& target, u32 stack_offset,
-                       u32 release_bytes, unsigned operand_size) {
+bool Cpu::return_outer(const Insn* insn, Transfer& target, u32 stack_offset, u32 release_bytes,
+                       unsigned operand_size) {
   std::array<u32, 2> words;
   if (!load_stack_words(insn, stack_offset, operand_size, words)) return false;
   const u16 selector = static_cast<u16>(words[1]);
   auto stack = fetch_stack_segment(*this, selector, target.cpl, Vector::kGeneralProtection);
   if (!stack) return false;
   if (target.eip > target.code.limit) return raise_system(Vector::kGeneralProtection, 0);
-  if (!mark_accessed(*this, *stack)) return false;
+  if (!mark_accessed(*this, *stack) || !mark_target_accessed(target)) return false;
   state.segment[kSs] = stack->segment(selector);
   segment_changed(kSs);
   state.gpr[kEsp] = words[0] + release_bytes;
@@ -247,13 +262,14 @@ bool Cpu::return_outer(const Insn* insn, const Transfer& target, u32 stack_offse
 bool Cpu::return_to(const Insn* insn, u32 release_bytes, unsigned operand_size) {
   std::array<u32, 2> words;
   if (!load_stack_words(insn, 0, operand_size, words)) return false;
-  const auto target = check_return_code(static_cast<u16>(words[1]), words[0]);
+  auto target = check_return_code(static_cast<u16>(words[1]), words[0]);
   if (!target) return false;
   const u32 popped = 2 * operand_size + release_bytes;
   if (target->cpl > state.cpl) {
     return return_outer(insn, *target, popped, release_bytes, operand_size);
   }
   if (target->eip > target->code.limit) return raise_system(Vector::kGeneralProtection, 0);
+  if (!mark_target_accessed(*target)) return false;
   state.gpr[kEsp] += popped;
   enter_code(target->code, target->cpl, target->eip);
   return true;

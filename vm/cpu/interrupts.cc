@@ -153,7 +153,7 @@ bool Cpu::interrupt_return_to(const Insn* insn, unsigned operand_size) {
   if (operand_size == 4 && state.cpl == 0 && (eflags & kFlagVm) != 0) {
     return raise_system(Vector::kGeneralProtection, 0);  // virtual-8086 mode is not granted
   }
-  const auto target = check_return_code(static_cast<u16>(words[1]), words[0]);
+  auto target = check_return_code(static_cast<u16>(words[1]), words[0]);
   if (!target) return false;
   u32 changeable = kArithmeticFlags | kFlagTf | kFlagDf | kFlagNt | kFlagIf | kFlagIopl;
   if (operand_size == 4) changeable |= kFlagAc | kFlagId | kFlagRf;
@@ -162,6 +162,7 @@ bool Cpu::interrupt_return_to(const Insn* insn, unsigned operand_size) {
     if (!return_outer(insn, *target, 3 * operand_size, 0, operand_size)) return false;
   } else {
     if (target->eip > target->code.limit) return raise_system(Vector::kGeneralProtection, 0);
+    if (!mark_target_accessed(*target)) return false;
     state.gpr[kEsp] += 3 * operand_size;
     enter_code(target->code, target->cpl, target->eip);
   }

@@ -9,9 +9,11 @@ namespace snowglobe::vm {
 
 /// A code segment that passed its checks, with the place in it to go on at.
 struct Cpu::Transfer {
-  Segment code;  ///< the selector's RPL is `cpl`
+  Segment code;           ///< the selector's RPL is `cpl`
+  Descriptor descriptor;  ///< of `code`, to be marked accessed when nothing else can fault
   unsigned cpl = 0;
   u32 eip = 0;
+
   bool by_gate = false;
   u16 gate_parameters = 0;  ///< doublewords that a call gate copies to the inner stack
 };
