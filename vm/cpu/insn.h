@@ -38,16 +38,26 @@ struct Insn {
 static_assert(sizeof(Insn) == 32);
 
 /// A run of instructions of one physical page that ends at the first one which may change the flow.
-struct Block {
-  std::unique_ptr<Block> next;  ///< in the bucket of the page's table
+/// What running it takes comes first, in one cache line.
+struct alignas(64) Block {
+  /// Where a block went: the tag says from which linear address, mode and generation that holds.
+  struct Link {
+    u64 tag = 0;
+    Block* block = nullptr;
+  };
+
+  const Insn* first = nullptr;  ///< insns.data()
+  u32 count = 0;                ///< instructions (insns may hold helpers ahead of one)
+  u16 start = 0;                ///< offset of the first byte in its page
+  bool valid = true;            ///< false: not in the cache (any more), only run to its end
+  u8 oldest_link = 0;           ///< the one to replace
+  Link links[2];                ///< the blocks that ran after it: both ways of a conditional branch
+
   std::vector<Insn> insns;
   u32 physical_page = 0;
   u32 second_page =
-      0;          ///< of a lone instruction that crosses into another page, else = physical_page
-  u16 start = 0;  ///< offset of the first byte in its page
-  u16 bytes = 0;  ///< from the first byte to behind the last
-  u32 count = 0;  ///< instructions (insns may hold helpers ahead of one)
-  bool valid = true;  ///< cleared when a byte of its page is written
+      0;  ///< of a lone instruction that crosses into another page, else = physical_page
+  std::unique_ptr<Block> next;  ///< in the bucket of the page's table
 };
 
 }  // namespace snowglobe::vm

@@ -78,17 +78,8 @@ struct Interpreter::Impl {
     static constexpr u32 kBuckets = 128;
     std::array<std::unique_ptr<Block>, kBuckets> buckets_;
   };
-  // What the linear address of a block's start led to; good while no translation has changed.
-  struct Shortcut {
-    u64 tag = 0;
-    const Insn* first =
-        nullptr;  ///< of the block, and what else it takes to run it, without a look at it
-    Block* block = nullptr;
-    u32 start = 0;
-    u32 count = 0;
-  };
-  static_assert(sizeof(Shortcut) == 32);
-  static constexpr u32 kShortcuts = 16384;
+  // Blocks by the tag of their start; good while no translation has changed.
+  static constexpr u32 kShortcuts = 32768;
   // Physical pages of code by linear page, likewise.
   struct CodePage {
     u64 tag = 0;
@@ -100,7 +91,10 @@ struct Interpreter::Impl {
     static_cast<Impl*>(context)->invalidate(page);
   }
 
-  const Shortcut* find_shortcut();
+  [[nodiscard]] u64 tag_of(LinearAddress address, bool user) const {
+    return (u64{cpu.code_generation()} << 33) | (u64{user} << 32) | address;
+  }
+  Block* find_block(Block* previous);
   Block* find_block_slowly(LinearAddress linear, bool user);
   std::optional<PhysicalAddress> translate_code(LinearAddress linear, bool user);
   std::unique_ptr<Block> decode_block(PhysicalAddress physical, LinearAddress linear, bool user);
@@ -119,8 +113,8 @@ struct Interpreter::Impl {
   Statistics& statistics;
   Decoder decoder;
   std::vector<std::unique_ptr<PageCode>> pages;
-  std::array<std::array<Shortcut, kShortcuts>, 2> shortcuts{};   ///< [user]
-  std::array<std::array<CodePage, kCodePages>, 2> code_pages{};  ///< [user]
+  std::vector<Block::Link> shortcuts{kShortcuts};
+  std::array<CodePage, kCodePages> code_pages{};
   // Blocks that were overwritten while they may be running; freed between two blocks.
   std::vector<std::unique_ptr<Block>> retired;
 };
@@ -128,25 +122,35 @@ struct Interpreter::Impl {
 Interpreter::Interpreter(Cpu& cpu) : impl_(std::make_unique<Impl>(cpu, statistics_)) {}
 Interpreter::~Interpreter() = default;
 
-inline const Interpreter::Impl::Shortcut* Interpreter::Impl::find_shortcut() {
+// The block at eip; null and a pending exception if there is none. `previous`, the one that just
+// ended (or null), nearly always knows it.
+inline Block* Interpreter::Impl::find_block(Block* previous) {
   const LinearAddress linear = cpu.state.segment[kCs].base + cpu.state.eip;
   const bool user = cpu.state.cpl == 3;
-  const u64 tag = (u64{cpu.code_generation()} << 32) | linear;
-  Shortcut& shortcut = shortcuts[user][(linear ^ (linear >> 12)) % kShortcuts];
-  if (shortcut.tag == tag) [[likely]]
-    return &shortcut;
-  Block* block = find_block_slowly(linear, user);
-  if (block == nullptr) return nullptr;
-  // The search may have changed the generation: when it dropped a block that crossed two pages.
-  shortcut = {block->valid ? (u64{cpu.code_generation()} << 32) | linear : 0, block->insns.data(),
-              block, block->start, block->count};
-  return &shortcut;
+  const u64 tag = tag_of(linear, user);
+  if (previous != nullptr) [[likely]] {
+    if (previous->links[0].tag == tag) [[likely]]
+      return previous->links[0].block;
+    if (previous->links[1].tag == tag) return previous->links[1].block;
+  }
+  Block::Link& shortcut = shortcuts[(linear ^ (linear >> 13)) % kShortcuts];
+  if (shortcut.tag != tag) [[unlikely]] {
+    Block* block = find_block_slowly(linear, user);
+    if (block == nullptr || !block->valid) return block;
+    // The search may have changed the generation: when it dropped a block that crossed two pages.
+    shortcut = {tag_of(linear, user), block};
+  }
+  if (previous != nullptr) {
+    previous->links[previous->oldest_link] = shortcut;
+    previous->oldest_link ^= 1;
+  }
+  return shortcut.block;
 }
 
 std::optional<PhysicalAddress> Interpreter::Impl::translate_code(LinearAddress linear, bool user) {
   const u32 linear_page = linear >> kPageShift;
-  const u64 tag = (u64{cpu.code_generation()} << 32) | linear_page;
-  CodePage& entry = code_pages[user][linear_page % kCodePages];
+  const u64 tag = tag_of(linear_page, user);
+  CodePage& entry = code_pages[linear_page % kCodePages];
   if (entry.tag != tag) {
     const auto physical = cpu.translate(linear, Cpu::Access::kExecute, user);
     if (!physical) return std::nullopt;
@@ -218,7 +222,6 @@ std::unique_ptr<Block> Interpreter::Impl::decode_block(PhysicalAddress physical,
     ++block->count;
     const u8 length = decoded[result.count - 1].length;
     offset = static_cast<u16>(offset + length);
-    block->bytes = static_cast<u16>(block->bytes + length);
     if (result.ends_block) break;
     bytes = bytes.subspan(length);
     if (bytes.empty() || block->count == kMaxBlockInsns) break;
@@ -227,6 +230,7 @@ std::unique_ptr<Block> Interpreter::Impl::decode_block(PhysicalAddress physical,
   last.handler = go_on;
   last.offset = offset;
   block->insns.push_back(last);
+  block->first = block->insns.data();
   ++statistics.blocks_decoded;
   statistics.instructions_decoded += block->count;
   return block;
@@ -249,11 +253,11 @@ bool Interpreter::Impl::decode_crossing(Block& block, base::ConstBytes first, u1
   block.insns.assign(decoded, decoded + result.count);
   block.second_page = *second >> kPageShift;
   block.count = 1;
-  block.bytes = decoded[result.count - 1].length;
   Insn last;
   last.handler = go_on;
-  last.offset = static_cast<u16>(offset + block.bytes);
+  last.offset = static_cast<u16>(offset + decoded[result.count - 1].length);
   block.insns.push_back(last);
+  block.first = block.insns.data();
   ++statistics.instructions_decoded;
   return true;
 }
@@ -341,31 +345,34 @@ StopReason Interpreter::run(u64 budget) {
   Cpu& cpu = impl.cpu;
   CpuState& state = cpu.state;
   const u64 end = state.instructions + budget;
+  Block* block = nullptr;  // the one that ran last
   while (true) {
     if (cpu.has_events()) [[unlikely]] {
+      block = nullptr;  // it may be freed
       if (const auto reason = impl.handle_events()) return *reason;
     }
     if (state.instructions >= end) [[unlikely]]
       return StopReason::kBudget;
     if (cpu.slow_mode()) [[unlikely]] {
+      block = nullptr;
       const StopReason reason = step();
       if (reason != StopReason::kBudget) return reason;
       continue;
     }
-    if (const Impl::Shortcut* shortcut = impl.find_shortcut()) [[likely]] {
-      const u32 count = shortcut->count;
-      const Block* const block = shortcut->block;
-      cpu.set_code_base(state.eip - shortcut->start);
-      const Insn* insn = shortcut->first;
+    block = impl.find_block(block);
+    if (block != nullptr) [[likely]] {
+      cpu.set_code_base(state.eip - block->start);
+      const Insn* insn = block->first;
       do {
         insn = insn->handler(cpu, insn);
       } while (insn != nullptr);
       if (!cpu.left_early()) [[likely]] {
-        state.instructions += count;
+        state.instructions += block->count;
         continue;
       }
       cpu.take_restarted();
       state.instructions += impl.count_before_eip(*block);
+      block = nullptr;
     }
     if (cpu.has_exception() && !impl.deliver()) return StopReason::kTripleFault;
   }
