@@ -18,6 +18,9 @@ from pathlib import Path
 
 GUEST = Path(__file__).resolve().parent.parent
 
+# An image that is in use somewhere has its stages' times renewed by each build of it.
+_KEPT_SECONDS = 60 * 24 * 3600
+
 _started = time.monotonic()
 
 
@@ -86,9 +89,13 @@ def scratch(name):
 
 
 def sweep():
-    """Removes what interrupted builds left. Requires the lock."""
+    """Removes what interrupted builds left, and stages that no build has used for long. Requires the
+    lock."""
     for leftover in cache_folder().glob("tmp-*"):
         shutil.rmtree(leftover, ignore_errors=True)
+    for folder in cache_folder().iterdir():
+        if folder.is_dir() and time.time() - folder.stat().st_mtime > _KEPT_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def stage(name, key, what, make, again=False):
@@ -98,6 +105,7 @@ def stage(name, key, what, make, again=False):
     """
     final = cache_folder() / f"{name}-{key}"
     if final.is_dir() and not again:
+        os.utime(final)
         return final
     say(what)
     before = time.monotonic()
@@ -107,6 +115,7 @@ def stage(name, key, what, make, again=False):
         make(work)
         if final.is_dir():
             final.rename(Path(tempfile.mkdtemp(prefix="tmp-old-", dir=cache_folder())) / "old")
+        os.utime(work)  # unpacking an archive may have made it look old
         work.rename(final)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)

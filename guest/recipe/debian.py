@@ -162,7 +162,7 @@ def _version_key(version):
     return [(int(p), "") if p.isdigit() else (-1, p) for p in re.findall(r"\d+|\D+", version)]
 
 
-def _packages(name, key, what, make, update):
+def packages(name, key, what, make, update):
     """A stage of downloads that records the versions it found in versions.json.
 
     The suite's state is no input: an image that was built stays good when the mirror moves on, until
@@ -190,7 +190,7 @@ def kernel_source(update=False):
         apt = Apt(SOURCE_SUITE, "amd64")
         found = {KERNEL_SOURCE: apt.download(KERNEL_SOURCE, folder)}
         (folder / "versions.json").write_text(json.dumps(found))
-    return _packages("kernel-source", digest(SOURCE_SUITE, KERNEL_SOURCE),
+    return packages("kernel-source", digest(SOURCE_SUITE, KERNEL_SOURCE),
                      f"downloading {KERNEL_SOURCE} (150 MB)", make, update)
 
 
@@ -199,7 +199,7 @@ def postgres_source(update=False):
         apt = Apt(SOURCE_SUITE, "amd64")
         found = {POSTGRES_SOURCE: apt.source(POSTGRES_SOURCE, folder)}
         (folder / "versions.json").write_text(json.dumps(found))
-    return _packages("postgres-source", digest(SOURCE_SUITE, POSTGRES_SOURCE),
+    return packages("postgres-source", digest(SOURCE_SUITE, POSTGRES_SOURCE),
                      f"downloading the source of {POSTGRES_SOURCE} (22 MB)", make, update)
 
 
@@ -210,7 +210,7 @@ def i386_packages(icu=False, update=False):
         apt = Apt(BINARY_SUITE, "i386")
         found = {name: apt.download(name, folder) for name in names}
         (folder / "versions.json").write_text(json.dumps(found))
-    return _packages("i386-packages", digest(BINARY_SUITE, names),
+    return packages("i386-packages", digest(BINARY_SUITE, names),
                      f"downloading {len(names)} i386 packages (C library, OpenSSL, busybox)", make,
                      update)
 
@@ -225,5 +225,6 @@ def sysroot(packages):
                 target = folder / os.readlink(link)[1:]
                 link.unlink()
                 link.symlink_to(os.path.relpath(target, link.parent))
-    return stage("sysroot", digest(versions(packages), Path(__file__)),
+    # Not this file as a whole: PostgreSQL would be compiled again for a change of the apt state.
+    return stage("sysroot", digest(versions(packages), "links made relative"),
                  "unpacking the i386 packages", make)

@@ -111,16 +111,21 @@ def build(kernel, postgres, postgres_source, i386, root_image, cluster_image, te
     return stage("image", key, "putting the image together", make)
 
 
+def link(path, target):
+    """A symbolic link, renewed only if it leads elsewhere."""
+    if path.is_symlink() and os.readlink(path) == str(target):
+        return
+    path.unlink(missing_ok=True)
+    path.symlink_to(target)
+
+
 def deliver(image, output):
     """Makes `output` show the image: hard links where the file system allows, else copies."""
     output.mkdir(parents=True, exist_ok=True)
     for item in image.iterdir():
         target = output / item.name
         if item.is_symlink():
-            if target.is_symlink() and os.readlink(target) == os.readlink(item):
-                continue
-            target.unlink(missing_ok=True)
-            target.symlink_to(os.readlink(item))
+            link(target, os.readlink(item))
             continue
         if target.exists() and not target.is_symlink():
             if os.path.samefile(target, item):
