@@ -579,6 +579,13 @@ bool bind_plain(const Decoded&, Insn& insn) {
   return true;
 }
 
+// 0F 0D is PREFETCHW's opcode, which came with 3DNow!; with a register operand it is a NOP only there.
+bool bind_nop(const Decoded& decoded, Insn& insn) {
+  if (decoded.info.opcode_map == ZYDIS_OPCODE_MAP_0F && decoded.info.opcode == 0x0D) return false;
+  insn.handler = nop;
+  return true;
+}
+
 constexpr Binding kBindings[] = {
     {ZYDIS_MNEMONIC_MOV, bind_mov},
     {ZYDIS_MNEMONIC_MOVZX, bind_extend<false>},
@@ -642,7 +649,7 @@ constexpr Binding kBindings[] = {
     {ZYDIS_MNEMONIC_LAHF, bind_plain<lahf>},
     {ZYDIS_MNEMONIC_SAHF, bind_plain<sahf>},
     {ZYDIS_MNEMONIC_SALC, bind_plain<salc>},
-    {ZYDIS_MNEMONIC_NOP, bind_plain<nop>},
+    {ZYDIS_MNEMONIC_NOP, bind_nop},
     {ZYDIS_MNEMONIC_PAUSE, bind_plain<nop>},
 };
 
