@@ -247,6 +247,15 @@ TEST_F(Interrupts, ASingleStepTrapComesBehindTheInstruction) {
   EXPECT_FALSE(machine.cpu.slow_mode());
 }
 
+// Found by the comparison with Bochs: the trap of INT n itself came in its handler.
+TEST_F(Interrupts, ASoftwareInterruptCancelsItsSingleStepTrap) {
+  machine.cpu.state.eflags |= kFlagTf;
+  machine.cpu.mode_changed();
+  EXPECT_FALSE(machine.execute({0xCD, 0x30}));
+  EXPECT_EQ(machine.cpu.state.eip, SystemMachine::handler(0x30));
+  EXPECT_EQ(stack(2), kFlagTf | kFlagReserved1);
+}
+
 // --- SYSENTER, SYSEXIT
 
 TEST_F(Interrupts, SysenterAndSysexitSwitchLevels) {

@@ -202,6 +202,9 @@ class Cpu final : public GuestRam::Observer {
   // -------------------------------------------------------
   /// DR6 bits of the instruction breakpoints that are set at `linear`; 0 nearly always.
   [[nodiscard]] u32 instruction_breakpoints(LinearAddress linear) const;
+  /// True if a handler was entered since the last call. An instruction that does so (INT n) cancels
+  /// the single-step trap that it would have ended with: TF is clear by then.
+  bool take_handler_entered() { return std::exchange(handler_entered_, false); }
   /// DR6 bits of the data breakpoints that the last instruction touched; forgets them.
   u32 take_data_breakpoints() { return std::exchange(data_breakpoints_hit_, 0); }
 
@@ -326,6 +329,7 @@ class Cpu final : public GuestRam::Observer {
   bool check_alignment_ = false;  ///< CR0.AM, EFLAGS.AC and CPL 3 are all there
   bool watch_data_ = false;       ///< a data breakpoint is armed
   u32 data_breakpoints_hit_ = 0;
+  bool handler_entered_ = false;
   bool interrupt_line_ = false;
   bool restarted_ = false;
   bool retired_code_ = false;

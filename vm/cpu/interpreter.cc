@@ -413,13 +413,15 @@ StopReason Interpreter::step(bool deliver) {
       block->insns[slots].offset = next;
       block->count = 1;
     }
+    cpu.take_handler_entered();
     state.instructions += impl.run_block(*block);
     if (cpu.take_retired_code()) impl.retired.clear();
   }
   if (!cpu.has_exception() && block != nullptr) {
     if (resumed) state.eflags &= ~u32{kFlagRf};
     constexpr u32 kSingleStep = 1u << 14;  // DR6.BS (Intel SDM Vol. 3B, 17.2.3)
-    const u32 traps = cpu.take_data_breakpoints() | (single_step ? kSingleStep : 0u);
+    const bool stepped = single_step && !cpu.take_handler_entered();
+    const u32 traps = cpu.take_data_breakpoints() | (stepped ? kSingleStep : 0u);
     if (traps != 0) {
       state.dr[6] |= traps;
       cpu.raise_system(Vector::kDebug);

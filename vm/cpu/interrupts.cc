@@ -114,6 +114,7 @@ bool Cpu::enter_handler(u8 vector, EventKind kind, std::optional<u32> error_code
   enter_code(code->segment(with_rpl(selector, new_cpl)), new_cpl, gate.gate_offset());
   state.halted = false;
   state.interrupt_shadow = false;
+  handler_entered_ = true;
   return true;
 }
 

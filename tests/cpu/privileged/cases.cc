@@ -21,7 +21,11 @@ enum : u32 {
 };
 
 void poke_targets(CaseBuilder& b) {
-  b.poke_end(kTarget, 1);
+  if (b.chance(2)) {
+    b.poke_end(kTarget, 1);
+  } else {
+    b.poke_bytes(kTarget, {0xCD, kEndVector + 1});
+  }
   b.poke_end(kFarTarget, 2);
 }
 
@@ -493,7 +497,7 @@ Case flags(base::RandomSource& random) {
       b.emit({0x9D});
       break;
   }
-  b.emit({0x90, 0x9C});
+  if (b.chance(2)) b.emit({0x90, 0x9C});
   b.emit_end();
   return b.finish();
 }
