@@ -104,6 +104,7 @@ void Stream::wait_readable() {
 }
 
 void Stream::read_socket() {
+  const auto keep = shared_from_this();  // finish() takes us out of the table
   std::size_t total = 0;
   bool drained = false;
   while (connection_ != nullptr && !client_ended_ && !drained && connection_->send_room() > 0) {
@@ -161,6 +162,7 @@ std::size_t Stream::write_some(const ByteRing::Pieces& pieces) {
 }
 
 std::size_t Stream::on_data(base::ConstBytes bytes) {
+  const auto keep = shared_from_this();  // finish() takes us out of the table
   const std::size_t sent = write_some({bytes, {}});
   if (sent < bytes.size()) wait_writable();
   return sent;

@@ -7,6 +7,7 @@
 #include "tests/guestnet/bench.h"
 
 #include <fstream>
+#include <libpq-fe.h>
 
 namespace snowglobe::net {
 namespace {
@@ -272,6 +273,37 @@ TEST_F(Streams, ThePipesNameIsWhatLibpqMakesOfHostAndPort) {
   EXPECT_EQ(pipe->host().size(), 11u + 32u);
   EXPECT_EQ(pipe->abstract_name(), pipe->host().substr(1) + "/.s.PGSQL.5432");
   EXPECT_NE(PipeListener::create(*network_, {}).value()->host(), pipe->host());
+}
+
+TEST_F(Streams, LibpqComesInByHostAndPortAndItsFirstMessageIsOneFrame) {
+  auto pipe = PipeListener::create(*network_, {}).value();
+  const std::string where =
+      "user=ada dbname=globe host=" + pipe->host() + " port=" + std::to_string(pipe->port());
+  const std::unique_ptr<PGconn, void (*)(PGconn*)> connection(PQconnectStart(where.c_str()),
+                                                              PQfinish);
+  ASSERT_NE(PQstatus(connection.get()), CONNECTION_BAD) << PQerrorMessage(connection.get());
+  ASSERT_EQ(PQconnectPoll(connection.get()), PGRES_POLLING_READING)
+      << PQerrorMessage(connection.get());
+  poll();
+  accept();
+  poll();
+  const PlainSegment startup = segment();
+  const std::string text(startup.payload.begin(), startup.payload.end());
+  EXPECT_EQ(startup.flags, 0x18);
+  EXPECT_NE(text.find(std::string("user\0ada", 8)), std::string::npos);
+  expect_silence();
+  // An error of the server, and it hangs up: libpq has the message.
+  Octets fields;
+  for (const std::string& field :
+       std::vector<std::string>{"SFATAL", "C57P03", "Mstarting up", ""}) {
+    fields.insert(fields.end(), field.begin(), field.end());
+    fields.push_back(0);
+  }
+  const Octets message = Octets{'E'} + be32(static_cast<std::uint32_t>(4 + fields.size())) + fields;
+  acknowledged_ = 1 + static_cast<std::uint32_t>(startup.payload.size());
+  guest_sends(0x19, 1, message);
+  EXPECT_EQ(PQconnectPoll(connection.get()), PGRES_POLLING_FAILED);
+  EXPECT_NE(std::string(PQerrorMessage(connection.get())).find("starting up"), std::string::npos);
 }
 
 TEST_F(Streams, CaptureHasEveryFrameWithCompleteChecksums) {

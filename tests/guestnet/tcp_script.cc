@@ -191,6 +191,7 @@ class Script {
                       config_);
     alarm_.set_handler([this] { endpoint_->on_alarm(); });
     connection_ = endpoint_->create(config_.addresses.pipe, kGuestPort, user_);
+    tuple_ = connection_->tuple();
     connection_->open();
   }
 
@@ -247,7 +248,7 @@ class Script {
   void inject(const Line& line) {
     PlainSegment segment;
     segment.from_port = kGuestPort;
-    segment.to_port = connection_->tuple().local_port;
+    segment.to_port = tuple_.local_port;
     segment.flags = flags_of(line.word(1));
     std::int64_t begin = 0;
     std::int64_t end = 0;
@@ -276,7 +277,7 @@ class Script {
   }
 
   void deliver(const PlainSegment& segment, const Line& line) {
-    Octets frame = guest_tcp_frame(config_.addresses, connection_->tuple().local, segment);
+    Octets frame = guest_tcp_frame(config_.addresses, tuple_.local, segment);
     if (line.has("bad")) frame.at(50) ^= 1;  // within the TCP checksum
     base::FrameOffload offload;
     if (line.has("tso")) {
@@ -351,7 +352,8 @@ class Script {
   Arp arp_{link_, config_.addresses};
   std::optional<TcpEndpoint> endpoint_;
   ScriptedUser user_;
-  TcpConnection* connection_ = nullptr;
+  TcpConnection* connection_ = nullptr;  // dangles when it has ended and another event came
+  FourTuple tuple_;
   std::uint32_t irs_ = 5'000'000;
   std::int64_t written_ = 0;
 };

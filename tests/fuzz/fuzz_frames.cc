@@ -1,0 +1,294 @@
+// tests/fuzz/fuzz_frames.cc - a hostile guest against the other end of its network cable: arbitrary
+// frames, and segments that nearly fit its connections, mixed with what clients and time do
+// meanwhile. Sanitizers, the limits of memory and the time limit are the judges.
+#include "base/check.h"
+#include "guestnet/checksum.h"
+#include "guestnet/network.h"
+#include "guestnet/packet.h"
+#include "guestnet/tcp_segment.h"
+#include "tests/fuzz/input.h"
+
+#include <asio/io_context.hpp>
+#include <asio/local/connect_pair.hpp>
+#include <asio/local/stream_protocol.hpp>
+#include <optional>
+#include <vector>
+
+namespace {
+
+using namespace snowglobe;
+using namespace snowglobe::net;
+
+class FuzzAlarm final : public Alarm {
+ public:
+  void set_handler(std::function<void()> handler) override { handler_ = std::move(handler); }
+  void set(base::Nanoseconds when) override { when_ = when; }
+  void run(base::ManualClock& clock, base::Nanoseconds by) {
+    const base::Nanoseconds until = clock.monotonic() + by;
+    // A deadline that does not move on would be a busy loop of the machine's thread.
+    for (int rounds = 0; when_ <= until; ++rounds) {
+      SG_ASSERT(rounds < 100'000, "the alarm rings without end");
+      if (when_ > clock.monotonic()) clock.advance(when_ - clock.monotonic());
+      when_ = kNever;
+      handler_();
+    }
+    clock.advance(until - clock.monotonic());
+  }
+
+ private:
+  std::function<void()> handler_;
+  base::Nanoseconds when_ = kNever;
+};
+
+/// The guest's card: checks what we emit, and remembers the last segment of it.
+class Card final : public base::FrameTransmitter {
+ public:
+  bool transmit(base::ConstBytes frame, const base::FrameOffload& offload) override {
+    if (refuse) return false;
+    SG_ASSERT(frame.size() >= kEthernetHeader && frame.size() <= base::kMaxFrame, "frame size");
+    std::vector<std::uint8_t> copy(frame.begin(), frame.end());
+    if (offload.checksum_missing) {
+      SG_ASSERT(complete_checksum(copy, offload), "offsets outside of the frame");
+    }
+    if (base::load_be<std::uint16_t>(&copy[12]) != kEtherTypeIpv4) return true;
+    const auto packet = parse_ipv4(base::ConstBytes(copy).subspan(kEthernetHeader));
+    SG_ASSERT(packet.has_value(), "we sent a malformed IPv4 packet");
+    if (packet->protocol != kProtocolTcp) return true;
+    ChecksumSum sum = pseudo_header_sum(packet->source, packet->destination, kProtocolTcp,
+                                        packet->payload.size());
+    sum.add(packet->payload);
+    SG_ASSERT(sum.checksum() == 0, "we sent a wrong checksum");
+    last = parse_tcp(packet->payload);
+    SG_ASSERT(last.has_value(), "we sent a malformed segment");
+    last->payload = {};
+    source = packet->source;
+    return true;
+  }
+
+  bool refuse = false;
+  std::optional<TcpSegment> last;
+  Ipv4Address source;
+};
+
+class World {
+ public:
+  World(const std::uint8_t* data, std::size_t size) : input_(data, size) {
+    config_.loop = &loop_;
+    config_.clock = &clock_;
+    config_.random = &random_;
+    config_.alarm = &alarm_;
+    config_.max_streams = 4;
+    config_.tcp.send_buffer = 4096u << input_.below(4);
+    config_.tcp.receive_buffer = 4096u << input_.below(4);
+    config_.segmentation_offload = input_.below(2) == 0;
+    config_.checksum_offload = input_.below(4) != 0;
+    network_ = Network::create(config_).value();
+    network_->attach(&card_);
+    send_arp();
+  }
+
+  void run() {
+    for (int steps = 0; !input_.empty() && steps < 2000; ++steps) {
+      step();
+      check();
+    }
+    network_->shutdown();
+    SG_ASSERT(network_->streams().empty(), "a stream outlived the shutdown");
+  }
+
+ private:
+  using Socket = asio::local::stream_protocol::socket;
+
+  void step() {
+    switch (input_.below(12)) {
+      case 0:
+        return raw_frame();
+      case 1:
+        return ipv4_frame(static_cast<std::uint8_t>(input_.take<std::uint8_t>()));
+      case 2:
+        return ipv4_frame(input_.below(2) == 0 ? kProtocolUdp : kProtocolIcmp);
+      case 3:
+        return open_stream();
+      case 4:
+        return client_acts();
+      case 5:
+        return alarm_.run(clock_, std::chrono::milliseconds(input_.below(3000)));
+      case 6:
+        card_.refuse = !card_.refuse;
+        if (!card_.refuse) network_->on_transmit_ready();
+        return;
+      case 7:
+        if (const auto streams = network_->streams(); !streams.empty()) {
+          network_->close_stream(streams[input_.below(4) % streams.size()].id, input_.bytes(3));
+        }
+        return;
+      default:
+        return tcp_segment();
+    }
+  }
+
+  void deliver(const std::vector<std::uint8_t>& frame, const base::FrameOffload& offload = {}) {
+    network_->on_frame(frame, offload);
+    loop_.restart();
+    loop_.poll();
+  }
+
+  void send_arp() {
+    std::vector<std::uint8_t> frame(kEthernetHeader + 28);
+    write_ethernet(frame.data(), kBroadcastMac, guest_mac_, kEtherTypeArp);
+    const std::uint8_t head[] = {0, 1, 8, 0, 6, 4, 0, 1};
+    std::copy(std::begin(head), std::end(head), &frame[kEthernetHeader]);
+    guest_mac_.store(&frame[kEthernetHeader + 8]);
+    plan_.guest.store(&frame[kEthernetHeader + 14]);
+    plan_.gateway.store(&frame[kEthernetHeader + 24]);
+    deliver(frame);
+  }
+
+  void raw_frame() {
+    base::FrameOffload offload;
+    offload.checksum_missing = input_.below(2) == 0;
+    offload.checksum_start = input_.take<std::uint16_t>();
+    offload.checksum_offset = input_.take<std::uint16_t>();
+    const base::ConstBytes bytes = input_.bytes(input_.below(200));
+    std::vector<std::uint8_t> frame(bytes.begin(), bytes.end());
+    if (frame.size() >= kEthernetHeader && input_.below(2) == 0) {
+      const std::uint16_t types[] = {kEtherTypeIpv4, kEtherTypeArp, kEtherTypeIpv6, 0x1234};
+      write_ethernet(frame.data(), plan_.host_mac, guest_mac_, types[input_.below(4)]);
+    }
+    deliver(frame, offload);
+  }
+
+  Ipv4Address destination() {
+    switch (input_.below(5)) {
+      case 0:
+        return plan_.gateway;
+      case 1:
+        return Ipv4Address(input_.take<std::uint32_t>());
+      case 2:
+        return Ipv4Address(0xFFFFFFFF);
+      default:
+        return plan_.pipe;
+    }
+  }
+
+  /// A well-formed IPv4 header around arbitrary contents, whose own checksum is said to be missing.
+  void ipv4_frame(std::uint8_t protocol) {
+    const Ipv4Address to = destination();
+    const Ipv4Address from = input_.below(4) == 0 ? Ipv4Address() : plan_.guest;
+    const base::ConstBytes contents = input_.bytes(input_.below(400));
+    std::vector<std::uint8_t> frame(kEthernetHeader + kIpv4Header + contents.size());
+    write_ethernet(frame.data(), plan_.host_mac, guest_mac_, kEtherTypeIpv4);
+    write_ipv4(&frame[kEthernetHeader], from, to, protocol, contents.size());
+    std::copy(contents.begin(), contents.end(), &frame[kEthernetHeader] + kIpv4Header);
+    base::FrameOffload offload;
+    offload.checksum_missing = protocol != kProtocolIcmp;
+    offload.checksum_start = kEthernetHeader + kIpv4Header;
+    offload.checksum_offset = protocol == kProtocolUdp ? 6 : 16;
+    if (protocol == kProtocolIcmp && contents.size() >= 4) fix_icmp(frame);
+    deliver(frame, offload);
+  }
+
+  static void fix_icmp(std::vector<std::uint8_t>& frame) {
+    const base::Bytes message = base::Bytes(frame).subspan(kEthernetHeader + kIpv4Header);
+    base::store_be(&message[2], std::uint16_t{0});
+    ChecksumSum sum;
+    sum.add(message);
+    base::store_be(&message[2], sum.checksum());
+  }
+
+  /// A segment near to what the last connection that spoke expects.
+  void tcp_segment() {
+    if (!card_.last.has_value()) return;
+    const TcpSegment& theirs = *card_.last;
+    const auto near = [&] {
+      const auto distance = input_.take<std::int16_t>();
+      return static_cast<std::uint32_t>(input_.below(3) == 0 ? distance : distance % 4);
+    };
+    TcpSegment segment;
+    segment.source_port = theirs.destination_port;
+    segment.destination_port = theirs.source_port;
+    segment.seq = theirs.ack + near();
+    segment.ack = theirs.seq + (theirs.has(kTcpSyn) ? 1 : 0) + near();
+    const std::uint8_t usual[] = {0x10, 0x18, 0x12, 0x11, 0x10, 0x14, 0x04, 0x02};
+    segment.flags = theirs.has(kTcpSyn) && input_.below(4) != 0 ? 0x12 : usual[input_.below(8)];
+    if (input_.below(10) == 0) segment.flags = input_.take<std::uint8_t>();
+    segment.window = input_.take<std::uint16_t>();
+    if (input_.below(3) == 0) segment.options.mss = input_.take<std::uint16_t>();
+    if (input_.below(3) == 0) segment.options.window_scale = input_.take<std::uint8_t>();
+    const std::size_t length = input_.below(8) == 0 ? input_.below(60'000) : input_.below(50);
+
+    std::uint8_t header[kTcpHeaderLimit];
+    const std::size_t header_length = write_tcp_header(header, segment);
+    std::vector<std::uint8_t> frame(kEthernetHeader + kIpv4Header + header_length + length);
+    write_ethernet(frame.data(), plan_.host_mac, guest_mac_, kEtherTypeIpv4);
+    write_ipv4(&frame[kEthernetHeader], plan_.guest, card_.source, kProtocolTcp,
+               header_length + length);
+    std::copy_n(header, header_length, &frame[kEthernetHeader + kIpv4Header]);
+    base::FrameOffload offload;
+    offload.checksum_missing = true;
+    offload.checksum_start = kEthernetHeader + kIpv4Header;
+    offload.checksum_offset = 16;
+    deliver(frame, offload);
+  }
+
+  void open_stream() {
+    if (clients_.size() >= 8) clients_.erase(clients_.begin());
+    Socket ours(loop_);
+    Socket client(loop_);
+    asio::local::connect_pair(ours, client);
+    client.non_blocking(true);
+    clients_.push_back(std::move(client));
+    const Ipv4Address source = input_.below(2) == 0 ? plan_.pipe : plan_.gateway;
+    static_cast<void>(network_->open_stream(asio::generic::stream_protocol::socket(std::move(ours)),
+                                            {source, 5432, 1}));
+  }
+
+  void client_acts() {
+    if (clients_.empty()) return;
+    Socket& client = clients_[input_.below(8) % clients_.size()];
+    std::error_code ignored;
+    std::vector<std::uint8_t> bytes(1 + input_.below(50'000));
+    switch (input_.below(4)) {
+      case 0:
+        client.write_some(asio::buffer(bytes), ignored);
+        break;
+      case 1:
+        client.read_some(asio::buffer(bytes), ignored);
+        break;
+      case 2:
+        client.shutdown(Socket::shutdown_send, ignored);
+        break;
+      default:
+        client.close(ignored);
+    }
+    loop_.restart();
+    loop_.poll();
+  }
+
+  void check() {
+    for (const StreamInfo& info : network_->streams()) {
+      SG_ASSERT(info.unacknowledged <= config_.tcp.send_buffer, "send buffer over its limit");
+      SG_ASSERT(info.undelivered <= 2 * config_.tcp.receive_buffer,
+                "receive buffer over its limit");
+    }
+  }
+
+  fuzz::Input input_;
+  asio::io_context loop_;
+  base::ManualClock clock_;
+  base::SeededRandom random_{1};
+  FuzzAlarm alarm_;
+  Card card_;
+  NetworkConfig config_;
+  AddressPlan plan_;
+  const MacAddress guest_mac_{{0x02, 0x53, 0x47, 0, 0, 1}};
+  std::unique_ptr<Network> network_;
+  std::vector<Socket> clients_;
+};
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  World(data, size).run();
+  return 0;
+}
