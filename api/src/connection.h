@@ -67,6 +67,9 @@ class Connection {
   [[nodiscard]] std::string quoted_literal(std::string_view text) const;
   void set_statement_limit(std::chrono::milliseconds limit) noexcept { limit_ = limit; }
   [[nodiscard]] std::string next_name();
+  /// What ALTER ROLE ... PASSWORD takes instead of the password itself. Throws Error.
+  [[nodiscard]] std::string scram_verifier(const std::string& user,
+                                           const std::string& password) const;
 
  private:
   /// One statement from its sending to its last result.

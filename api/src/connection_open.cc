@@ -101,6 +101,14 @@ void Connection::cancel() noexcept {
   if (cancel) send_cancel(std::move(cancel), kCancelWait);
 }
 
+std::string Connection::scram_verifier(const std::string& user, const std::string& password) const {
+  const std::unique_ptr<char, void (*)(void*)> verifier(
+      PQencryptPasswordConn(connection_, password.c_str(), user.c_str(), "scram-sha-256"),
+      PQfreemem);
+  if (!verifier) throw Error(Errc::internal, "libpq could not make a SCRAM verifier");
+  return verifier.get();
+}
+
 void send_cancel(std::shared_ptr<PGcancel> cancel, std::chrono::milliseconds limit) noexcept {
   struct State {
     std::mutex mutex;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "api/src/connection.h"
+#include "api/src/exposure.h"
 #include "api/src/server.h"
 
 #include <condition_variable>
@@ -27,6 +28,7 @@ class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
   std::shared_ptr<Connection> acquire();
   void close() noexcept;
   [[nodiscard]] bool in_owner_process() const noexcept;
+  [[nodiscard]] Exposure& exposure() { return exposure_; }
 
  private:
   /// Takes an idle one, or the right to open one (null).
@@ -37,6 +39,7 @@ class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
   const std::chrono::milliseconds limit_;
   const unsigned pool_size_;
   const pid_t owner_;
+  Exposure exposure_;
 
   std::mutex mutex_;  // of what follows
   std::condition_variable changed_;

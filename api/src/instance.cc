@@ -16,6 +16,7 @@ namespace {
 
 // For put() and get(); megabytes a second are moved.
 constexpr std::chrono::milliseconds kFileLimit = std::chrono::minutes(2);
+constexpr std::chrono::milliseconds kListenLimit = std::chrono::seconds(10);
 constexpr std::chrono::milliseconds kStatisticsLimit = std::chrono::seconds(1);
 
 }  // namespace
@@ -137,6 +138,47 @@ std::string Instance::get(std::string_view path) {
   auto contents = parts_->agent->get(path, Deadline(kFileLimit));
   if (!contents) throw_error(contents.error(), console());
   return std::move(contents).value();
+}
+
+template <class T>
+T Instance::on_machine_thread(std::function<T()> work) {
+  struct Request {
+    std::atomic<bool> taken = false;  // by the machine's thread, or taken back
+    std::promise<T> answer;
+  };
+  const auto request = std::make_shared<Request>();
+  std::future<T> answer = request->answer.get_future();
+  asio::post(parts_->loop.context(), [request, work = std::move(work)] {
+    if (!request->taken.exchange(true)) request->answer.set_value(work());
+  });
+  const Deadline deadline(kListenLimit);
+  while (answer.wait_for(std::chrono::milliseconds(20)) != std::future_status::ready) {
+    if (is_open() && !deadline.passed()) continue;
+    if (request->taken.exchange(true)) break;  // it is at it
+    check({});
+    throw TimeoutError("the machine did not take a request of the host in time");
+  }
+  return answer.get();
+}
+
+std::uint16_t Instance::listen(const std::string& address, std::uint16_t port) {
+  using Outcome = base::Result<std::uint16_t>;
+  const Outcome outcome = on_machine_thread<Outcome>([address, port, this]() -> Outcome {
+    auto listener = net::LoopbackListener::create(*parts_->network, {address, port});
+    if (!listener) return listener.error();
+    parts_->exposed.push_back(std::move(listener).value());
+    return parts_->exposed.back()->port();
+  });
+  return value_or_throw(outcome);
+}
+
+void Instance::unlisten(const std::string& address, std::uint16_t port) {
+  on_machine_thread<bool>([address, port, this] {
+    std::erase_if(parts_->exposed, [&](const auto& listener) {
+      return address.empty() || (listener->address() == address && listener->port() == port);
+    });
+    return true;
+  });
 }
 
 }  // namespace detail

@@ -4,6 +4,7 @@
 
 #include "api/src/server.h"
 
+#include <functional>
 #include <memory>
 #include <sys/types.h>
 
@@ -32,10 +33,17 @@ class Instance final : public Server {
   void put(std::string_view path, std::string_view contents, unsigned mode) override;
   std::string get(std::string_view path) override;
 
+  std::uint16_t listen(const std::string& address, std::uint16_t port) override;
+  void unlisten(const std::string& address, std::uint16_t port) override;
+
  private:
   struct Parts;
 
   Instance();
+  /// Runs `work` on the machine's thread, where the network lives, and returns what it returns.
+  /// Throws ConnectionLost, GuestCrashed, TimeoutError; in these cases it did not run.
+  template <class T>
+  T on_machine_thread(std::function<T()> work);
 
   const pid_t owner_;
   std::unique_ptr<Parts> parts_;

@@ -77,6 +77,7 @@ struct Instance::Parts {
   std::unique_ptr<AgentClient> agent;
   std::unique_ptr<net::Network> network;
   std::unique_ptr<net::PipeListener> pipe;
+  std::vector<std::unique_ptr<net::LoopbackListener>> exposed;  // the machine's thread
   std::mutex stop_mutex;  // of the machine's end, which two threads may ask for
   std::unique_ptr<vm::Machine> machine;
 

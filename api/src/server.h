@@ -42,6 +42,12 @@ class Server {
                           const ExecOptions& options) = 0;
   virtual void put(std::string_view path, std::string_view contents, unsigned mode) = 0;
   virtual std::string get(std::string_view path) = 0;
+
+  /// Lets clients of a TCP port of the host in; port 0: any free one. Returns the port. Throws
+  /// InvalidArgument (address), Error (port in use), ConnectionLost, GuestCrashed.
+  virtual std::uint16_t listen(const std::string& address, std::uint16_t port) = 0;
+  /// Ends that; an empty address: all of them. Clients that are in stay.
+  virtual void unlisten(const std::string& address, std::uint16_t port) = 0;
 };
 
 }  // namespace snowglobe::detail

@@ -106,6 +106,8 @@ class NativeServer final : public detail::Server {
   ExecResult exec(const std::vector<std::string>&, const ExecOptions&) override { return {}; }
   void put(std::string_view, std::string_view, unsigned) override {}
   std::string get(std::string_view) override { return {}; }
+  std::uint16_t listen(const std::string&, std::uint16_t) override { return 0; }
+  void unlisten(const std::string&, std::uint16_t) override {}
 
  private:
   std::string folder_;

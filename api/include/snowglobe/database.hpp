@@ -6,6 +6,7 @@
 #pragma once
 
 #include <snowglobe/export.hpp>
+#include <snowglobe/expose.hpp>
 #include <snowglobe/guest.hpp>
 #include <snowglobe/options.hpp>
 #include <snowglobe/session.hpp>
@@ -78,6 +79,14 @@ class SNOWGLOBE_API Database : public detail::Statements<Database> {
   [[nodiscard]] Info info() const;
   [[nodiscard]] Stats stats() const;
   [[nodiscard]] Guest guest() const;
+
+  /// Lets programs outside of this process in by TCP, with a password (SCRAM); the guest sees them as
+  /// 10.5.0.1. Nothing listens before this. Throws InvalidArgument (address), SqlError (no such
+  /// role), Error (port in use).
+  Endpoint expose(const ExposeOptions& options = {});
+  /// Nobody new gets in there, or anywhere. Clients that are connected stay.
+  void hide(const Endpoint& endpoint);
+  void hide();
 
   [[nodiscard]] bool is_open() const noexcept;
   /// Ends the machine now. Sessions that are still there throw ConnectionLost from now on.

@@ -10,6 +10,7 @@
 
 #include <snowglobe/database.hpp>
 #include <snowglobe/error.hpp>
+#include <snowglobe/expose.hpp>
 #include <snowglobe/guest.hpp>
 #include <snowglobe/options.hpp>
 #include <snowglobe/parameter.hpp>

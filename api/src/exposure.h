@@ -1,0 +1,24 @@
+// api/src/exposure.h - what a database has exposed: the passwords that it gave out.
+#pragma once
+
+#include <snowglobe/expose.hpp>
+
+#include <map>
+#include <mutex>
+#include <string>
+
+namespace snowglobe::detail {
+
+class DatabaseState;
+
+/// Thread rule: any thread.
+class Exposure {
+ public:
+  Endpoint open(DatabaseState& database, const ExposeOptions& options);
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, std::string> passwords_;  // of each role that was exposed
+};
+
+}  // namespace snowglobe::detail
