@@ -7,6 +7,7 @@
 #include <asio/post.hpp>
 #include <condition_variable>
 #include <cstring>
+#include <limits>
 
 namespace snowglobe::detail {
 namespace {
@@ -262,10 +263,15 @@ base::Result<AgentClient::Answer> AgentClient::call(std::uint16_t type, std::str
 
 base::Result<ExecResult> AgentClient::exec(const std::vector<std::string>& arguments,
                                            const ExecOptions& options) {
+  // Beyond 49 days, a limit is none.
+  const auto limit_ms =
+      options.limit.count() > std::numeric_limits<std::uint32_t>::max()
+          ? std::uint32_t{0}
+          : static_cast<std::uint32_t>(std::max<std::int64_t>(0, options.limit.count()));
   const std::string payload = WireWriter()
                                   .number(options.uid)
                                   .number(options.gid)
-                                  .number(static_cast<std::uint32_t>(options.limit.count()))
+                                  .number(limit_ms)
                                   .number(std::uint32_t{0})
                                   .string(options.directory)
                                   .list(arguments)

@@ -4,6 +4,7 @@
 
 #include "api/src/conninfo.h"
 #include "api/src/errors.h"
+#include "api/src/leak.h"
 
 #include <cerrno>
 #include <limits>
@@ -118,8 +119,8 @@ void Connection::close() noexcept {
   } else {
     // The socket is the parent's: PQfinish would end its session. The mutex may be held by nobody
     // who lives.
-    new std::shared_ptr<PGcancel>(std::move(cancel_));
-    new std::shared_ptr<Server>(std::move(server_));
+    leak(cancel_);
+    leak(server_);
   }
   connection_ = nullptr;
 }

@@ -1,6 +1,7 @@
 // api/src/database.cc - Database and Guest: thin handles over DatabaseState and Server.
 #include "api/src/conninfo.h"
 #include "api/src/database_state.h"
+#include "api/src/leak.h"
 #include <snowglobe/database.hpp>
 #include <snowglobe/version.hpp>
 
@@ -16,7 +17,7 @@ Database::Database(std::shared_ptr<detail::DatabaseState> state) noexcept
 Database::~Database() {
   if (!state_ || state_->in_owner_process()) return;
   // A forked child's copy: the machine, its thread and its locks are the parent's.
-  new std::shared_ptr<detail::DatabaseState>(std::move(state_));
+  detail::leak(state_);
 }
 
 detail::DatabaseState& Database::state() const {

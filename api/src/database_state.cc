@@ -1,6 +1,7 @@
 // api/src/database_state.cc - the pool of auto-commit sessions.
 #include "api/src/database_state.h"
 
+#include "api/src/leak.h"
 #include <snowglobe/error.hpp>
 
 #include <unistd.h>
@@ -72,7 +73,7 @@ std::shared_ptr<Connection> DatabaseState::acquire() {
 
 void DatabaseState::give_back(std::shared_ptr<Connection> connection) noexcept {
   if (!in_owner_process()) {
-    new std::shared_ptr<Connection>(std::move(connection));  // the parent's
+    leak(connection);  // the parent's
     return;
   }
   // Somebody else's transaction must not go on in the next statement.

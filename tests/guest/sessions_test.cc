@@ -2,8 +2,8 @@
 // cancelling, deadlocks, large values, COPY, and an idle guest that costs nothing.
 #include "tests/guest/machine_fixture.h"
 
-#include <cmath>
-#include <set>
+#include <atomic>
+#include <libpq-fe.h>
 #include <thread>
 
 namespace snowglobe {
@@ -166,13 +166,22 @@ TEST_F(SessionsTest, TransactGoesOnThroughSerializationFailures) {
   EXPECT_EQ(db().one<int>("select n from counters"), 20);
 }
 
-TEST_F(SessionsTest, AnotherLibpqConnectionGetsInByConninfo) {
+TEST_F(SessionsTest, AnotherLibrarysConnectionGetsInByConninfo) {
+  const std::unique_ptr<PGconn, void (*)(PGconn*)> other(PQconnectdb(db().conninfo().c_str()),
+                                                         PQfinish);
+  ASSERT_EQ(PQstatus(other.get()), CONNECTION_OK) << PQerrorMessage(other.get());
+  const std::unique_ptr<PGresult, void (*)(PGresult*)> result(PQexec(other.get(), "select 6 * 7"),
+                                                              PQclear);
+  EXPECT_STREQ(PQgetvalue(result.get(), 0, 0), "42");
+  EXPECT_EQ(db().conninfo().substr(0, 7), "host='@");
+}
+
+TEST_F(SessionsTest, TheServerSeesWhoASessionIs) {
   Session session = db().session({.application_name = "the test"});
   EXPECT_EQ(session.one<std::string>("select application_name from pg_stat_activity where pid = "
                                      "pg_backend_pid()"),
             "the test");
   EXPECT_EQ(session.one<std::string>("select host(inet_client_addr())"), "10.5.0.2");
-  EXPECT_EQ(db().conninfo().substr(0, 7), "host='@");
 }
 
 TEST_F(SessionsTest, ProgramsAndFilesOfTheGuestAreReachable) {
