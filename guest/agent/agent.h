@@ -1,9 +1,11 @@
 /* guest/agent/agent.h - what the agent's files know of each other.
  *
- * One thread, one poll loop (main.c); nothing here blocks on the host or on a child. As PID 1 the agent
- * must not die: every buffer has a bound, every allocation that may fail has an answer. */
+ * One thread, one poll loop (main.c); nothing here blocks on the host or on a child. As PID 1 the
+ * agent must not die: every buffer has a bound, every allocation that may fail has an answer. */
 #ifndef SNOWGLOBE_GUEST_AGENT_AGENT_H
 #define SNOWGLOBE_GUEST_AGENT_AGENT_H
+
+#include "protocol.h"
 
 #include <poll.h>
 #include <stdbool.h>
@@ -11,15 +13,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "protocol.h"
-
 #define DATA_DISK "/dev/vdb"
 #define DATA_MOUNT "/var/lib/postgresql"
 #define DATA_FOLDER DATA_MOUNT "/data"
 #define POSTGRES_PROGRAM "/usr/bin/postgres"
 #define POSTGRES_UID 70
 
-/* --- wire.c: payloads ---------------------------------------------------------------------------- */
+/* --- wire.c: payloads ------------------------------------------------------------------------- */
 
 /* A payload being read. After any read that did not fit, `bad` is true and values are 0. */
 struct reader {
@@ -56,7 +56,7 @@ void send_error(uint32_t id, int error, const char* format, ...)
 void send_text(enum snowglobe_type event, const char* format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* --- port.c: the stream to the host -------------------------------------------------------------- */
+/* --- port.c: the stream to the host ----------------------------------------------------------- */
 
 /* Looks for the port in sysfs and opens it; true once it is open. */
 bool port_open(void);
@@ -78,7 +78,7 @@ void port_drain(void);
 #define ROOM_FOR_LOG (128u * 1024)
 #define ROOM_FOR_REQUESTS (96u * 1024)
 
-/* --- requests.c ---------------------------------------------------------------------------------- */
+/* --- requests.c ------------------------------------------------------------------------------- */
 
 /* Takes one frame from the host. */
 void request_frame(uint32_t id, uint16_t type, uint16_t zero, const uint8_t* payload,
@@ -123,7 +123,7 @@ struct request* request_open(uint32_t id, enum request_kind kind);
 struct request* request_find(uint32_t id);
 void request_close(struct request* request);
 
-/* --- exec.c -------------------------------------------------------------------------------------- */
+/* --- exec.c ----------------------------------------------------------------------------------- */
 
 void exec_start(uint32_t id, struct reader* reader);
 void exec_continue(struct request* request, uint16_t type, const uint8_t* payload, size_t length);
@@ -136,7 +136,7 @@ bool exec_exited(pid_t pid, int status);
 /* Kills programs whose time is over; returns the next deadline or 0. */
 int64_t exec_deadlines(int64_t now);
 
-/* --- files.c ------------------------------------------------------------------------------------- */
+/* --- files.c ---------------------------------------------------------------------------------- */
 
 void put_start(uint32_t id, struct reader* reader);
 void put_continue(struct request* request, uint16_t type, const uint8_t* payload, size_t length);
@@ -146,7 +146,7 @@ void get_pump(struct request* request);
 /* Writes a short text to a file (of /proc/sys, mostly). */
 bool write_text(const char* path, const char* text);
 
-/* --- postgres.c ---------------------------------------------------------------------------------- */
+/* --- postgres.c ------------------------------------------------------------------------------- */
 
 /* Starts PostgreSQL with `-c` for each of `settings` (NULL-terminated). Returns 0 or an errno. */
 int postgres_start(char* const* settings);
@@ -162,7 +162,7 @@ void postgres_log_ready(void);
 int postgres_watch_descriptor(void); /* readable when postmaster.pid changed; -1 when ready */
 void postgres_watch_ready(void);
 
-/* --- log.c --------------------------------------------------------------------------------------- */
+/* --- log.c ------------------------------------------------------------------------------------ */
 
 /* A line for the host: of the agent itself, */
 void log_line(const char* format, ...) __attribute__((format(printf, 1, 2)));
@@ -171,9 +171,10 @@ void log_postgres(const char* line, size_t length);
 /* From now on, lines go to the console as well. */
 void log_to_console(void);
 
-/* --- boot.c -------------------------------------------------------------------------------------- */
+/* --- boot.c ----------------------------------------------------------------------------------- */
 
-/* Mounts, network, host name. What fails is reported and skipped; false if there is no data disk. */
+/* Mounts, network, host name. What fails is reported and skipped; false if there is no data disk.
+ */
 bool boot(void);
 /* The value of a word `name=value` of the kernel command line, or NULL. */
 const char* boot_word(const char* name);
@@ -182,7 +183,7 @@ char* const* boot_settings(void);
 /* The version of the image, from os-release. */
 const char* boot_image_version(void);
 
-/* --- machine.c ----------------------------------------------------------------------------------- */
+/* --- machine.c -------------------------------------------------------------------------------- */
 
 void machine_set_clock(uint32_t id, struct reader* reader);
 void machine_reseed(uint32_t id, struct reader* reader);

@@ -1,4 +1,6 @@
 /* guest/agent/boot.c - from the kernel's hand-over to a machine that PostgreSQL can start on. */
+#include "agent.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -13,8 +15,6 @@
 #include <sys/statfs.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
-
-#include "agent.h"
 
 /* From fs/ext4/ext4.h; the kernel does not export it. */
 #define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t)
@@ -69,8 +69,8 @@ const char* boot_image_version(void) {
   return value;
 }
 
-static void mount_one(const char* source, const char* target, const char* type,
-                      unsigned long flags, const char* options) {
+static void mount_one(const char* source, const char* target, const char* type, unsigned long flags,
+                      const char* options) {
   if (mount(source, target, type, flags, options) < 0) {
     log_line("mount %s on %s: %s", source, target, strerror(errno));
   }
@@ -127,9 +127,9 @@ static bool mount_data(void) {
   return true;
 }
 
-/* Shared memory in 4 MiB pages: an eighth of the host's mappings, and page tables that a new backend
- * need not copy. Taken when PostgreSQL asks, so they fit its settings; not in a small machine, which
- * would rather keep unused buffers free. */
+/* Shared memory in 4 MiB pages: an eighth of the host's mappings, and page tables that a new
+ * backend need not copy. Taken when PostgreSQL asks, so they fit its settings; not in a small
+ * machine, which would rather keep unused buffers free. */
 static void allow_huge_pages(void) {
   struct sysinfo info;
   if (sysinfo(&info) < 0) return;
@@ -181,6 +181,7 @@ bool boot(void) {
   setenv("HOME", "/root", 1);
   setenv("TERM", "vt100", 0);
   setenv("LANG", "C.UTF-8", 1);
+  setenv("PGUSER", "postgres", 1); /* there is no database role of root */
   allow_huge_pages();
   start_network();
   bool mounted = mount_data();

@@ -1,4 +1,6 @@
 /* guest/agent/exec.c - EXEC: programs run for the host, their pipes and their end. */
+#include "agent.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -7,8 +9,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-
-#include "agent.h"
 
 static void close_pipe(int* fd) {
   if (*fd >= 0) close(*fd);
@@ -25,8 +25,7 @@ struct program {
 };
 
 /* In the child. Tells through `failure` what went wrong: the errno and a letter for the step. */
-_Noreturn static void become(const struct program* program, int in, int out, int err,
-                             int failure) {
+_Noreturn static void become(const struct program* program, int in, int out, int err, int failure) {
   int step = 'i';
   sigset_t none;
   sigemptyset(&none);
@@ -173,8 +172,7 @@ static void take_stdin(struct request* request, const uint8_t* payload, size_t l
   exec_pump(request);
 }
 
-void exec_continue(struct request* request, uint16_t type, const uint8_t* payload,
-                   size_t length) {
+void exec_continue(struct request* request, uint16_t type, const uint8_t* payload, size_t length) {
   struct reader reader = wire_reader(payload, length);
   if (type == SNOWGLOBE_STDIN) {
     take_stdin(request, payload, length);
@@ -235,8 +233,7 @@ static void pump_stdin(struct request* request) {
 }
 
 /* Passes on what is in a pipe; `left` bounds it once the program has ended. */
-static void pump_output(struct request* request, int* fd, enum snowglobe_type type,
-                        size_t* left) {
+static void pump_output(struct request* request, int* fd, enum snowglobe_type type, size_t* left) {
   static uint8_t bytes[32768];
   while (*fd >= 0 && port_room() >= ROOM_FOR_STREAMS) {
     size_t want = sizeof bytes;

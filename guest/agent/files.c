@@ -1,4 +1,6 @@
 /* guest/agent/files.c - PUT and GET: regular files from and to the host. */
+#include "agent.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -6,8 +8,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "agent.h"
 
 bool write_text(const char* path, const char* text) {
   int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -79,8 +79,7 @@ static void put_end(struct request* request) {
   }
 }
 
-void put_continue(struct request* request, uint16_t type, const uint8_t* payload,
-                  size_t length) {
+void put_continue(struct request* request, uint16_t type, const uint8_t* payload, size_t length) {
   if (type == SNOWGLOBE_CANCEL) {
     put_fail(request, ECANCELED, "write");
   } else if (type != SNOWGLOBE_DATA) {

@@ -1,12 +1,12 @@
 /* guest/agent/log.c - lines for the host; dropped and counted when it does not take them. */
+#include "agent.h"
+
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
-
-#include "agent.h"
 
 static int console = -1;
 

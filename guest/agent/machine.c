@@ -1,4 +1,7 @@
-/* guest/agent/machine.c - requests about the machine as a whole: clock, entropy, address, its end. */
+/* guest/agent/machine.c - requests about the machine as a whole: clock, entropy, address, its end.
+ */
+#include "agent.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,8 +20,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "agent.h"
 
 int64_t monotonic_ms(void) {
   struct timespec now;
@@ -59,8 +60,8 @@ void machine_reseed(uint32_t id, struct reader* reader) {
   pool.info.buf_size = (int)length;
   memcpy(pool.info.buf, reader->at, length);
   int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
-  bool done = fd >= 0 && ioctl(fd, RNDADDENTROPY, &pool.info) == 0 &&
-              ioctl(fd, RNDRESEEDCRNG, NULL) == 0;
+  bool done =
+      fd >= 0 && ioctl(fd, RNDADDENTROPY, &pool.info) == 0 && ioctl(fd, RNDRESEEDCRNG, NULL) == 0;
   answer(id, done, "reseed");
   if (fd >= 0) close(fd);
 }
@@ -177,7 +178,7 @@ void machine_set_address(uint32_t id, struct reader* reader) {
   answer(id, failed == NULL, failed);
 }
 
-/* --- the end of the machine ---------------------------------------------------------------------- */
+/* --- the end of the machine ------------------------------------------------------------------- */
 
 static bool shutting_down, postgres_over;
 static uint32_t shutdown_id;

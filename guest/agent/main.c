@@ -1,6 +1,8 @@
 /* guest/agent/main.c - PID 1 of the guest: boots, runs PostgreSQL, serves the host.
  *
  * `agent --serve FD` serves requests on a descriptor as an ordinary process: for tests outside. */
+#include "agent.h"
+
 #include <errno.h>
 #include <linux/netlink.h>
 #include <signal.h>
@@ -11,8 +13,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "agent.h"
 
 /* How long the host's port may take to appear before PostgreSQL's log goes to the console. */
 #define PORT_PATIENCE_MS 3000
@@ -54,8 +54,8 @@ static void open_signals(void) {
 
 /* The port appears some time after the boot, in answer to the driver; the kernel announces it. */
 static void open_device_events(void) {
-  device_events = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-                         NETLINK_KOBJECT_UEVENT);
+  device_events =
+      socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
   struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = 1};
   if (device_events >= 0) bind(device_events, (struct sockaddr*)&address, sizeof address);
 }

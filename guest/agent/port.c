@@ -1,4 +1,6 @@
 /* guest/agent/port.c - the virtio console port to the host: finding it, framing, the queue out. */
+#include "agent.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -6,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "agent.h"
 
 static int port = -1;
 static bool host_gone; /* polled HUP: quiet until SIGIO says that the host is back */
@@ -110,8 +110,7 @@ static void take_frames(void) {
     uint32_t length = field(start), id = field(start + 4), type = field(start + 8);
     size_t have = incoming_length - start - SNOWGLOBE_HEADER_SIZE;
     if (length > SNOWGLOBE_MAX_PAYLOAD) {
-      send_error(id, EPROTO, "a frame of %u bytes; the bound is %u", length,
-                 SNOWGLOBE_MAX_PAYLOAD);
+      send_error(id, EPROTO, "a frame of %u bytes; the bound is %u", length, SNOWGLOBE_MAX_PAYLOAD);
       size_t skipped = have < length ? have : length;
       skipping = length - (uint32_t)skipped;
       start += SNOWGLOBE_HEADER_SIZE + skipped;

@@ -1,4 +1,7 @@
-/* guest/agent/postgres.c - PostgreSQL's postmaster: started, watched, stopped; never restarted unasked. */
+/* guest/agent/postgres.c - PostgreSQL's postmaster: started, watched, stopped; never restarted
+ * unasked. */
+#include "agent.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -8,8 +11,6 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <unistd.h>
-
-#include "agent.h"
 
 #define PID_FILE DATA_FOLDER "/postmaster.pid"
 

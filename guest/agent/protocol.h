@@ -11,18 +11,20 @@
  *      u16 zero        must be 0
  *      u8  payload[length]
  *
- * A `string` in a payload is u32 length and that many bytes, without a NUL inside; a `list` is u16 count
- * and that many strings. A number that follows a string is not aligned.
+ * A `string` in a payload is u32 length and that many bytes, without a NUL inside; a `list` is u16
+ * count and that many strings. A number that follows a string is not aligned.
  *
  * A request is opened by a frame of type 1 to 31 with an id that is not in use, may be continued by
  * frames of type 32 to 63 with the same id, and is finished by exactly one SNOWGLOBE_OK or
- * SNOWGLOBE_ERROR from the agent. Frames of a request that is finished are ignored without an answer
- * (they crossed its end on the way). Requests run side by side, at most SNOWGLOBE_MAX_OPEN at a time.
+ * SNOWGLOBE_ERROR from the agent. Frames of a request that is finished are ignored without an
+ * answer (they crossed its end on the way). Requests run side by side, at most SNOWGLOBE_MAX_OPEN
+ * at a time.
  *
  * A frame that is malformed (payload of the wrong shape, unknown type, a second request with an id
- * in use, a length above the bound, `zero` not 0) is answered with SNOWGLOBE_ERROR EPROTO under its id and
- * is otherwise without effect; the stream goes on behind it. A malformed continuation finishes its
- * request. Nothing that the host sends ends the agent but SNOWGLOBE_SHUTDOWN.
+ * in use or 0, a length above the bound, `zero` not 0) is answered with SNOWGLOBE_ERROR EPROTO
+ * under its id and is otherwise without effect; the stream goes on behind it. A malformed
+ * continuation finishes its request. Nothing that the host sends ends the agent but
+ * SNOWGLOBE_SHUTDOWN.
  *
  * Opening: the agent sends SNOWGLOBE_HELLO as its first frame, and events from then on. It sends
  * without being asked and never waits for the host: LOG events are dropped, and counted, while the
@@ -45,18 +47,18 @@
 #define SNOWGLOBE_MAX_ENTROPY 512u
 
 enum snowglobe_type {
-  /* --- requests (host to guest) ---------------------------------------------------------------- */
+  /* --- requests (host to guest) --------------------------------------------------------------- */
 
   /* Any payload; OK carries the same. */
   SNOWGLOBE_PING = 1,
 
   /* Runs a program: u32 uid, u32 gid, u32 timeout in ms (0: none), u32 flags, string directory,
    * list arguments (the first is the program: a path, or a name that is looked up in PATH), list
-   * environment ("NAME=value"; empty: the agent's own, which has PATH, HOME, TERM, LANG).
+   * environment ("NAME=value"; empty: the agent's own, which has PATH, HOME, TERM, LANG, PGUSER).
    * The program is the leader of a session of its own; when the time is over, that whole process
-   * group is killed. Output comes as SNOWGLOBE_STDOUT and _STDERR, then OK carries i32 wait status (as of
-   * waitpid) and u32 1 if the time was over. Output that the program's own children still write
-   * after its end is cut off. ERROR if it could not be started. */
+   * group is killed. Output comes as SNOWGLOBE_STDOUT and _STDERR, then OK carries i32 wait status
+   * (as of waitpid) and u32 1 if the time was over. Output that the program's own children still
+   * write after its end is cut off. ERROR if it could not be started. */
   SNOWGLOBE_EXEC = 2,
 
   /* Writes a regular file: string path, u32 mode, u32 uid, u32 gid. The contents follow as
@@ -71,17 +73,19 @@ enum snowglobe_type {
   /* Sets the wall clock: u64 nanoseconds since 1970 UTC. OK is empty. */
   SNOWGLOBE_SET_CLOCK = 5,
 
-  /* Stirs 1 to SNOWGLOBE_MAX_ENTROPY bytes into the kernel's random generator, credits them in full and
-   * has it reseed at once, so that whatever comes after OK differs from a twin's. OK is empty. */
+  /* Stirs 1 to SNOWGLOBE_MAX_ENTROPY bytes into the kernel's random generator, credits them in full
+   * and has it reseed at once, so that whatever comes after OK differs from a twin's. OK is empty.
+   */
   SNOWGLOBE_RESEED = 6,
 
   /* Starts PostgreSQL: list of settings ("name=value"), added as `-c name=value`. OK (empty) when
    * the process runs; POSTGRES_READY follows. ERROR EALREADY if it is running. Needed only after
-   * STOP_POSTGRES, POSTGRES_EXITED, or with snowglobe.postgres=manual on the kernel command line. */
+   * STOP_POSTGRES, POSTGRES_EXITED, or with snowglobe.postgres=manual on the kernel command line.
+   */
   SNOWGLOBE_START_POSTGRES = 7,
 
-  /* Stops PostgreSQL: u32 how (0 smart, 1 fast, 2 immediate). OK carries i32 wait status once it has
-   * ended; there is no POSTGRES_EXITED event then. ERROR ESRCH if it is not running. */
+  /* Stops PostgreSQL: u32 how (0 smart, 1 fast, 2 immediate). OK carries i32 wait status once it
+   * has ended; there is no POSTGRES_EXITED event then. ERROR ESRCH if it is not running. */
   SNOWGLOBE_STOP_POSTGRES = 8,
 
   /* Makes memory fit for a snapshot: u32 flags (1: write back all dirty data; 2: drop clean caches;
@@ -91,14 +95,14 @@ enum snowglobe_type {
   /* Ends the machine: u32 milliseconds for PostgreSQL to stop fast before it is stopped the hard
    * way. All other programs are killed, disks are written back and unmounted; then OK (i32 wait
    * status of PostgreSQL, -1 if it was not running), and the machine resets itself as soon as the
-   * host has taken that frame, or after a second. */
+   * host has taken that frame, or after a second. Other requests that are open get no answer. */
   SNOWGLOBE_SHUTDOWN = 10,
 
   /* The address of eth0: string "a.b.c.d/n", string gateway ("" for none). For clones that share
    * a network. OK is empty. */
   SNOWGLOBE_SET_ADDRESS = 11,
 
-  /* --- continuations (host to guest) ----------------------------------------------------------- */
+  /* --- continuations (host to guest) ---------------------------------------------------------- */
 
   /* EXEC: bytes for stdin; an empty frame closes it. Without SNOWGLOBE_EXEC_STDIN it is closed from
    * the start. The host keeps within SNOWGLOBE_STDIN_WINDOW unacknowledged bytes. */
@@ -109,12 +113,12 @@ enum snowglobe_type {
    * see SIGNAL. */
   SNOWGLOBE_CANCEL = 34,
 
-  /* --- both ways ------------------------------------------------------------------------------- */
+  /* --- both ways ------------------------------------------------------------------------------ */
 
   /* PUT, GET: contents. In a PUT, an empty frame is the end. */
   SNOWGLOBE_DATA = 48,
 
-  /* --- answers (guest to host) ------------------------------------------------------------------*/
+  /* --- answers (guest to host) ---------------------------------------------------------------- */
 
   SNOWGLOBE_OK = 64,
   /* u32 errno (Linux), string what failed, for people. */
@@ -125,7 +129,7 @@ enum snowglobe_type {
   /* EXEC: u32 bytes of stdin that the program has taken since the last such frame. */
   SNOWGLOBE_STDIN_TAKEN = 68,
 
-  /* --- events (guest to host, id 0) -------------------------------------------------------------*/
+  /* --- events (guest to host, id 0) ----------------------------------------------------------- */
 
   /* u32 SNOWGLOBE_PROTOCOL_VERSION of the agent, string version of the image. */
   SNOWGLOBE_HELLO = 96,

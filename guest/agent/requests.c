@@ -1,8 +1,8 @@
 /* guest/agent/requests.c - which request a frame belongs to, and who serves it. */
+#include "agent.h"
+
 #include <errno.h>
 #include <stdlib.h>
-
-#include "agent.h"
 
 struct request requests[SNOWGLOBE_MAX_OPEN];
 
@@ -51,7 +51,9 @@ void request_frame(uint32_t id, uint16_t type, uint16_t zero, const uint8_t* pay
                    size_t length) {
   struct request* request = request_find(id);
   bool continuation = type >= SNOWGLOBE_STDIN && type < SNOWGLOBE_OK;
-  if (zero != 0) {
+  if (id == 0) {
+    send_error(id, EPROTO, "a request with the id of events, 0");
+  } else if (zero != 0) {
     send_error(id, EPROTO, "the header's last field is %u, not 0", zero);
   } else if (!continuation && request) {
     send_error(id, EPROTO, "request %u is open already", id);

@@ -1,10 +1,10 @@
 /* guest/agent/wire.c - reading and writing the payloads of protocol.h. */
+#include "agent.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "agent.h"
 
 /* Strings of one payload, each with its NUL: never more than the payload, where each has 4 bytes of
  * length in front. */

@@ -260,6 +260,7 @@ class AgentTest(unittest.TestCase):
         self.assert_error(self.ask(31), errno.EPROTO)
         self.assert_error(self.ask(200), errno.EPROTO)
         self.assert_error(self.finish(self.send(PING, b"", zero=1)), errno.EPROTO)
+        self.assert_error(self.finish(self.send(PING, b"", number=0)), errno.EPROTO)
 
     def test_a_frame_that_is_too_long_is_skipped(self):
         for length in (MAX_PAYLOAD + 1, 200000):
