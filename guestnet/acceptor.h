@@ -19,7 +19,7 @@ class Acceptor final : public std::enable_shared_from_this<Acceptor> {
  public:
   using Protocol = asio::generic::stream_protocol;
   using Deliver = std::function<void(Protocol::socket)>;
-  /// Whether a client may come in.
+  /// Whether a client may come in; may also prepare its socket.
   using Admit = std::function<bool(Protocol::socket&)>;
 
   Acceptor(asio::io_context& loop, std::uint64_t id, Deliver deliver);

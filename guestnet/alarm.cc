@@ -27,6 +27,12 @@ void AsioAlarm::set_handler(std::function<void()> handler) {
 void AsioAlarm::set(base::Nanoseconds when) {
   State& state = *state_;
   state.wanted = when;
+  if (when == kNever) {  // nothing may keep the loop from running out of work
+    state.armed = kNever;
+    ++state.generation;
+    timer_.cancel();
+    return;
+  }
   if (when >= state.armed) return;
   state.armed = when;
   const std::uint64_t generation = ++state.generation;

@@ -126,6 +126,12 @@ base::Result<std::unique_ptr<LoopbackListener>> LoopbackListener::create(Network
   target.source = network.addresses().gateway;
   target.guest_port = options.guest_port;
   auto acceptor = make_acceptor(network, target);
+  // What the guest sends has been put together by its own TCP: holding it back only adds delay.
+  acceptor->set_admit([](Acceptor::Protocol::socket& client) {
+    std::error_code ignored;
+    client.set_option(asio::ip::tcp::no_delay(true), ignored);
+    return true;
+  });
   const asio::ip::tcp::endpoint endpoint(address, options.port);
   if (auto listening = acceptor->listen(endpoint, options.backlog); !listening.ok()) {
     return at_address(listening.error(), options.address + " port " + std::to_string(options.port));

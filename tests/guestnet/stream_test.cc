@@ -323,6 +323,60 @@ TEST_F(Streams, CaptureHasEveryFrameWithCompleteChecksums) {
   EXPECT_EQ(read_our_tcp(plan_, frame, {})->seq, syn.seq);  // verifies the checksum
 }
 
+class AlarmOnAsio : public testing::Test {
+ protected:
+  AlarmOnAsio() {
+    alarm_.set_handler([this] { ++rings_; });
+  }
+  base::Nanoseconds in(int milliseconds) {
+    return clock_.monotonic() + std::chrono::milliseconds(milliseconds);
+  }
+
+  asio::io_context loop_;
+  base::SystemClock clock_;
+  AsioAlarm alarm_{loop_, clock_};
+  int rings_ = 0;
+};
+
+TEST_F(AlarmOnAsio, RingsOnceAtTheLastDeadlineThatWasSet) {
+  alarm_.set(in(2));
+  alarm_.set(in(30));  // later: the timer is left alone, and armed again when it fires
+  const base::Nanoseconds last = in(10);
+  alarm_.set(last);
+  loop_.run();
+  EXPECT_EQ(rings_, 1);
+  EXPECT_GE(clock_.monotonic(), last);
+}
+
+TEST_F(AlarmOnAsio, AnEarlierDeadlineReplacesALaterOne) {
+  alarm_.set(in(60'000));
+  alarm_.set(in(1));
+  loop_.run();
+  EXPECT_EQ(rings_, 1);
+}
+
+TEST_F(AlarmOnAsio, NeverCancelsAndLetsTheLoopEnd) {
+  alarm_.set(in(60'000));
+  alarm_.set(kNever);
+  loop_.run();
+  EXPECT_EQ(rings_, 0);
+  alarm_.set(in(1));
+  loop_.restart();
+  loop_.run();
+  EXPECT_EQ(rings_, 1);
+}
+
+TEST(AlarmsEnd, AnAlarmMayGoWhileItIsSet) {
+  asio::io_context loop;
+  const base::SystemClock clock;
+  {
+    AsioAlarm alarm(loop, clock);
+    alarm.set_handler([] { FAIL(); });
+    alarm.set(base::Nanoseconds{0});
+  }
+  loop.run();
+}
+
 TEST(ByteRing, WrapsGrowsAndKeepsItsLimit) {
   ByteRing ring(10'000);
   Octets expected;
