@@ -86,12 +86,13 @@ MachineEnd MachineCore::run() {
   std::optional<MachineEnd> end;
   while (!end) {
     cpu_.clear_attention();
-    // Whoever asks sets his flag first and calls for attention then. The fence keeps us from
-    // reading the flag before the old call is wiped: one of the two is always seen.
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    if (stop_asked_) {
+    // Whoever asks sets his bit first and calls for attention then. Reading the bits by an atomic
+    // change keeps the order on our side too: if the new bit is not seen here, the wiping above
+    // came before the call, which stands.
+    const u32 asked = asked_.fetch_or(0, std::memory_order_acq_rel);
+    if ((asked & kStopAsked) != 0) {
       end = MachineEnd::kStopped;
-    } else if (pause_asked_) {
+    } else if ((asked & kPauseAsked) != 0) {
       stay_paused();
     } else {
       end = turn();
@@ -193,7 +194,7 @@ void MachineCore::stay_paused() {
   board_.uart().flush();
   publish_statistics();
   set_standing(true);
-  while (pause_asked_ && !stop_asked_)
+  while (asked_ == kPauseAsked)
     loop_.wait(kLongestWait);
   set_standing(false);
   clock_.run();
@@ -209,7 +210,7 @@ void MachineCore::set_standing(bool standing) {
 
 void MachineCore::wait_until_paused() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return standing_ || !pause_asked_; });
+  changed_.wait(lock, [this] { return standing_ || (asked_ & kPauseAsked) == 0; });
 }
 
 void MachineCore::interrupt_run() {
@@ -218,19 +219,19 @@ void MachineCore::interrupt_run() {
 }
 
 void MachineCore::ask_stop() {
-  stop_asked_ = true;
+  asked_.fetch_or(kStopAsked, std::memory_order_acq_rel);
   interrupt_run();
 }
 
 void MachineCore::ask_pause() {
-  pause_asked_ = true;
+  asked_.fetch_or(kPauseAsked, std::memory_order_acq_rel);
   interrupt_run();
 }
 
 void MachineCore::ask_resume() {
   {
     const std::lock_guard lock(mutex_);
-    pause_asked_ = false;
+    asked_.fetch_and(~u32{kPauseAsked}, std::memory_order_acq_rel);
   }
   changed_.notify_all();
   loop_.wake();

@@ -64,8 +64,8 @@ class MachineCore {
   u64 idle_ns_ = 0;
   u64 interrupts_ = 0;
 
-  std::atomic<bool> stop_asked_{false};
-  std::atomic<bool> pause_asked_{false};
+  enum Request : u32 { kStopAsked = 1, kPauseAsked = 2 };
+  std::atomic<u32> asked_{0};  ///< of Request
   std::mutex mutex_;
   std::condition_variable changed_;
   bool standing_ = false;  ///< guarded by mutex_: the guest does not run and will not by itself

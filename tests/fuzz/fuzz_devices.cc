@@ -157,6 +157,35 @@ class Guest {
     device.kick(static_cast<u16>(index));
   }
 
+  /// What a real driver would send, nearly: a header, data and a place for the answer.
+  void request() {
+    vm::test::MockDriver& device = driver();
+    if (device.queue_count() == 0) return;
+    const auto index = input_.below(static_cast<u32>(device.queue_count()));
+    std::array<u8, 16> header{};
+    header[0] = input_.take<u8>() % 16;         // type of a block request, or a console port
+    header[4] = input_.take<u8>() % 8;          // event of the console
+    header[6] = header[8] = input_.take<u8>();  // its value, or the block request's sector
+    device.put(0, header);
+    const u32 length = input_.take<u8>() % 5 == 0 ? input_.take<u16>() : input_.take<u8>() * 64u;
+    const u32 data = input_.take<u16>() << 4;
+    const u8 shape = input_.take<u8>();
+    std::vector<vm::test::DriverBuffer> chain;
+    if ((shape & 16) == 0) chain.push_back({0, device.queue_count() > 3 ? 8u : 16u, false});
+    if ((shape & 1) != 0 && length != 0) chain.push_back({data, length, (shape & 2) != 0});
+    if ((shape & 4) != 0) chain.push_back({0x100, 1, true});
+    if (chain.empty()) return;
+    device.queue(index).add(chain);
+    if ((shape & 8) == 0) device.kick(static_cast<u16>(index));
+  }
+
+  void configure() {
+    const u32 device = input_.take<u8>() % 8, offset = input_.take<u8>() & 0x3C;
+    board_->ports().out(0xCF8, 4, u32{1} << 31 | device << 11 | offset);
+    if (input_.take<u8>() % 2 == 0) board_->ports().in(0xCFC, 4);
+    board_->ports().out(static_cast<u16>(0xCFC + input_.below(4)), size(), input_.take<u32>());
+  }
+
   void send_frame() {
     if (board_->network() == nullptr) return;
     base::FrameOffload offload;
@@ -170,7 +199,7 @@ class Guest {
   }
 
   void step() {
-    switch (input_.take<u8>() % 14) {
+    switch (input_.take<u8>() % 18) {
       case 0:
       case 1: {
         const u16 where = port();
@@ -212,6 +241,14 @@ class Guest {
       case 11:
         clock_.now += input_.take<u32>();
         board_->update_timers(clock_.now);
+        break;
+      case 14:
+      case 15:
+      case 16:
+        request();
+        break;
+      case 17:
+        configure();
         break;
       case 12:
         if (interrupt_) board_->pic().acknowledge();

@@ -90,7 +90,7 @@ void MockDriver::start(u32 wanted) {
   for (u16 index = 0;; ++index) {
     ports_.out(static_cast<u16>(bar_ + 14), 2, index);
     const auto size = static_cast<u16>(ports_.in(static_cast<u16>(bar_ + 12), 2));
-    if (size == 0) break;
+    if (size == 0 || size == 0xFFFF) break;  // no such queue, or no device (its BAR is elsewhere)
     const u32 bytes = align(16u * size + 6 + 2u * size, 4096) + 6 + 8u * size;
     const u32 address = allocate(align(bytes, 4096));
     const base::Bytes rings = ram_.write(address, align(bytes, 4096));
