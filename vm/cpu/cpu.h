@@ -284,7 +284,11 @@ class Cpu final : public GuestRam::Observer {
   void note_data_breakpoints(LinearAddress linear, u32 size, bool write);
   /// The host address of one byte (and the rest of its page) through the TLB; null in `host` where
   /// there is no RAM. False: a page fault is pending.
-  bool resolve(LinearAddress linear, bool write, bool user, u8*& host);
+  bool resolve(LinearAddress linear, bool write, bool user, u8*& host) {
+    host = tlb_[user][write].find(linear);
+    return host != nullptr || resolve_by_walk(linear, write, user, host);
+  }
+  bool resolve_by_walk(LinearAddress linear, bool write, bool user, u8*& host);
   /// Up to a page of bytes, all or nothing. False: a page fault is pending.
   bool copy_linear(LinearAddress linear, u8* bytes, u32 size, bool write, bool user);
   std::optional<PhysicalAddress> page_fault(LinearAddress linear, Access access, bool user,

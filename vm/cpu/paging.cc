@@ -98,17 +98,14 @@ std::optional<PhysicalAddress> Cpu::peek(LinearAddress linear) const {
   return (pte & kFrameMask) | (linear & kPageMask);
 }
 
-bool Cpu::resolve(LinearAddress linear, bool write, bool user, u8*& host) {
-  Tlb& tlb = tlb_[user][write];
-  host = tlb.find(linear);
-  if (host != nullptr) return true;
+bool Cpu::resolve_by_walk(LinearAddress linear, bool write, bool user, u8*& host) {
   const auto physical = translate(linear, write ? Access::kWrite : Access::kRead, user);
   if (!physical) return false;
   const u32 page = *physical >> kPageShift;
   if (page >= ram_.page_count()) return true;
   if (write) ram_.acquire_write(page);
   u8* const host_page = ram_.host_page(page);
-  tlb.insert(linear, host_page);
+  tlb_[user][write].insert(linear, host_page);
   host = host_page + (linear & kPageMask);
   return true;
 }
