@@ -24,6 +24,10 @@ _KEPT_SECONDS = 60 * 24 * 3600
 _started = time.monotonic()
 
 
+class NotCached(Exception):
+    """A stage must be made, and this process does not hold the lock."""
+
+
 class BuildError(Exception):
     """What went wrong and what to do about it, in one or two sentences for the user."""
 
@@ -66,16 +70,25 @@ def sha256(path):
     return total.hexdigest()
 
 
+_holds_lock = False
+
+
 @contextlib.contextmanager
 def only_builder():
-    """Holds the cache's lock: one build at a time, the others wait and then find the work done."""
+    """Holds the cache's lock: one build at a time, the others wait and then find the work done. Whoever
+    finds all stages made needs no lock."""
+    global _holds_lock
     with open(cache_folder() / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             say("another build is running; waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        _holds_lock = True
+        try:
+            yield
+        finally:
+            _holds_lock = False
 
 
 @contextlib.contextmanager
@@ -107,6 +120,8 @@ def stage(name, key, what, make, again=False):
     if final.is_dir() and not again:
         os.utime(final)
         return final
+    if not _holds_lock:
+        raise NotCached
     say(what)
     before = time.monotonic()
     work = Path(tempfile.mkdtemp(prefix=f"tmp-{name}-", dir=cache_folder()))
