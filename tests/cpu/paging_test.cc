@@ -141,6 +141,20 @@ TEST_F(Paging, InvlpgDropsOnePage) {
   expect_page_fault(load(kPage), 0, kPage);
 }
 
+TEST_F(Paging, InvlpgOfACodePageMakesExecutorsTranslateAgain) {
+  const u32 code = 0x32000;
+  machine.write(code, {0xEB, 0xFE});  // jmp $
+  machine.cpu.state.eip = code;
+  EXPECT_EQ(machine.run(10), StopReason::kBudget);
+  machine.put<u32>(SystemMachine::pte_address(code), 0x33000 | kP);
+  machine.write(0x33000, {0xF4});
+  const u32 generation = machine.cpu.code_generation();
+  machine.cpu.flush_tlb_page(kPage);
+  EXPECT_EQ(machine.cpu.code_generation(), generation) << "a page of data concerns nobody";
+  machine.cpu.flush_tlb_page(code);
+  EXPECT_EQ(machine.run(10), StopReason::kHalted);
+}
+
 TEST_F(Paging, LoadingCr3DropsAllPages) {
   EXPECT_FALSE(store(kPage));
   machine.put<u32>(SystemMachine::pte_address(kPage), 0);

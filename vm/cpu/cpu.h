@@ -346,6 +346,9 @@ class Cpu final : public GuestRam::Observer {
   Tlb tlb_[2][2];  ///< [user][write]
   Tlb always_empty_;
   std::bitset<1024> large_pages_;  ///< 4 MiB regions of which the TLBs may hold 4 KiB pieces
+  /// Linear pages, by the low 12 bits of their number, from which code was fetched in this
+  /// generation.
+  std::bitset<4096> code_pages_;
 };
 
 /// Goes straight on: the end of every handler that neither branches nor faults. A tail call, so

@@ -45,6 +45,7 @@ bool Cpu::paging_allows(u32 entry, bool write, bool user) const {
 std::optional<PhysicalAddress> Cpu::translate(LinearAddress linear, Access access, bool user) {
   if ((state.cr0 & kCr0Pg) == 0) return linear;
   const bool write = access == Access::kWrite;
+  if (access == Access::kExecute) code_pages_.set((linear >> kPageShift) % code_pages_.size());
   const bool page_size_extensions = (state.cr4 & kCr4Pse) != 0;
   const u32 marks = kAccessed | (write ? kDirty : 0u);
 
@@ -117,6 +118,7 @@ void Cpu::flush_tlb() {
       tlb.flush();
   }
   large_pages_.reset();
+  code_pages_.reset();
   new_code_generation();
 }
 
@@ -129,6 +131,9 @@ void Cpu::flush_tlb_page(LinearAddress linear) {
     for (Tlb& tlb : of_mode)
       tlb.flush_page(linear);
   }
+  // Most pages hold data: then what executors remember of code is still true.
+  if (!code_pages_.test((linear >> kPageShift) % code_pages_.size())) return;
+  code_pages_.reset();
   new_code_generation();
 }
 
