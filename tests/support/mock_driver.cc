@@ -7,6 +7,9 @@ namespace snowglobe::vm::test {
 
 namespace {
 
+constexpr u16 kMaxQueues = 64;
+constexpr u16 kMaxQueueSize = 256;
+
 void store_descriptor(u8* to, u64 address, u32 length, u16 flags, u16 next) {
   base::store_le(to, address);
   base::store_le(to + 8, length);
@@ -87,13 +90,15 @@ void MockDriver::start(u32 wanted) {
   ports_.out(static_cast<u16>(bar_ + 18), 1, 1 | 2);
   ports_.out(static_cast<u16>(bar_ + 4), 4, offered_features() & wanted);
   queues_.clear();
-  for (u16 index = 0;; ++index) {
+  for (u16 index = 0; index < kMaxQueues; ++index) {
     ports_.out(static_cast<u16>(bar_ + 14), 2, index);
     const auto size = static_cast<u16>(ports_.in(static_cast<u16>(bar_ + 12), 2));
-    if (size == 0 || size == 0xFFFF) break;  // no such queue, or no device (its BAR is elsewhere)
+    // No such queue, or another device answers, because the BAR was moved.
+    if (size == 0 || size > kMaxQueueSize) break;
     const u32 bytes = align(16u * size + 6 + 2u * size, 4096) + 6 + 8u * size;
     const u32 address = allocate(align(bytes, 4096));
     const base::Bytes rings = ram_.write(address, align(bytes, 4096));
+    if (rings.empty()) break;  // out of memory
     std::fill(rings.begin(), rings.end(), u8{0});
     queues_.emplace_back(ram_, address, size);
     ports_.out(static_cast<u16>(bar_ + 8), 4, address >> 12);
@@ -109,8 +114,8 @@ u32 MockDriver::allocate(u32 length) {
 }
 
 void MockDriver::put(u32 address, base::ConstBytes bytes) {
-  std::copy(bytes.begin(), bytes.end(),
-            ram_.write(address, static_cast<u32>(bytes.size())).begin());
+  const base::Bytes to = ram_.write(address, static_cast<u32>(bytes.size()));
+  std::copy_n(bytes.begin(), to.size(), to.begin());
 }
 
 std::vector<u8> MockDriver::get(u32 address, u32 length) const {
