@@ -110,7 +110,6 @@ void AgentClient::end(const Error& why) {
 }
 
 // --- from the guest
-// --------------------------------------------------------------------------------
 
 void AgentClient::on_open(bool open) {
   if (open) shared_->pump();
@@ -213,9 +212,8 @@ void AgentClient::handle_event(std::uint16_t type, base::ConstBytes payload) {
 }
 
 // --- requests
-// --------------------------------------------------------------------------------------
 
-base::Result<AgentClient::Answer> AgentClient::call(std::uint16_t type, std::string payload,
+base::Result<AgentClient::Answer> AgentClient::call(std::uint16_t type, const std::string& payload,
                                                     std::string_view contents, Deadline deadline,
                                                     const char* what) {
   if (payload.size() > SNOWGLOBE_MAX_PAYLOAD) {

@@ -60,8 +60,8 @@ class AgentClient final : public vm::PortBackend {
   struct Answer;
   class Shared;
 
-  base::Result<Answer> call(std::uint16_t type, std::string payload, std::string_view contents,
-                            Deadline deadline, const char* what);
+  base::Result<Answer> call(std::uint16_t type, const std::string& payload,
+                            std::string_view contents, Deadline deadline, const char* what);
   void handle_frame(std::uint32_t id, std::uint16_t type, base::ConstBytes payload);
   void handle_event(std::uint16_t type, base::ConstBytes payload);
 

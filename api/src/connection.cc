@@ -156,7 +156,6 @@ void Connection::require_idle() const {
 }
 
 // --- waiting
-// ---------------------------------------------------------------------------------------
 
 bool Connection::wait_socket(bool for_write, const Deadline& deadline) {
   pollfd ready{PQsocket(connection_), static_cast<short>(for_write ? POLLIN | POLLOUT : POLLIN), 0};
@@ -172,7 +171,7 @@ void Connection::consume_input() {
   if (PQconsumeInput(connection_) == 0) {
     SqlDiagnostics diagnostics;
     diagnostics.message = PQerrorMessage(connection_);
-    lost(std::move(diagnostics));
+    lost(diagnostics);
   }
 }
 
@@ -240,7 +239,7 @@ PqResult Connection::collect(Call& call) {
   if (error) diagnostics = diagnostics_of(error.get());
   if (diagnostics.message.empty()) diagnostics.message = PQerrorMessage(connection_);
   const bool fatal = diagnostics.severity == "FATAL" || diagnostics.severity == "PANIC";
-  if (fatal || PQstatus(connection_) == CONNECTION_BAD) lost(std::move(diagnostics));
+  if (fatal || PQstatus(connection_) == CONNECTION_BAD) lost(diagnostics);
   if (call.timed_out && diagnostics.sqlstate == "57014") {
     throw TimeoutError("the statement was cancelled after its limit of " +
                        std::to_string(call.limit.count()) + " ms");
@@ -248,7 +247,7 @@ PqResult Connection::collect(Call& call) {
   throw_sql_error(std::move(diagnostics));
 }
 
-void Connection::lost(SqlDiagnostics diagnostics) {
+void Connection::lost(const SqlDiagnostics& diagnostics) {
   close();
   // A reason from the server is an answer; only without one the whole machine may be gone.
   server_->check(diagnostics.sqlstate.empty() ? kCrashGrace : std::chrono::milliseconds(0));
@@ -261,12 +260,11 @@ void Connection::lost(SqlDiagnostics diagnostics) {
 void Connection::send_failed() {
   SqlDiagnostics diagnostics;
   diagnostics.message = PQerrorMessage(connection_);
-  if (PQstatus(connection_) == CONNECTION_BAD) lost(std::move(diagnostics));
+  if (PQstatus(connection_) == CONNECTION_BAD) lost(diagnostics);
   throw InvalidArgument(diagnostics.message);
 }
 
 // --- statements
-// ------------------------------------------------------------------------------------
 
 Result Connection::run(std::string_view sql, std::span<const Parameter> parameters) {
   const std::string text = statement_text(sql);

@@ -88,7 +88,7 @@ class Connection {
   void require_idle() const;
   void drop_forgotten();
   [[noreturn]] void send_failed();
-  [[noreturn]] void lost(SqlDiagnostics diagnostics);
+  [[noreturn]] void lost(const SqlDiagnostics& diagnostics);
   /// Waits for the socket; false when the deadline has passed.
   bool wait_socket(bool for_write, const Deadline& deadline);
   void consume_input();

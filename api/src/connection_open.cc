@@ -85,7 +85,7 @@ void Connection::refuse_connect() {
   SqlDiagnostics diagnostics = parse_verbose(PQerrorMessage(connection_));
   if (diagnostics.sqlstate.empty()) {
     diagnostics.message = PQerrorMessage(connection_);
-    lost(std::move(diagnostics));
+    lost(diagnostics);
   }
   close();
   throw_sql_error(std::move(diagnostics));

@@ -9,7 +9,7 @@ namespace snowglobe {
 namespace {
 
 // One message a row would cost a system call a row.
-constexpr std::size_t kSendAt = 64 * 1024;
+constexpr std::size_t kSendAt = 1 << 16;
 
 void append_escaped(std::string& out, std::string_view text) {
   for (const char c : text) {

@@ -27,7 +27,6 @@ Error corrupt(const char* what) {
 }  // namespace
 
 // --- FileDisk
-// --------------------------------------------------------------------------------------
 
 base::Result<std::unique_ptr<FileDisk>> FileDisk::open(const std::filesystem::path& file) {
   const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
@@ -75,7 +74,6 @@ base::Result<void> FileDisk::discard(u64, u64) {
 }
 
 // --- SparseDisk
-// ------------------------------------------------------------------------------------
 
 base::Result<std::shared_ptr<const SparseDisk>> SparseDisk::unpack(base::ConstBytes packed,
                                                                    u64 data_limit) {
@@ -151,7 +149,6 @@ void SparseDisk::read(u64 offset, base::Bytes out) const {
 }
 
 // --- OverlayDisk
-// -----------------------------------------------------------------------------------
 
 OverlayDisk::OverlayDisk(std::shared_ptr<const SparseDisk> base, u64 limit)
     : base_(std::move(base)),

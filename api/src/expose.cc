@@ -34,7 +34,7 @@ std::string random_password() {
 
 asio::ip::address parse_address(const std::string& text) {
   std::error_code error;
-  const asio::ip::address address = asio::ip::make_address(text, error);
+  asio::ip::address address = asio::ip::make_address(text, error);
   if (error) throw InvalidArgument("ExposeOptions::address '" + text + "' is not an IP address");
   return address;
 }

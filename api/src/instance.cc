@@ -25,7 +25,7 @@ Instance::Instance() : owner_(getpid()) {}
 
 std::shared_ptr<Instance> Instance::boot(const Options& options) {
   const auto start = std::chrono::steady_clock::now();
-  const std::shared_ptr<Instance> instance(new Instance);
+  std::shared_ptr<Instance> instance(new Instance);
   instance->parts_ = std::make_unique<Parts>(options);
   Parts& parts = *instance->parts_;
   parts.load_image();
@@ -183,7 +183,7 @@ void Instance::unlisten(const std::string& address, std::uint16_t port) {
 
 }  // namespace detail
 
-Database Database::open_in_memory(Options options) {
+Database Database::open_in_memory(const Options& options) {
   auto instance = detail::Instance::boot(options);
   return Database(std::make_shared<detail::DatabaseState>(std::move(instance), options));
 }

@@ -27,7 +27,8 @@ std::vector<std::string> setting_list(const std::map<std::string, std::string>& 
       throw InvalidArgument("Options::settings: '" + name +
                             "' is not a name of a setting, or its value has a NUL");
     }
-    list.push_back(name + "=" + value);
+    list.push_back(name);
+    list.back().append("=").append(value);
   }
   return list;
 }

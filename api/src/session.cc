@@ -50,7 +50,6 @@ void before_retry(const SqlError& error, int attempt, int retries) {
 }  // namespace detail
 
 // --- Savepoint
-// -------------------------------------------------------------------------------------
 
 Savepoint::Savepoint(std::shared_ptr<detail::Connection> connection, std::string name)
     : connection_(std::move(connection)), name_(std::move(name)) {
@@ -76,11 +75,11 @@ void Savepoint::rollback() {
 }
 
 // --- Transaction
-// -----------------------------------------------------------------------------------
 
 Transaction::Transaction(std::shared_ptr<detail::Connection> connection,
                          const TransactionOptions& options)
-    : connection_(required(connection, "session")) {
+    : connection_(std::move(connection)) {
+  required(connection_, "session");
   if (connection_->usable() && !connection_->idle_outside_transaction()) {
     throw InvalidArgument("the session is inside a transaction; use savepoint() to nest");
   }
@@ -124,10 +123,9 @@ void Transaction::run_script(std::string_view sql) {
 }
 
 // --- Statement
-// -------------------------------------------------------------------------------------
 
 Statement::Statement(std::shared_ptr<detail::Connection> connection, std::string_view sql)
-    : connection_(required(connection, "session")), name_(connection_->prepare(sql)) {}
+    : connection_(std::move(connection)), name_(required(connection_, "session")->prepare(sql)) {}
 
 Statement::~Statement() {
   if (connection_) connection_->forget(std::move(name_));
@@ -138,7 +136,6 @@ Result Statement::run(std::span<const Parameter> parameters) {
 }
 
 // --- Session
-// ---------------------------------------------------------------------------------------
 
 Session::Session(std::shared_ptr<detail::Connection> connection) noexcept
     : connection_(std::move(connection)) {}

@@ -1,7 +1,8 @@
 // api/src/sql_errors.cc - throws the exception class that belongs to an SQLSTATE.
 #include "api/src/errors.h"
 
-#include <array>
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace snowglobe::detail {
@@ -61,13 +62,11 @@ constexpr Entry kEntries[] = {
 }  // namespace
 
 void throw_sql_error(SqlDiagnostics diagnostics) {
-  const std::string state = diagnostics.sqlstate;
-  const std::string_view exact = state;
-  for (const Entry& entry : kEntries) {
-    if (entry.sqlstate == exact || entry.sqlstate == exact.substr(0, 2)) {
-      entry.thrower(std::move(diagnostics));
-    }
-  }
+  const std::string_view state = diagnostics.sqlstate;
+  const Entry* found = std::find_if(std::begin(kEntries), std::end(kEntries), [&](const Entry& e) {
+    return e.sqlstate == state || e.sqlstate == state.substr(0, 2);
+  });
+  if (found != std::end(kEntries)) found->thrower(std::move(diagnostics));
   throw SqlError(std::move(diagnostics));
 }
 

@@ -55,7 +55,7 @@ class SNOWGLOBE_API Database : public detail::Statements<Database> {
   /// Boots a machine with a fresh database that is gone with it. Nothing touches the disk, nothing
   /// listens. Throws ImageError, InvalidArgument (options), TimeoutError, Cancelled, GuestCrashed,
   /// Error.
-  [[nodiscard]] static Database open_in_memory(Options options = {});
+  [[nodiscard]] static Database open_in_memory(const Options& options = {});
 
   explicit Database(std::shared_ptr<detail::DatabaseState> state) noexcept;
   Database(Database&& other) noexcept = default;
@@ -80,8 +80,8 @@ class SNOWGLOBE_API Database : public detail::Statements<Database> {
   [[nodiscard]] Stats stats() const;
   [[nodiscard]] Guest guest() const;
 
-  /// Lets programs outside of this process in by TCP, with a password (SCRAM); the guest sees them as
-  /// 10.5.0.1. Nothing listens before this. Throws InvalidArgument (address), SqlError (no such
+  /// Lets programs outside of this process in by TCP, with a password (SCRAM); the guest sees them
+  /// as 10.5.0.1. Nothing listens before this. Throws InvalidArgument (address), SqlError (no such
   /// role), Error (port in use).
   Endpoint expose(const ExposeOptions& options = {});
   /// Nobody new gets in there, or anywhere. Clients that are connected stay.
