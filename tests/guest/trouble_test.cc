@@ -43,7 +43,7 @@ TEST_F(TroubleTest, ATerminatedBackendIsAConnectionLostWhileItsQueryRuns) {
     }
     db().execute("select pg_terminate_backend($1)", pid);
   });
-  within(20s, [&] {
+  within(60s, [&] {
     try {
       (void)session.query("select count(*) from generate_series(1, 2000000000)");
       ADD_FAILURE() << "the query went on";
@@ -60,8 +60,8 @@ TEST_F(TroubleTest, AKilledBackendTakesTheOthersWithItAndTheServerComesBack) {
   Session bystander = db().session();
   Session victim = db().session();
   db().guest().exec({"kill", "-9", std::to_string(victim.backend_pid())});
-  within(20s, [&] { EXPECT_THROW((void)victim.query("select 1"), ConnectionLost); });
-  within(20s, [&] {
+  within(60s, [&] { EXPECT_THROW((void)victim.query("select 1"), ConnectionLost); });
+  within(60s, [&] {
     // PostgreSQL restarts all backends after a crash of one.
     EXPECT_THROW((void)bystander.query("select pg_sleep(10)"), ConnectionLost);
   });
@@ -78,7 +78,7 @@ TEST_F(TroubleTest, AKilledBackendTakesTheOthersWithItAndTheServerComesBack) {
 
 TEST_F(TroubleTest, AStatementBeyondItsLimitIsCancelled) {
   Session session = db().session({.statement_limit = 300ms});
-  within(15s, [&] {
+  within(60s, [&] {
     EXPECT_THROW((void)session.query("select count(*) from generate_series(1, 2000000000)"),
                  TimeoutError);
   });
@@ -147,7 +147,7 @@ TEST(Trouble, TheSmallestMachineWorksAndASmallerOneIsRefused) {
 }
 
 TEST(Trouble, ABootHasALimitAndCanBeCancelled) {
-  within(5s,
+  within(30s,
          [] { EXPECT_THROW((void)Database::open_in_memory({.boot_limit = 50ms}), TimeoutError); });
   std::stop_source stop;
   Options options;
@@ -157,7 +157,7 @@ TEST(Trouble, ABootHasALimitAndCanBeCancelled) {
     seen.push_back(progress);
     if (progress.step == 2) stop.request_stop();
   };
-  within(5s, [&] { EXPECT_THROW((void)Database::open_in_memory(options), Cancelled); });
+  within(30s, [&] { EXPECT_THROW((void)Database::open_in_memory(options), Cancelled); });
   ASSERT_GE(seen.size(), 2U);
   EXPECT_EQ(seen[0].step, 1);
   EXPECT_EQ(seen[0].steps, 5);
@@ -167,7 +167,7 @@ TEST(Trouble, AGuestThatPanicsIsAGuestCrashedWithItsConsole) {
   Database db = Database::open_in_memory();
   Session session = db.session();
   std::thread query([&] {
-    within(10s, [&] {
+    within(60s, [&] {
       EXPECT_THROW((void)session.query("select count(*) from generate_series(1, 2000000000)"),
                    GuestCrashed);
     });
@@ -175,7 +175,7 @@ TEST(Trouble, AGuestThatPanicsIsAGuestCrashedWithItsConsole) {
   std::this_thread::sleep_for(300ms);
   try {
     db.guest().exec({"sh", "-c", "kill -SEGV 1; echo c > /proc/sysrq-trigger; reboot -f; sleep 5"},
-                    {.limit = 10s});
+                    {.limit = 60s});
     ADD_FAILURE() << "the guest went on";
   } catch (const GuestCrashed&) {
   }
@@ -194,7 +194,7 @@ TEST(Trouble, APostmasterThatDiesIsAGuestCrashed) {
   Database db = Database::open_in_memory();
   Session session = db.session();
   db.guest().exec({"sh", "-c", "kill -9 $(head -1 /var/lib/postgresql/data/postmaster.pid)"});
-  within(10s, [&] {
+  within(60s, [&] {
     EXPECT_THROW(for (int i = 0; i < 1000; ++i) session.execute("select pg_sleep(0.1)"),
                  GuestCrashed);
   });
@@ -204,10 +204,10 @@ TEST(Trouble, ClosingWhileAQueryRunsEndsItAtOnce) {
   Database db = Database::open_in_memory();
   Session session = db.session();
   std::thread query([&] {
-    within(5s, [&] { EXPECT_THROW((void)session.query("select pg_sleep(60)"), ConnectionLost); });
+    within(30s, [&] { EXPECT_THROW((void)session.query("select pg_sleep(60)"), ConnectionLost); });
   });
   std::this_thread::sleep_for(500ms);
-  within(2s, [&] { db.close(); });
+  within(15s, [&] { db.close(); });
   query.join();
   EXPECT_THROW(db.execute("select 1"), ConnectionLost);
   EXPECT_THROW((void)db.guest().exec({"true"}), ConnectionLost);

@@ -42,7 +42,7 @@ struct Options {
   std::function<void(const Progress&)> on_progress = {};
   std::function<void(const LogLine&)> on_log = {};
   /// How long the open may take.
-  std::chrono::milliseconds boot_limit = std::chrono::seconds(60);
+  std::chrono::milliseconds boot_limit = std::chrono::minutes(2);
   /// How long one statement may take before it is cancelled with a TimeoutError; 0: for ever.
   std::chrono::milliseconds statement_limit = std::chrono::minutes(5);
   /// Sessions that Database's own query() and execute() keep at most.
