@@ -159,6 +159,7 @@ int boot(const Options& options) {
     disks.add_file(path, false);
 
   base::SystemClock clock;
+  base::ManualClock still;
   base::SystemRandom random;
   base::SeededRandom seeded(1);
   vm::test::PostLoop loop;
@@ -176,7 +177,7 @@ int boot(const Options& options) {
     config.disks.push_back({disk.get(), "snowglobe"});
   config.network = &network;
   config.ports.push_back({"snowglobe.agent", &agent});
-  config.clock = &clock;
+  config.clock = options.deterministic ? static_cast<base::Clock*>(&still) : &clock;
   config.random = options.deterministic ? static_cast<base::RandomSource*>(&seeded) : &random;
   config.loop = &loop;
   config.log = [](const base::LogLine& line) { fmt::print(stderr, "[log] {}\n", line.text); };
