@@ -3,6 +3,7 @@
 
 #include <asio/error.hpp>
 #include <cerrno>
+#include <fcntl.h>
 #include <utility>
 
 namespace snowglobe::net {
@@ -10,12 +11,23 @@ namespace snowglobe::net {
 using base::Error;
 using base::ErrorCode;
 
+namespace {
+
+// A program that the application starts must not inherit our sockets: it would keep connections
+// open that both ends have left. asio does not ask for this when it opens and accepts.
+void close_on_exec(int descriptor) {
+  ::fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+}
+
+}  // namespace
+
 Acceptor::Acceptor(asio::io_context& loop, std::uint64_t id, Deliver deliver)
     : id_(id), deliver_(std::move(deliver)), socket_(loop), retry_timer_(loop) {}
 
 base::Result<void> Acceptor::listen(const Protocol::endpoint& endpoint, int backlog) {
   std::error_code error;
   socket_.open(endpoint.protocol(), error);
+  if (!error) close_on_exec(socket_.native_handle());
   if (!error) socket_.bind(endpoint, error);
   if (!error) socket_.listen(backlog, error);
   if (!error) return {};
@@ -62,6 +74,7 @@ void Acceptor::accept_next() {
 void Acceptor::on_accepted(const std::error_code& error, Protocol::socket client) {
   waiting_ = false;
   if (!error) {
+    close_on_exec(client.native_handle());
     if (admit_ && !admit_(client)) {
       ++strangers_;
     } else {

@@ -36,6 +36,7 @@ struct Ipv4Address {
   constexpr Ipv4Address(std::uint8_t a, std::uint8_t b, std::uint8_t c, std::uint8_t d)
       : value(std::uint32_t{a} << 24 | std::uint32_t{b} << 16 | std::uint32_t{c} << 8 | d) {}
 
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 is wrong about <=>
   auto operator<=>(const Ipv4Address&) const = default;
   [[nodiscard]] bool is_zero() const { return value == 0; }
   [[nodiscard]] bool is_multicast() const { return (value >> 28) == 0xE; }

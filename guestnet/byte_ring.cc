@@ -9,7 +9,7 @@ namespace snowglobe::net {
 namespace {
 
 constexpr std::size_t kSmallest = 4096;
-constexpr std::size_t kKeep = 64 * 1024;  // larger storage is given back when empty
+constexpr std::size_t kKeep = std::size_t{64} << 10;  // larger storage is given back when empty
 
 }  // namespace
 

@@ -25,9 +25,11 @@ namespace snowglobe::net {
 /// Limits and times of every TCP connection. The worst case of memory is
 /// max_streams * (send_buffer + receive_buffer + out-of-order data of at most receive_buffer).
 struct TcpSettings {
-  std::size_t send_buffer = 256 * 1024;  ///< bytes towards the guest; then the socket is not read
-  std::size_t receive_buffer = 256 * 1024;  ///< bytes towards the client; the window closes with it
-  std::uint16_t mss = kMtu - 40;            ///< RFC 9293, 3.7.1
+  static constexpr std::size_t kBuffer = std::size_t{256} << 10;
+
+  std::size_t send_buffer = kBuffer;     ///< bytes towards the guest; then the socket is not read
+  std::size_t receive_buffer = kBuffer;  ///< bytes towards the client; the window closes with it
+  std::uint16_t mss = kMtu - 40;         ///< RFC 9293, 3.7.1
   base::Nanoseconds delayed_ack = std::chrono::milliseconds(40);
   base::Nanoseconds connect_timeout = std::chrono::seconds(20);
   base::Nanoseconds time_wait = std::chrono::seconds(1);

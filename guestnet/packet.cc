@@ -25,7 +25,7 @@ void write_ethernet(std::uint8_t* to, const MacAddress& destination, const MacAd
 
 std::optional<Ipv4Packet> parse_ipv4(base::ConstBytes bytes) {
   if (bytes.size() < kIpv4Header || bytes[0] >> 4 != 4) return std::nullopt;
-  const std::size_t header_length = (bytes[0] & 0xFu) * 4u;
+  const std::size_t header_length = std::size_t{bytes[0] & 0xFu} * 4;
   const std::size_t total_length = load_be<std::uint16_t>(&bytes[2]);
   if (header_length < kIpv4Header || total_length < header_length || total_length > bytes.size()) {
     return std::nullopt;

@@ -10,8 +10,8 @@
 namespace snowglobe::net {
 namespace {
 
-constexpr std::size_t kSmallRead = 8 * 1024;  // grows while reads fill it
-constexpr std::size_t kLargeRead = 128 * 1024;
+constexpr std::size_t kSmallRead = std::size_t{8} << 10;  // grows while reads fill it
+constexpr std::size_t kLargeRead = std::size_t{128} << 10;
 
 bool would_block(const std::error_code& error) {
   return error == asio::error::would_block || error == asio::error::try_again ||

@@ -36,6 +36,7 @@ struct FourTuple {
   std::uint16_t local_port = 0;
   std::uint16_t remote_port = 0;
 
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 is wrong about <=>
   auto operator<=>(const FourTuple&) const = default;
 };
 

@@ -37,7 +37,7 @@ TcpOptions parse_options(base::ConstBytes bytes) {
 
 std::optional<TcpSegment> parse_tcp(base::ConstBytes bytes) {
   if (bytes.size() < kTcpHeader) return std::nullopt;
-  const std::size_t header_length = (bytes[12] >> 4) * 4u;
+  const std::size_t header_length = std::size_t{bytes[12]} >> 4 << 2;
   if (header_length < kTcpHeader || header_length > bytes.size()) return std::nullopt;
   TcpSegment segment;
   segment.source_port = base::load_be<std::uint16_t>(&bytes[0]);
