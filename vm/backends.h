@@ -1,12 +1,12 @@
 // vm/backends.h - what the machine's devices need of their host, as interfaces.
 #pragma once
 
-#include <string>
-
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "vm/types.h"
+
+#include <string>
 
 namespace snowglobe::vm {
 
@@ -36,8 +36,8 @@ class PortBackend {
   virtual void on_send_ready() = 0;
 };
 
-/// Where the machine's thread waits while the guest idles, and what it polls while the guest runs. All
-/// sockets and timers of a machine hang on one loop, so that no hop between threads is needed.
+/// Where the machine's thread waits while the guest idles, and what it polls while the guest runs.
+/// All sockets and timers of a machine hang on one loop, so that no hop between threads is needed.
 class EventLoop {
  public:
   virtual ~EventLoop() = default;

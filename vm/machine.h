@@ -1,12 +1,6 @@
-// vm/machine.h - the whole emulated PC: processor, memory, devices and boot, with a thread to run it.
+// vm/machine.h - the whole emulated PC: processor, memory, devices and boot, with a thread to run
+// it.
 #pragma once
-
-#include <array>
-#include <functional>
-#include <memory>
-#include <optional>
-#include <string>
-#include <vector>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -15,6 +9,13 @@
 #include "base/random.h"
 #include "vm/backends.h"
 #include "vm/types.h"
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 namespace snowglobe::vm {
 
@@ -47,9 +48,9 @@ struct MachineConfig {
 
 /// Why the machine is not running (any more).
 enum class MachineEnd : u8 {
-  kStopped,      ///< stop() was called
-  kShutDown,     ///< the guest switched itself off
-  kReset,        ///< triple fault or reset request: a panic, as far as we are concerned
+  kStopped,   ///< stop() was called
+  kShutDown,  ///< the guest switched itself off
+  kReset,     ///< triple fault or reset request: a panic, as far as we are concerned
 };
 
 struct MachineStatistics {
@@ -59,9 +60,9 @@ struct MachineStatistics {
   u64 idle_nanoseconds = 0;
 };
 
-/// Thread rule: create, start, stop, pause, resume and statistics from any thread (one at a time is not
-/// required); network() and send_to_port() on the machine's thread only (from a backend, or posted to
-/// the loop).
+/// Thread rule: create, start, stop, pause, resume and statistics from any thread (one at a time is
+/// not required); network() and send_to_port() on the machine's thread only (from a backend, or
+/// posted to the loop).
 class Machine {
  public:
   /// Builds the machine with the kernel loaded, not running.
@@ -70,12 +71,13 @@ class Machine {
   /// Stops the machine. After fork() the child's copy does nothing but leave.
   virtual ~Machine() = default;
 
-  /// Starts the machine's thread; `on_end` is called once on that thread when it ends by itself or by
-  /// stop(). A machine is started at most once.
+  /// Starts the machine's thread; `on_end` is called once on that thread when it ends by itself or
+  /// by stop(). A machine is started at most once.
   virtual base::Result<void> start(std::function<void(MachineEnd)> on_end) = 0;
   /// Ends the run within 10 ms, whatever the guest does, and joins the thread. Idempotent.
   virtual void stop() = 0;
-  /// Freezes the guest between two instructions: its clock stands still; the loop goes on being polled.
+  /// Freezes the guest between two instructions: its clock stands still; the loop goes on being
+  /// polled.
   virtual void pause() = 0;
   virtual void resume() = 0;
 

@@ -12,7 +12,7 @@ constexpr u8 kConfigInterrupt = 2;
 }  // namespace
 
 VirtioDevice::VirtioDevice(GuestRam& ram, InterruptLine& line, VirtioType type, u32 features,
-                           std::vector<Queue::Limits> queues)
+                           const std::vector<Queue::Limits>& queues)
     : line_(line),
       type_(type),
       features_(features | kFeatureAnyLayout | kFeatureIndirect | kFeatureEventIndex) {

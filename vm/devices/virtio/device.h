@@ -91,7 +91,7 @@ class VirtioDevice {
 
  protected:
   VirtioDevice(GuestRam& ram, InterruptLine& line, VirtioType type, u32 features,
-               std::vector<Queue::Limits> queues);
+               const std::vector<Queue::Limits>& queues);
 
   [[nodiscard]] bool has_feature(u32 mask) const { return (state_.driver_features & mask) != 0; }
   [[nodiscard]] bool driver_ok() const { return (state_.status & kStatusDriverOk) != 0; }

@@ -79,12 +79,13 @@ bool Queue::fail() {
 bool Queue::rings_fit() const {
   const u32 size = state_.size;
   return ram_.contains(state_.descriptors, u64{kDescriptorBytes} * size) &&
-         ram_.contains(state_.available, 6 + 2 * size) && ram_.contains(state_.used, 6 + 8 * size);
+         ram_.contains(state_.available, 6 + u64{2} * size) &&
+         ram_.contains(state_.used, 6 + u64{8} * size);
 }
 
 void Queue::set_up(PhysicalAddress address, bool event_index) {
   event_index_ = event_index;
-  const u32 size = limits_.size;
+  const u64 size = limits_.size;
   state_ = {};
   state_.ready = true;
   state_.size = limits_.size;
@@ -144,7 +145,8 @@ bool Queue::walk(u16 head, Chain& chain) {
   u32 index = head;
   for (u32 steps = 0; steps < state_.size; ++steps) {
     if (index >= table.size() / kDescriptorBytes) return false;
-    const Descriptor descriptor = Descriptor::load(table.data() + index * kDescriptorBytes);
+    const Descriptor descriptor =
+        Descriptor::load(table.data() + std::size_t{index} * kDescriptorBytes);
     if ((descriptor.flags & kIndirect) != 0) {
       // 2.6.5.3.1: not inside a table, not with NEXT; the table is read-only and of whole entries.
       if (indirect || (descriptor.flags & (kNext | kWrite)) != 0 || descriptor.length == 0 ||
