@@ -43,11 +43,13 @@ int run_child(const std::vector<std::string>& arguments, const ChildOptions& opt
   std::vector<std::string> environment_words = environment_of(options);
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
+  posix_spawn_file_actions_addchdir_np(&files, options.directory.c_str());
   posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
   const std::string output = options.output.empty() ? "/dev/null" : options.output.string();
   posix_spawn_file_actions_addopen(&files, 1, output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
-  if (options.quiet) {
-    posix_spawn_file_actions_addopen(&files, 2, "/dev/null", O_WRONLY, 0);
+  if (!options.errors.empty()) {
+    posix_spawn_file_actions_addopen(&files, 2, options.errors.c_str(),
+                                     O_WRONLY | O_CREAT | O_TRUNC, 0644);
   } else {
     posix_spawn_file_actions_adddup2(&files, 1, 2);
   }

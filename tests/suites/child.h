@@ -11,8 +11,9 @@ namespace snowglobe::testing {
 
 struct ChildOptions {
   std::map<std::string, std::string> environment = {};  ///< beside ours, without its PG* words
-  std::filesystem::path output = {};  ///< takes stdout and, unless `quiet`, stderr
-  bool quiet = false;
+  std::filesystem::path output = {};                    ///< takes stdout
+  std::filesystem::path errors = {};  ///< takes stderr; empty: goes where stdout goes
+  std::filesystem::path directory = "/";
   std::chrono::seconds limit = std::chrono::minutes(1);
 };
 
