@@ -24,12 +24,10 @@ constexpr ZydisISASet kGranted[] = {
 
 /// Instructions of ring 3 that a host of today answers differently, or about itself.
 constexpr ZydisMnemonic kNotOnHost[] = {
-    ZYDIS_MNEMONIC_SYSCALL, ZYDIS_MNEMONIC_SYSRET,   ZYDIS_MNEMONIC_SYSENTER,
-    ZYDIS_MNEMONIC_SYSEXIT, ZYDIS_MNEMONIC_CPUID,    ZYDIS_MNEMONIC_RDTSC,
-    ZYDIS_MNEMONIC_RDPMC,   ZYDIS_MNEMONIC_SGDT,     ZYDIS_MNEMONIC_SIDT,
-    ZYDIS_MNEMONIC_SLDT,    ZYDIS_MNEMONIC_STR,      ZYDIS_MNEMONIC_SMSW,
-    ZYDIS_MNEMONIC_RSM,     ZYDIS_MNEMONIC_PREFETCH, ZYDIS_MNEMONIC_PREFETCHW,
-    ZYDIS_MNEMONIC_INT1,
+    ZYDIS_MNEMONIC_SYSCALL, ZYDIS_MNEMONIC_SYSRET, ZYDIS_MNEMONIC_SYSENTER, ZYDIS_MNEMONIC_SYSEXIT,
+    ZYDIS_MNEMONIC_CPUID,   ZYDIS_MNEMONIC_RDTSC,  ZYDIS_MNEMONIC_RDPMC,    ZYDIS_MNEMONIC_SGDT,
+    ZYDIS_MNEMONIC_SIDT,    ZYDIS_MNEMONIC_SLDT,   ZYDIS_MNEMONIC_STR,      ZYDIS_MNEMONIC_SMSW,
+    ZYDIS_MNEMONIC_RSM,     ZYDIS_MNEMONIC_INT1,
 };
 
 constexpr u8 kPrefixBytes[] = {0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65, 0x66, 0x67, 0xF0, 0xF2, 0xF3};
@@ -112,8 +110,8 @@ Disposition FormTable::disposition(const ZydisDecodedInstruction& info) {
       std::end(kNotOnHost)) {
     return Disposition::kLeaveOut;
   }
-  // 0F 0D with a register: a NOP on Intel's processors, #UD on AMD's.
-  if (info.opcode_map == ZYDIS_OPCODE_MAP_0F && info.opcode == 0x0D) return Disposition::kLeaveOut;
+  // PREFETCHW and its kin: 3DNow! brought them, and the NOPs beside them.
+  if (info.opcode_map == ZYDIS_OPCODE_MAP_0F && info.opcode == 0x0D) return Disposition::kRefuse;
   const bool granted =
       info.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
       std::find(std::begin(kGranted), std::end(kGranted), info.meta.isa_set) != std::end(kGranted);
