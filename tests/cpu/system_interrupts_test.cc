@@ -247,6 +247,34 @@ TEST_F(Interrupts, ASingleStepTrapComesBehindTheInstruction) {
   EXPECT_FALSE(machine.cpu.slow_mode());
 }
 
+// Found by QEMU's test-i386 in the guest: the trap came behind the last element only.
+TEST_F(Interrupts, ARepeatedStringInstructionIsSteppedElementByElement) {
+  push(kFlagReserved1 | kFlagTf);
+  machine.reg(kEcx) = 3;
+  machine.reg(kEdi) = 0x51000;
+  EXPECT_FALSE(machine.execute({0x9D, 0xF3, 0xAA, 0x90}));  // popfd; rep stosb; nop
+  for (const u32 left : {2u, 1u, 0u}) {
+    machine.interpreter.step();
+    EXPECT_EQ(machine.cpu.state.eip, SystemMachine::handler(1));
+    EXPECT_EQ(machine.reg(kEcx), left);
+    EXPECT_EQ(stack(0), SystemMachine::kCode + (left > 0 ? 1 : 3));
+    machine.cpu.state.eip = stack(0);  // as IRET would
+    machine.cpu.state.eflags |= kFlagTf;
+    machine.cpu.mode_changed();
+  }
+}
+
+TEST_F(Interrupts, LoadingTheStackSegmentHoldsTheSingleStepTrapBack) {
+  push(kFlagReserved1 | kFlagTf);
+  machine.reg(kEcx) = SystemMachine::kKernelData;
+  EXPECT_FALSE(machine.execute({0x9D, 0x8E, 0xD1, 0x90, 0x90}));  // popfd; mov ss, ecx; nop; nop
+  machine.interpreter.step();
+  EXPECT_EQ(machine.cpu.state.eip, SystemMachine::kCode + 3);
+  machine.interpreter.step();
+  EXPECT_EQ(machine.cpu.state.eip, SystemMachine::handler(1));
+  EXPECT_EQ(stack(0), SystemMachine::kCode + 4);
+}
+
 // Found by the comparison with Bochs: the trap of INT n itself came in its handler.
 TEST_F(Interrupts, ASoftwareInterruptCancelsItsSingleStepTrap) {
   machine.cpu.state.eflags |= kFlagTf;

@@ -388,7 +388,8 @@ StopReason Interpreter::step(bool deliver) {
   }
   if (state.halted) return StopReason::kHalted;
 
-  const bool single_step = (state.eflags & kFlagTf) != 0;
+  const u32 flags_before = state.eflags;
+  const bool single_step = (flags_before & kFlagTf) != 0;
   const bool resumed = (state.eflags & kFlagRf) != 0;
   const Segment& cs = state.segment[kCs];
   std::unique_ptr<Block> block;
@@ -420,7 +421,11 @@ StopReason Interpreter::step(bool deliver) {
   if (!cpu.has_exception() && block != nullptr) {
     if (resumed) state.eflags &= ~u32{kFlagRf};
     constexpr u32 kSingleStep = 1u << 14;  // DR6.BS (Intel SDM Vol. 3B, 17.2.3)
-    const bool stepped = single_step && !cpu.take_handler_entered();
+    // MOV SS and POP SS hold their own trap back (Intel SDM Vol. 3A, 6.8.3); STI, which casts the
+    // same shadow, but changes IF, does not.
+    const bool stack_changed =
+        state.interrupt_shadow && ((state.eflags ^ flags_before) & kFlagIf) == 0;
+    const bool stepped = single_step && !stack_changed && !cpu.take_handler_entered();
     const u32 traps = cpu.take_data_breakpoints() | (stepped ? kSingleStep : 0u);
     if (traps != 0) {
       state.dr[6] |= traps;

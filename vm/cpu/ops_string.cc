@@ -143,10 +143,16 @@ const Insn* once(Cpu& cpu, const Insn* insn) {
   return kElement(cpu, insn) ? next(cpu, insn) : nullptr;
 }
 
+// With TF set processors trap behind each element: then the instruction is left after one, and run
+// again. QEMU's test-i386 checks it.
+u32 elements_at_once(const Cpu& cpu, u32 size) {
+  return (cpu.state.eflags & kFlagTf) != 0 ? 1 : kSlice / size;
+}
+
 // REP MOVS, STOS, LODS. kRun may be null.
 template <Element kElement, Run kRun, u32 kSize>
 const Insn* repeat(Cpu& cpu, const Insn* insn) {
-  u32 left_in_slice = kSlice / kSize;
+  u32 left_in_slice = elements_at_once(cpu, kSize);
   u32 count;
   while ((count = index_register(cpu, insn, kEcx)) != 0) {
     if (left_in_slice == 0) return cpu.restart(insn);
@@ -168,7 +174,7 @@ const Insn* repeat(Cpu& cpu, const Insn* insn) {
 template <Element kElement, u32 kSize>
 const Insn* repeat_while(Cpu& cpu, const Insn* insn) {
   const bool wanted_zf = (insn->extra & kRepeat) != 0;
-  u32 left_in_slice = kSlice / kSize;
+  u32 left_in_slice = elements_at_once(cpu, kSize);
   while (index_register(cpu, insn, kEcx) != 0) {
     if (left_in_slice-- == 0) return cpu.restart(insn);
     if (!kElement(cpu, insn)) return nullptr;
