@@ -309,6 +309,7 @@ class Cpu final : public GuestRam::Observer {
   bool return_outer(const Insn* insn, Transfer& target, u32 stack_offset, u32 release_bytes,
                     unsigned operand_size);
   std::optional<Transfer> resolve_target(u16 selector, u32 offset, bool call);
+  std::optional<Transfer> resolve_handler(u8 vector, bool software, u32 external);
   std::optional<Transfer> check_return_code(u16 selector, u32 eip);
   std::optional<InnerStack> inner_stack(unsigned new_cpl, u32 external);
   bool push_frame(const Segment& stack, u32 esp, std::span<const u32> frame, bool user,

@@ -133,7 +133,8 @@ bool Cpu::push_frame(const Segment& stack, u32 esp, std::span<const u32> frame, 
       !resolve((top & ~kPageMask) - 4, true, user, host)) {
     return false;
   }
-  std::array<u8, 4 * 40> bytes;
+  constexpr std::size_t kLongestFrame = 160;  // a call gate with 31 parameters has 140 bytes
+  std::array<u8, kLongestFrame> bytes;
   SG_DCHECK(size <= bytes.size(), "no frame is that long");
   std::memcpy(bytes.data(), frame.data(), size);
   return copy_linear(stack.base + bottom, bytes.data(), size, true, user);

@@ -45,48 +45,56 @@ bool is_fault(u8 vector) {
 
 }  // namespace
 
-bool Cpu::enter_handler(u8 vector, EventKind kind, std::optional<u32> error_code) {
-  const u32 external = kind == EventKind::kSoftware ? 0 : 1;
+// The handler that a gate of the IDT names, with all checks up to those of the stack.
+std::optional<Cpu::Transfer> Cpu::resolve_handler(u8 vector, bool software, u32 external) {
+  const auto fail = [this](Vector exception, u32 error) {
+    raise_system(exception, error);
+    return std::nullopt;
+  };
   const u32 vector_error = vector * 8u + 2 + external;  // Vol. 3A, 6.13: the IDT bit
-  if (vector * 8u + 7 > state.idtr.limit) {
-    return raise_system(Vector::kGeneralProtection, vector_error);
-  }
+  if (vector * 8u + 7 > state.idtr.limit) return fail(Vector::kGeneralProtection, vector_error);
   u64 raw;
-  if (!load_system(state.idtr.base + vector * 8u, raw)) return false;
+  if (!load_system(state.idtr.base + vector * 8u, raw)) return std::nullopt;
   const Descriptor gate{0, static_cast<u32>(raw), static_cast<u32>(raw >> 32)};
   const bool interrupt_gate = gate.is(SystemType::kInterruptGate32);
-  if (!interrupt_gate && !gate.is(SystemType::kTrapGate32)) {
-    return raise_system(Vector::kGeneralProtection, vector_error);
+  const bool is_gate = interrupt_gate || gate.is(SystemType::kTrapGate32);
+  if (!is_gate || (software && gate.dpl() < state.cpl)) {
+    return fail(Vector::kGeneralProtection, vector_error);
   }
-  if (kind == EventKind::kSoftware && gate.dpl() < state.cpl) {
-    return raise_system(Vector::kGeneralProtection, vector_error);
-  }
-  if (!gate.present()) return raise_system(Vector::kSegmentNotPresent, vector_error);
+  if (!gate.present()) return fail(Vector::kSegmentNotPresent, vector_error);
 
   const u16 selector = gate.gate_selector();
-  if (is_null(selector)) return raise_system(Vector::kGeneralProtection, external);
-  auto code = fetch_descriptor(*this, selector, Vector::kGeneralProtection, external);
-  if (!code) return false;
+  if (is_null(selector)) return fail(Vector::kGeneralProtection, external);
+  const auto code = fetch_descriptor(*this, selector, Vector::kGeneralProtection, external);
+  if (!code) return std::nullopt;
+  const u32 error = selector_error(selector, external);
   if (!code->is_code() || !code->has(kSegBig) || code->dpl() > state.cpl) {
-    return raise_system(Vector::kGeneralProtection, selector_error(selector, external));
+    return fail(Vector::kGeneralProtection, error);
   }
-  if (!code->present()) {
-    return raise_system(Vector::kSegmentNotPresent, selector_error(selector, external));
-  }
-  const unsigned new_cpl = code->is_conforming_code() ? state.cpl : code->dpl();
-  const bool inner = new_cpl < state.cpl;
+  if (!code->present()) return fail(Vector::kSegmentNotPresent, error);
+  const unsigned cpl = code->is_conforming_code() ? state.cpl : code->dpl();
+  return Transfer{.code = code->segment(with_rpl(selector, cpl)),
+                  .descriptor = *code,
+                  .cpl = cpl,
+                  .eip = gate.gate_offset(),
+                  .masks_interrupts = interrupt_gate};
+}
+
+bool Cpu::enter_handler(u8 vector, EventKind kind, std::optional<u32> error_code) {
+  const bool software = kind == EventKind::kSoftware;
+  const u32 external = software ? 0 : 1;
+  auto target = resolve_handler(vector, software, external);
+  if (!target) return false;
+  const bool inner = target->cpl < state.cpl;
   InnerStack stack{state.segment[kSs], state.gpr[kEsp]};
   u32 stack_error = external;
   if (inner) {
-    const auto of_tss = inner_stack(new_cpl, external);
+    const auto of_tss = inner_stack(target->cpl, external);
     if (!of_tss) return false;
     stack = *of_tss;
     stack_error = selector_error(stack.stack.selector, external);
   }
-  const Segment code_segment = code->segment(with_rpl(selector, new_cpl));
-  if (gate.gate_offset() > code_segment.limit) {
-    return raise_system(Vector::kGeneralProtection, external);
-  }
+  if (target->eip > target->code.limit) return raise_system(Vector::kGeneralProtection, external);
 
   const bool resume = kind == EventKind::kException && is_fault(vector);
   std::array<u32, 6> frame;
@@ -99,9 +107,9 @@ bool Cpu::enter_handler(u8 vector, EventKind kind, std::optional<u32> error_code
     frame[words++] = state.gpr[kEsp];
     frame[words++] = state.segment[kSs].selector;
   }
-  if (!push_frame(stack.stack, stack.esp, std::span(frame).first(words), new_cpl == 3,
+  if (!push_frame(stack.stack, stack.esp, std::span(frame).first(words), target->cpl == 3,
                   stack_error) ||
-      !mark_accessed(*this, *code)) {
+      !mark_target_accessed(*target)) {
     return false;
   }
 
@@ -110,8 +118,9 @@ bool Cpu::enter_handler(u8 vector, EventKind kind, std::optional<u32> error_code
     segment_changed(kSs);
   }
   state.gpr[kEsp] = stack.esp - 4 * words;
-  state.eflags &= ~(kFlagTf | kFlagNt | kFlagRf | kFlagVm | (interrupt_gate ? kFlagIf : 0u));
-  enter_code(code->segment(with_rpl(selector, new_cpl)), new_cpl, gate.gate_offset());
+  state.eflags &= ~(kFlagTf | kFlagNt | kFlagRf | kFlagVm);
+  if (target->masks_interrupts) state.eflags &= ~u32{kFlagIf};
+  enter_code(target->code, target->cpl, target->eip);
   state.halted = false;
   state.interrupt_shadow = false;
   handler_entered_ = true;

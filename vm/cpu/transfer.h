@@ -13,7 +13,7 @@ struct Cpu::Transfer {
   Descriptor descriptor;  ///< of `code`, to be marked accessed when nothing else can fault
   unsigned cpl = 0;
   u32 eip = 0;
-
+  bool masks_interrupts = false;  ///< an interrupt gate clears IF
   bool by_gate = false;
   u16 gate_parameters = 0;  ///< doublewords that a call gate copies to the inner stack
 };
