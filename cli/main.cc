@@ -1,8 +1,9 @@
-// cli/main.cc - the `snowglobe` command: version, sql, doctor. Data goes to stdout, all else to
-// stderr.
+// cli/main.cc - the `snowglobe` command: version, sql, shell, doctor. Data goes to stdout, all else
+// to stderr.
 #include <snowglobe/snowglobe.hpp>
 
 #include "cli/print.h"
+#include "cli/shell.h"
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <iostream>
@@ -53,6 +54,11 @@ int run_sql(const Arguments& arguments) {
     snowglobe::cli::print_table(std::cout, result);
   }
   return kOk;
+}
+
+int run_shell(const Arguments& arguments) {
+  snowglobe::Database database = open(arguments);
+  return snowglobe::cli::run_psql(database);
 }
 
 int run_version() {
@@ -123,6 +129,7 @@ int main(int count, char** values) {
   CLI::App* sql = app.add_subcommand("sql", "Run one statement in a fresh database");
   sql->add_option("statement", arguments.sql, "The statement")->required();
   sql->add_flag("--json", arguments.json, "An array of objects instead of a table");
+  const CLI::App* shell = app.add_subcommand("shell", "psql on a fresh database");
   const CLI::App* doctor = app.add_subcommand("doctor", "Check that image and machine work here");
   try {
     app.parse(count, values);
@@ -131,6 +138,7 @@ int main(int count, char** values) {
   }
   return guarded([&] {
     if (version->parsed()) return run_version();
+    if (shell->parsed()) return run_shell(arguments);
     if (doctor->parsed()) return run_doctor(arguments);
     return run_sql(arguments);
   });
