@@ -48,6 +48,19 @@ TEST(Interpreter, ExecutesCodeThatWasRewrittenAfterItRan) {
   EXPECT_EQ(machine.reg(kEax), 2u);
 }
 
+TEST(Interpreter, ForgetsAllCodeBeforeItsTagsRunOut) {
+  BareMachine machine;
+  machine.write(BareMachine::kCode, {0xB8, 1, 0, 0, 0, 0xF4});  // mov eax, 1; hlt
+  EXPECT_EQ(machine.run(), StopReason::kHalted);
+  machine.cpu.restart_code_generations((1u << 31) - 1);
+  machine.cpu.state.eip = BareMachine::kCode;
+  machine.cpu.state.halted = false;
+  const u64 decoded = machine.interpreter.statistics().blocks_decoded;
+  EXPECT_EQ(machine.run(), StopReason::kHalted);
+  EXPECT_EQ(machine.interpreter.statistics().blocks_decoded, decoded + 1);
+  EXPECT_LT(machine.cpu.code_generation(), 100u);
+}
+
 TEST(Interpreter, SeesAWriteToTheNextInstructionOfItsOwnBlock) {
   BareMachine machine;
   machine.write(BareMachine::kCode, {

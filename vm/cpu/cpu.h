@@ -181,6 +181,9 @@ class Cpu final : public GuestRam::Observer {
   /// it), so that executors can tag what they remember of it.
   [[nodiscard]] u32 code_generation() const { return code_generation_; }
   void new_code_generation() { ++code_generation_; }
+  /// For an executor that has just forgotten all that it had tagged: tags have fewer bits than the
+  /// count.
+  void restart_code_generations(u32 at = 1) { code_generation_ = at; }
   /// The host bytes from `offset` to the end of its page when the TLB has them, else null. Never
   /// faults.
   [[nodiscard]] const u8* cached_for_read(u8 segment, u32 offset) const {

@@ -103,6 +103,7 @@ struct Interpreter::Impl {
   void retire(std::unique_ptr<Block> block);
   void forget_crossing(const Block& block);
   void invalidate(u32 page);
+  void forget_everything();
   u64 run_block(const Block& block);
   [[nodiscard]] u64 count_before_eip(const Block& block) const;
   bool deliver();
@@ -293,6 +294,16 @@ void Interpreter::Impl::invalidate(u32 page) {
   }
 }
 
+// Tags have 31 bits of the generation: before it grows out of them (a matter of weeks), all that is
+// tagged goes, so that no tag can mean an older generation.
+void Interpreter::Impl::forget_everything() {
+  for (u32 page = 0; page < pages.size(); ++page)
+    invalidate(page);
+  shortcuts.assign(shortcuts.size(), {});
+  code_pages.fill({});
+  cpu.restart_code_generations();
+}
+
 u64 Interpreter::Impl::count_before_eip(const Block& block) const {
   const u32 page_offset = (cpu.state.segment[kCs].base + cpu.state.eip) & kPageMask;
   u64 count = 0;
@@ -345,6 +356,9 @@ StopReason Interpreter::run(u64 budget) {
   Cpu& cpu = impl.cpu;
   CpuState& state = cpu.state;
   const u64 end = state.instructions + budget;
+  // One run is far shorter than the 2^24 generations that are left.
+  if (cpu.code_generation() >= (1u << 31) - (1u << 24)) [[unlikely]]
+    impl.forget_everything();
   Block* block = nullptr;  // the one that ran last
   while (true) {
     if (cpu.has_events()) [[unlikely]] {
