@@ -18,7 +18,7 @@ static_assert(std::endian::native == std::endian::little, "hosts are little-endi
 
 /// The integer with its bytes in the opposite order.
 template <class T>
-  requires std::is_unsigned_v<T>
+requires std::is_unsigned_v<T>
 constexpr T byte_swap(T value) {
   if constexpr (sizeof(T) == 1) return value;
   if constexpr (sizeof(T) == 2) return static_cast<T>(__builtin_bswap16(value));

@@ -10,9 +10,9 @@ namespace snowglobe::base {
 
 }  // namespace snowglobe::base
 
-#define SG_ASSERT(expression, message)                                                     \
-  (static_cast<bool>(expression)                                                           \
-       ? static_cast<void>(0)                                                              \
+#define SG_ASSERT(expression, message) \
+  (static_cast<bool>(expression)       \
+       ? static_cast<void>(0)          \
        : ::snowglobe::base::assertion_failed(#expression, message, __FILE__, __LINE__))
 
 #ifdef NDEBUG

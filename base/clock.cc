@@ -16,7 +16,9 @@ Nanoseconds ManualClock::monotonic() const {
   return now_;
 }
 
-Nanoseconds ManualClock::wall() const { return monotonic(); }
+Nanoseconds ManualClock::wall() const {
+  return monotonic();
+}
 
 void ManualClock::advance(Nanoseconds by) {
   const std::lock_guard lock(mutex_);

@@ -2,29 +2,29 @@
 // Used below the public face, which turns an Error into an exception (api/src/errors.cc).
 #pragma once
 
+#include "base/check.h"
+
 #include <cstdint>
 #include <string>
 #include <utility>
 #include <variant>
 
-#include "base/check.h"
-
 namespace snowglobe::base {
 
 /// What a caller can act on. Choose by the question "what now?", not by the place.
 enum class ErrorCode : std::uint8_t {
-  kInvalidArgument,     ///< the caller passed something that can never work
-  kNotFound,            ///< a file, image or snapshot is not there
-  kAlreadyExists,       ///< a name is taken
-  kCorrupt,             ///< bytes from outside do not check out (hash, format, range)
-  kUnsupported,         ///< well-formed, but not something that this build or host can do
-  kResourceExhausted,   ///< memory, disk, descriptors or a limit of ours ran out
-  kUnavailable,         ///< not now (busy, stopped); trying again may work
-  kTimeout,             ///< a time limit passed
-  kCancelled,           ///< somebody asked for it to stop
-  kGuestCrashed,        ///< the guest died: panic, triple fault, dead postmaster
-  kIo,                  ///< the host's operating system refused (message has errno's text)
-  kInternal,            ///< a bug of ours that was noticed in time
+  kInvalidArgument,    ///< the caller passed something that can never work
+  kNotFound,           ///< a file, image or snapshot is not there
+  kAlreadyExists,      ///< a name is taken
+  kCorrupt,            ///< bytes from outside do not check out (hash, format, range)
+  kUnsupported,        ///< well-formed, but not something that this build or host can do
+  kResourceExhausted,  ///< memory, disk, descriptors or a limit of ours ran out
+  kUnavailable,        ///< not now (busy, stopped); trying again may work
+  kTimeout,            ///< a time limit passed
+  kCancelled,          ///< somebody asked for it to stop
+  kGuestCrashed,       ///< the guest died: panic, triple fault, dead postmaster
+  kIo,                 ///< the host's operating system refused (message has errno's text)
+  kInternal,           ///< a bug of ours that was noticed in time
 };
 
 /// A code and one sentence: what was attempted, on what, and what to do.

@@ -2,14 +2,14 @@
 // vm/ has the card, guestnet/ the other end; both know only this.
 #pragma once
 
-#include <cstdint>
-
 #include "base/bytes.h"
+
+#include <cstdint>
 
 namespace snowglobe::base {
 
-/// Work that the sender left to the receiver (virtio 1.1, 5.1.6). A frame may hold up to 64 KiB of TCP
-/// payload, which the receiver treats as segments of `segment_size`.
+/// Work that the sender left to the receiver (virtio 1.1, 5.1.6). A frame may hold up to 64 KiB of
+/// TCP payload, which the receiver treats as segments of `segment_size`.
 struct FrameOffload {
   enum class Segmentation : std::uint8_t { kNone, kTcp4, kTcp6 };
 
@@ -18,8 +18,8 @@ struct FrameOffload {
   std::uint16_t checksum_start = 0;   ///< offset in the frame from which to sum
   std::uint16_t checksum_offset = 0;  ///< offset from checksum_start at which to store
   Segmentation segmentation = Segmentation::kNone;
-  std::uint16_t segment_size = 0;     ///< payload bytes a segment, if segmentation is not kNone
-  std::uint16_t header_length = 0;    ///< Ethernet + IP + TCP headers; a hint, not to be trusted
+  std::uint16_t segment_size = 0;   ///< payload bytes a segment, if segmentation is not kNone
+  std::uint16_t header_length = 0;  ///< Ethernet + IP + TCP headers; a hint, not to be trusted
 };
 
 /// Largest frame either side may send: 64 KiB of IP packet and an Ethernet header.
@@ -39,7 +39,8 @@ class FrameReceiver {
 class FrameTransmitter {
  public:
   virtual ~FrameTransmitter() = default;
-  /// False: no receive buffer is free; the frame is not taken, and on_transmit_ready() will be called.
+  /// False: no receive buffer is free; the frame is not taken, and on_transmit_ready() will be
+  /// called.
   virtual bool transmit(ConstBytes frame, const FrameOffload& offload) = 0;
 };
 

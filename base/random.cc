@@ -1,12 +1,11 @@
 // base/random.cc - getrandom(2) and SplitMix64.
 #include "base/random.h"
 
-#include <sys/random.h>
+#include "base/check.h"
 
 #include <algorithm>
 #include <cerrno>
-
-#include "base/check.h"
+#include <sys/random.h>
 
 namespace snowglobe::base {
 

@@ -1,10 +1,10 @@
 // base/random.h - randomness as an interface: the operating system's, or a seeded one for tests.
 #pragma once
 
+#include "base/bytes.h"
+
 #include <cstdint>
 #include <mutex>
-
-#include "base/bytes.h"
 
 namespace snowglobe::base {
 

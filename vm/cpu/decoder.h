@@ -1,20 +1,17 @@
 // vm/cpu/decoder.h - from guest bytes to Insn: Zydis decodes, one table a family binds handlers.
 //
-// The table is the white list: a mnemonic without a binding, or a form that all its binders refuse, is
-// #UD. A mnemonic may have several bindings (MOV of registers, of segment registers, of CRn); the first
-// that accepts the form wins.
-// Each family (integer, system, x87, simd) offers its part through one function below; the generator of
-// test cases reads the same table.
+// The table is the white list: a mnemonic without a binding, or a form that all its binders refuse,
+// is #UD. A mnemonic may have several bindings (MOV of registers, of segment registers, of CRn);
+// the first that accepts the form wins. Each family (integer, system, x87, simd) offers its part
+// through one function below; the generator of test cases reads the same table.
 #pragma once
-
-#include <Zydis/Zydis.h>
-
-#include <span>
-
 
 #include "base/bytes.h"
 #include "vm/cpu/insn.h"
 #include "vm/types.h"
+
+#include <Zydis/Zydis.h>
+#include <span>
 
 namespace snowglobe::vm {
 
@@ -34,8 +31,8 @@ struct Decoded {
   [[nodiscard]] bool is_immediate(unsigned i) const {
     return operands[i].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
   }
-  /// Number of the register operand in its class: EAX..EDI, AX.., AL..BH (0-7), ES..GS, MM0.., XMM0..,
-  /// ST0.., CR0.., DR0...
+  /// Number of the register operand in its class: EAX..EDI, AX.., AL..BH (0-7), ES..GS, MM0..,
+  /// XMM0.., ST0.., CR0.., DR0...
   [[nodiscard]] u8 register_number(unsigned i) const;
   /// Size of operand `i` in bytes.
   [[nodiscard]] unsigned size(unsigned i) const { return operands[i].size / 8u; }
@@ -45,8 +42,9 @@ struct Decoded {
   }
 };
 
-/// Chooses the handler for the decoded form and fills in reg, rm, imm, extra. The memory operand (base,
-/// index, scale, disp, segment), length and offset are already there. False: this form is #UD.
+/// Chooses the handler for the decoded form and fills in reg, rm, imm, extra. The memory operand
+/// (base, index, scale, disp, segment), length and offset are already there. False: this form is
+/// #UD.
 using Binder = bool (*)(const Decoded& decoded, Insn& insn);
 
 struct Binding {
@@ -74,7 +72,7 @@ class Decoder {
     kOk,
     kTruncated,  ///< the bytes given end inside the instruction
     kTooLong,    ///< more than 15 bytes: #GP(0)
-    kInvalid,    ///< #UD: a handler that raises it is in the Insn, with the length that was consumed
+    kInvalid,  ///< #UD: a handler that raises it is in the Insn, with the length that was consumed
   };
   struct Result {
     Outcome outcome = Outcome::kInvalid;

@@ -4,9 +4,9 @@
 // worked out only when somebody reads it. Most are never read.
 #pragma once
 
-#include <bit>
-
 #include "vm/types.h"
+
+#include <bit>
 
 namespace snowglobe::vm {
 
@@ -48,9 +48,7 @@ struct LazyFlags {
   [[nodiscard]] bool af() const { return (aux & 8) != 0; }
   [[nodiscard]] bool zf() const { return result == 0; }
   [[nodiscard]] bool sf() const { return (((result >> 31) ^ aux) & 1) != 0; }
-  [[nodiscard]] bool pf() const {
-    return (std::popcount((result ^ (aux >> 8)) & 0xFFu) & 1) == 0;
-  }
+  [[nodiscard]] bool pf() const { return (std::popcount((result ^ (aux >> 8)) & 0xFFu) & 1) == 0; }
 
   /// The six flags at their places in EFLAGS.
   [[nodiscard]] u32 get() const {

@@ -579,7 +579,8 @@ bool bind_plain(const Decoded&, Insn& insn) {
   return true;
 }
 
-// 0F 0D is PREFETCHW's opcode, which came with 3DNow!; with a register operand it is a NOP only there.
+// 0F 0D is PREFETCHW's opcode, which came with 3DNow!; with a register operand it is a NOP only
+// there.
 bool bind_nop(const Decoded& decoded, Insn& insn) {
   if (decoded.info.opcode_map == ZYDIS_OPCODE_MAP_0F && decoded.info.opcode == 0x0D) return false;
   insn.handler = nop;

@@ -1,11 +1,12 @@
 // vm/cpu/state.h - the architectural state of the processor: a plain struct, no behaviour.
-// Both executors work on it; saving, comparing and printing a machine needs nothing else of the CPU.
+// Both executors work on it; saving, comparing and printing a machine needs nothing else of the
+// CPU.
 #pragma once
-
-#include <array>
 
 #include "vm/cpu/flags.h"
 #include "vm/types.h"
+
+#include <array>
 
 namespace snowglobe::vm {
 
@@ -59,10 +60,10 @@ struct Float80 {
 struct X87State {
   std::array<Float80, 8> physical{};  ///< R0-R7, not relative to TOP
   u16 control = 0x037F;
-  u16 status = 0;       ///< TOP in bits 11-13
-  u16 tag = 0xFFFF;     ///< full tag word, two bits a register, 3 = empty
-  u16 opcode = 0;       ///< 11 bits of the last non-control instruction
-  u32 ip = 0;           ///< FIP, FCS, FDP, FDS of the last non-control instruction
+  u16 status = 0;    ///< TOP in bits 11-13
+  u16 tag = 0xFFFF;  ///< full tag word, two bits a register, 3 = empty
+  u16 opcode = 0;    ///< 11 bits of the last non-control instruction
+  u32 ip = 0;        ///< FIP, FCS, FDP, FDS of the last non-control instruction
   u32 dp = 0;
   u16 cs = 0;
   u16 ds = 0;

@@ -1,13 +1,12 @@
 // vm/memory/ram.cc - the memory file behind guest RAM, and the bookkeeping of rights to write.
 #include "vm/memory/ram.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <string>
+#include <sys/mman.h>
+#include <unistd.h>
 
 namespace snowglobe::vm {
 
@@ -27,18 +26,18 @@ base::Result<std::unique_ptr<GuestRam>> GuestRam::create(u64 size) {
   if (::ftruncate(descriptor, static_cast<off_t>(size)) != 0) {
     const int reason = errno;
     ::close(descriptor);
-    return Error{ErrorCode::kResourceExhausted,
-                 "reserve " + std::to_string(size >> 20) +
-                     " MiB of guest memory: " + std::strerror(reason)};
+    return Error{
+        ErrorCode::kResourceExhausted,
+        "reserve " + std::to_string(size >> 20) + " MiB of guest memory: " + std::strerror(reason)};
   }
-  void* mapping = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-                         descriptor, 0);
+  void* mapping =
+      ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, descriptor, 0);
   if (mapping == MAP_FAILED) {
     const int reason = errno;
     ::close(descriptor);
-    return Error{ErrorCode::kResourceExhausted,
-                 "map " + std::to_string(size >> 20) +
-                     " MiB of guest memory: " + std::strerror(reason)};
+    return Error{
+        ErrorCode::kResourceExhausted,
+        "map " + std::to_string(size >> 20) + " MiB of guest memory: " + std::strerror(reason)};
   }
   ::madvise(mapping, size, MADV_DONTDUMP);  // a core dump of the application is not for the guest
   return std::unique_ptr<GuestRam>(new GuestRam(descriptor, static_cast<u8*>(mapping), size));
@@ -61,7 +60,8 @@ base::Bytes GuestRam::write(PhysicalAddress address, u32 length) {
   if (!contains(address, length)) return {};
   if (length != 0) {
     const u32 last = (address + length - 1) >> kPageShift;
-    for (u32 page = address >> kPageShift; page <= last; ++page) acquire_write(page);
+    for (u32 page = address >> kPageShift; page <= last; ++page)
+      acquire_write(page);
   }
   return {base_ + address, length};
 }

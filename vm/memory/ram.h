@@ -1,25 +1,26 @@
 // vm/memory/ram.h - guest RAM and its one owner.
 //
-// Every writer (the CPU's TLB fill, helpers, devices, later the windows) asks the owner for the right
-// to write a page; dirty marks, code invalidation and (later) copy-on-write hang there. A right, once
-// given, stays until the owner takes it back and says so through Observer.
+// Every writer (the CPU's TLB fill, helpers, devices, later the windows) asks the owner for the
+// right to write a page; dirty marks, code invalidation and (later) copy-on-write hang there. A
+// right, once given, stays until the owner takes it back and says so through Observer.
 #pragma once
-
-#include <atomic>
-#include <memory>
-#include <vector>
 
 #include "base/bytes.h"
 #include "base/error.h"
 #include "vm/types.h"
 
+#include <atomic>
+#include <memory>
+#include <vector>
+
 namespace snowglobe::vm {
 
-/// Thread rule: confined to the machine's thread, but for read-only access to bytes handed to an I/O
-/// thread by a device that acquired them on the machine's thread.
+/// Thread rule: confined to the machine's thread, but for read-only access to bytes handed to an
+/// I/O thread by a device that acquired them on the machine's thread.
 ///
 /// Invariants:
-/// 1. A page is written only after acquire_write() returned for it and before the next on_rights_lost().
+/// 1. A page is written only after acquire_write() returned for it and before the next
+/// on_rights_lost().
 /// 2. A page that is watched for code is not writable; acquire_write() on it drops the code first.
 class GuestRam {
  public:
@@ -61,7 +62,8 @@ class GuestRam {
   /// The host address of `page` (must be RAM). Reading is always allowed.
   [[nodiscard]] u8* host_page(u32 page) const { return base_ + (std::size_t{page} << kPageShift); }
 
-  /// Takes the right to write `page` away until somebody asks again, because code was decoded from it.
+  /// Takes the right to write `page` away until somebody asks again, because code was decoded from
+  /// it.
   void watch_code(u32 page);
 
   /// Pages written since the last clear_dirty(), in ascending order.

@@ -24,7 +24,8 @@ class HostExecutor {
   /// Hands a batch (at most ORACLE_BATCH cases) to the harness and returns while it runs. Cases of
   /// kind kRefused are left out.
   void start(std::span<const Case> batch);
-  /// Waits for the batch. A case that killed the harness, or hung it for half a minute, is marked lost.
+  /// Waits for the batch. A case that killed the harness, or hung it for half a minute, is marked
+  /// lost.
   void finish(std::span<Outcome> outcomes);
   /// The arena as the harness's cases left it; meaningless after a lost case.
   [[nodiscard]] base::ConstBytes arena() const { return shared_->arena; }
