@@ -11,6 +11,7 @@
 #include <grp.h>
 #include <netinet/in.h>
 #include <stdexcept>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -41,7 +42,7 @@ std::uint16_t free_port() {
 }
 
 // i686 libraries of the image without its C library, which must match the host's loader.
-fs::path link_client_libraries(const fs::path& root, const fs::path& into) {
+fs::path copy_client_libraries(const fs::path& root, const fs::path& into) {
   fs::create_directory(into);
   for (const fs::path& folder : {root / "usr/lib", root / "usr/lib/i386-linux-gnu"}) {
     for (const auto& entry : fs::directory_iterator(folder)) {
@@ -58,7 +59,7 @@ fs::path link_client_libraries(const fs::path& root, const fs::path& into) {
 }  // namespace
 
 NativeServer::NativeServer(fs::path bin, fs::path libraries)
-    : bin_(std::move(bin)), libraries_(std::move(libraries)) {
+    : bin_(std::move(bin)), libraries_(std::move(libraries)), port_(free_port()) {
   std::string pattern = (fs::temp_directory_path() / "snowglobe-bench-XXXXXX").string();
   if (::mkdtemp(pattern.data()) == nullptr) fail("can not make a temporary folder");
   work_ = pattern;
@@ -75,8 +76,13 @@ NativeServer::NativeServer(fs::path bin, fs::path libraries)
   conninfo_ = fmt::format(
       "host=127.0.0.1 port={} user=postgres dbname=postgres sslmode=disable "
       "gssencmode=disable",
-      free_port());
-  start();
+      port_);
+  try {
+    start();
+  } catch (...) {
+    fs::remove_all(work_);
+    throw;
+  }
 }
 
 NativeServer::~NativeServer() {
@@ -102,17 +108,16 @@ pid_t NativeServer::spawn(const std::vector<std::string>& argv) const {
   const bool lowered = ::geteuid() != 0 || (::setgroups(0, nullptr) == 0 &&
                                             ::setgid(kNobody) == 0 && ::setuid(kNobody) == 0);
   if (!libraries_.empty()) ::setenv("LD_LIBRARY_PATH", libraries_.c_str(), 1);
+  ::prctl(PR_SET_PDEATHSIG, SIGQUIT);  // goes with us; after the change of user, which clears it
   if (lowered && ::chdir("/") == 0) ::execv(arguments[0], arguments.data());
   ::_exit(127);
 }
 
 double NativeServer::start() {
-  const std::string port = conninfo_.substr(conninfo_.find("port=") + 5,
-                                            conninfo_.find(" user=") - conninfo_.find("port=") - 5);
   const auto began = std::chrono::steady_clock::now();
   pid_ = spawn({(bin_ / "postgres").string(), "-D", (work_ / "data").string(),
                 // The settings of the image that bear on speed (guest/cluster/postgresql.conf).
-                "-c", "listen_addresses=127.0.0.1", "-c", "port=" + port, "-c",
+                "-c", "listen_addresses=127.0.0.1", "-c", "port=" + std::to_string(port_), "-c",
                 "unix_socket_directories=", "-c", "shared_buffers=16MB", "-c", "jit=off", "-c",
                 "max_parallel_workers_per_gather=0", "-c", "max_parallel_maintenance_workers=0",
                 "-c", "random_page_cost=1.1", "-c", "update_process_title=off"});
@@ -130,6 +135,7 @@ double NativeServer::start() {
       break;
     }
   }
+  stop();
   fail(fmt::format("{}/postgres did not start", bin_.string()));
 }
 
@@ -151,20 +157,25 @@ std::unique_ptr<NativeServer> NativeServer::twin(const fs::path& image, std::str
     why = "the image at '" + image.string() + "' has no unpacked root folder";
     return nullptr;
   }
+  // A copy that the unprivileged user may enter, wherever the image's cache lies.
+  std::string pattern = (fs::temp_directory_path() / "snowglobe-twin-XXXXXX").string();
+  if (::mkdtemp(pattern.data()) == nullptr) {
+    why = "can not make a temporary folder";
+    return nullptr;
+  }
+  const fs::path copy = pattern;
   try {
-    // A copy that the unprivileged user may enter, wherever the image's cache lies.
-    std::string pattern = (fs::temp_directory_path() / "snowglobe-twin-XXXXXX").string();
-    if (::mkdtemp(pattern.data()) == nullptr) fail("can not make a temporary folder");
-    const fs::path copy = pattern;
     ::chmod(copy.c_str(), 0755);
     fs::copy(fs::canonical(root) / "usr", copy / "usr",
              fs::copy_options::recursive | fs::copy_options::copy_symlinks);
     auto server =
-        std::make_unique<NativeServer>(copy / "usr/bin", link_client_libraries(root, copy / "lib"));
+        std::make_unique<NativeServer>(copy / "usr/bin", copy_client_libraries(root, copy / "lib"));
     server->copy_ = copy;
     return server;
   } catch (const std::exception& error) {
     why = error.what();
+    std::error_code ignored;
+    fs::remove_all(copy, ignored);
     return nullptr;
   }
 }

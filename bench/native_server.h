@@ -2,6 +2,7 @@
 // own i686 programs (the native twin), or an x86-64 server of the host.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -22,6 +23,7 @@ class NativeServer {
   NativeServer& operator=(const NativeServer&) = delete;
 
   [[nodiscard]] const std::string& conninfo() const { return conninfo_; }
+  [[nodiscard]] std::uint16_t port() const { return port_; }  ///< on 127.0.0.1
   /// Stops the server and starts it again; returns the seconds from exec to the first query's
   /// answer.
   double restart();
@@ -40,6 +42,7 @@ class NativeServer {
   std::filesystem::path libraries_;
   std::filesystem::path copy_;  ///< of the image's programs, for the twin
   std::filesystem::path work_;
+  std::uint16_t port_;
   std::string conninfo_;
   pid_t pid_ = -1;
 };

@@ -1,9 +1,11 @@
 // tests/devices/boot.cc - snowglobe_boot: boots a kernel with disks and shows its serial console,
-// with nothing of the library but vm/. For whoever brings up or measures the machine.
+// with vm/ and the disks of api/, without network and agent. For whoever brings up or measures the
+// machine.
+#include "api/src/disks.h"
 #include "base/clock.h"
 #include "base/random.h"
 #include "tests/support/event_loop.h"
-#include "tests/support/overlay_disk.h"
+#include "tests/support/read_file.h"
 #include "vm/machine.h"
 
 #include <CLI/CLI.hpp>
@@ -112,26 +114,33 @@ T must(base::Result<T> result) {
   return std::move(result).value();
 }
 
-/// The disks of the command line, and what keeps them alive.
-struct Disks {
-  std::vector<std::unique_ptr<vm::test::MappedFile>> files;
-  std::unique_ptr<vm::test::UnpackedCluster> cluster;
-  std::vector<std::unique_ptr<vm::test::OverlayDisk>> disks;
+std::vector<std::uint8_t> must_read(const std::string& path) {
+  auto bytes = test::read_file(path);
+  if (!bytes) {
+    fmt::print(stderr, "snowglobe_boot: can not open '{}'\n", path);
+    std::exit(1);
+  }
+  return *std::move(bytes);
+}
 
-  void add_file(const std::string& path, bool read_only) {
-    files.push_back(must(vm::test::MappedFile::open(path)));
-    const base::ConstBytes bytes = files.back()->bytes();
-    disks.push_back(std::make_unique<vm::test::OverlayDisk>(
-        std::vector<vm::test::OverlayDisk::Extent>{{0, bytes}}, base::align_up(bytes.size(), 512),
-        read_only));
-  }
-  void add_cluster(const std::string& path) {
-    const auto packed = must(vm::test::MappedFile::open(path));
-    cluster = must(vm::test::unpack_cluster(packed->bytes()));
-    disks.push_back(
-        std::make_unique<vm::test::OverlayDisk>(cluster->extents, cluster->capacity, false));
-  }
-};
+using Disks = std::vector<std::unique_ptr<vm::BlockBackend>>;
+
+/// vda and vdb as the library makes them, or the files of the command line, read-only.
+Disks open_disks(const Options& options) {
+  Disks disks;
+  for (const std::string& path : options.disks)
+    disks.push_back(must(detail::FileDisk::open(path)));
+  if (!disks.empty()) return disks;
+  const std::string folder = options.image + "/";
+  disks.push_back(
+      must(detail::FileDisk::open(options.root.empty() ? folder + "root.erofs" : options.root)));
+  const auto packed =
+      must_read(options.cluster.empty() ? folder + "cluster.disk.zst" : options.cluster);
+  constexpr vm::u64 kLimit = vm::u64{1} << 30;
+  disks.push_back(
+      std::make_unique<detail::OverlayDisk>(must(detail::SparseDisk::unpack(packed, kLimit)), 0));
+  return disks;
+}
 
 const char* name(std::optional<vm::MachineEnd> end) {
   if (!end) return "still running";
@@ -147,16 +156,9 @@ const char* name(std::optional<vm::MachineEnd> end) {
 }
 
 int boot(const Options& options) {
-  const std::string folder = options.image + "/";
-  const auto kernel = must(
-      vm::test::MappedFile::open(options.kernel.empty() ? folder + "vmlinux" : options.kernel));
-  Disks disks;
-  if (options.disks.empty()) {
-    disks.add_file(options.root.empty() ? folder + "root.erofs" : options.root, true);
-    disks.add_cluster(options.cluster.empty() ? folder + "cluster.disk.zst" : options.cluster);
-  }
-  for (const std::string& path : options.disks)
-    disks.add_file(path, false);
+  const std::vector<std::uint8_t> kernel =
+      must_read(options.kernel.empty() ? options.image + "/vmlinux" : options.kernel);
+  const Disks disks = open_disks(options);
 
   base::SystemClock clock;
   base::ManualClock still;
@@ -168,12 +170,12 @@ int boot(const Options& options) {
   DeadNetwork network;
   vm::MachineConfig config;
   config.memory_bytes = vm::u64{options.memory_mib} << 20;
-  config.kernel = kernel->bytes();
+  config.kernel = kernel;
   config.command_line =
       "console=ttyS0 root=/dev/vda ro rootfstype=erofs init=/sbin/init tsc=reliable "
       "reboot=t panic=-1 norandmaps random.trust_bootloader=on " +
       options.append;
-  for (const auto& disk : disks.disks)
+  for (const auto& disk : disks)
     config.disks.push_back({disk.get(), "snowglobe"});
   config.network = &network;
   config.ports.push_back({"snowglobe.agent", &agent});

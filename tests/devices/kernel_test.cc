@@ -1,7 +1,7 @@
 // tests/devices/kernel_test.cc - the image's kernel on the machine alone: the same run each time,
 // and hardly any work while it sleeps. Needs the guest image.
 #include "tests/support/event_loop.h"
-#include "tests/support/overlay_disk.h"
+#include "tests/support/read_file.h"
 #include "vm/machine.h"
 
 #include <cstdlib>
@@ -52,20 +52,20 @@ Boot boot_to_panic(base::ConstBytes kernel) {
 }
 
 TEST(Kernel, RunsTheSameInstructionsEachTime) {
-  const auto kernel = test::MappedFile::open(image_folder() + "/vmlinux");
-  ASSERT_TRUE(kernel.ok()) << kernel.error().message << " (./dev guest makes it)";
-  const Boot first = boot_to_panic(kernel.value()->bytes());
+  const auto kernel = snowglobe::test::read_file(image_folder() + "/vmlinux");
+  ASSERT_TRUE(kernel) << "no vmlinux in " << image_folder() << " (./dev guest makes it)";
+  const Boot first = boot_to_panic(*kernel);
   EXPECT_EQ(first.end, MachineEnd::kReset);
   EXPECT_NE(first.console.find("Kernel panic"), std::string::npos) << first.console;
-  const Boot second = boot_to_panic(kernel.value()->bytes());
+  const Boot second = boot_to_panic(*kernel);
   EXPECT_EQ(second.instructions, first.instructions);
   EXPECT_EQ(second.console, first.console);
 }
 
 TEST(Kernel, FindsNothingToComplainAboutInItsDevices) {
-  const auto kernel = test::MappedFile::open(image_folder() + "/vmlinux");
-  ASSERT_TRUE(kernel.ok()) << kernel.error().message << " (./dev guest makes it)";
-  const std::string console = boot_to_panic(kernel.value()->bytes()).console;
+  const auto kernel = snowglobe::test::read_file(image_folder() + "/vmlinux");
+  ASSERT_TRUE(kernel) << "no vmlinux in " << image_folder() << " (./dev guest makes it)";
+  const std::string console = boot_to_panic(*kernel).console;
   for (const char* found : {"is a 16550A", "Switched to clocksource tsc", "crng init done"}) {
     EXPECT_NE(console.find(found), std::string::npos) << found << "\n" << console;
   }

@@ -115,6 +115,16 @@ u8 Decoded::register_number(unsigned i) const {
   return static_cast<u8>(ZydisRegisterGetId(reg));
 }
 
+u8 Decoded::segment_override() const {
+  const ZydisInstructionAttributes attributes = info.attributes;
+  if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_CS) != 0) return kCs;
+  if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_SS) != 0) return kSs;
+  if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_ES) != 0) return kEs;
+  if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS) != 0) return kFs;
+  if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS) != 0) return kGs;
+  return kDs;
+}
+
 std::span<const Binding> integer_bindings() {
   static const std::vector<Binding> all = [] {
     std::vector<Binding> joined;

@@ -34,6 +34,8 @@ struct Decoded {
   /// Number of the register operand in its class: EAX..EDI, AX.., AL..BH (0-7), ES..GS, MM0..,
   /// XMM0.., ST0.., CR0.., DR0...
   [[nodiscard]] u8 register_number(unsigned i) const;
+  /// The segment that a prefix names, DS without one: for operands that ModRM does not name.
+  [[nodiscard]] u8 segment_override() const;
   /// Size of operand `i` in bytes.
   [[nodiscard]] unsigned size(unsigned i) const { return operands[i].size / 8u; }
   /// Immediate `i`, sign-extended to 32 bits where the instruction does so.

@@ -86,7 +86,7 @@ const Insn* xmm_xmm(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn)) [[unlikely]]
     return nullptr;
   write_xmm(cpu, insn->reg, kOperation(read_xmm(cpu, insn->reg), read_xmm(cpu, insn->rm)));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <auto kOperation>
@@ -95,7 +95,7 @@ const Insn* xmm_memory(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn) || !load_aligned(cpu, insn, source)) [[unlikely]]
     return nullptr;
   write_xmm(cpu, insn->reg, kOperation(read_xmm(cpu, insn->reg), from_xmm(source)));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 /// Shifts by an immediate.
@@ -104,7 +104,7 @@ const Insn* xmm_immediate(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn)) [[unlikely]]
     return nullptr;
   write_xmm(cpu, insn->reg, kOperation(read_xmm(cpu, insn->reg), from_u64(insn->imm)));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <auto kOperation>
@@ -119,7 +119,7 @@ const Insn* mmx_mmx(Cpu& cpu, const Insn* insn) {
   if (!check_mmx(cpu, insn)) [[unlikely]]
     return nullptr;
   apply_mmx<kOperation>(cpu, insn, read_mmx(cpu, insn->rm));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 /// T is the width of the operand in memory: PUNPCKLxx mm, m32 reads only what it uses.
@@ -129,7 +129,7 @@ const Insn* mmx_memory(Cpu& cpu, const Insn* insn) {
   if (!check_mmx(cpu, insn) || !cpu.load(insn, source)) [[unlikely]]
     return nullptr;
   apply_mmx<kOperation>(cpu, insn, source);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <auto kOperation>
@@ -137,7 +137,7 @@ const Insn* mmx_immediate(Cpu& cpu, const Insn* insn) {
   if (!check_mmx(cpu, insn)) [[unlikely]]
     return nullptr;
   apply_mmx<kOperation>(cpu, insn, insn->imm);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <bool kLeft>
@@ -149,14 +149,14 @@ const Insn* shift_bytes(Cpu& cpu, const Insn* insn) {
     const unsigned source = kLeft ? i - insn->imm : i + insn->imm;
     to.bytes[i] = source < 16 ? from.bytes[source] : u8{0};
   }
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* emms(Cpu& cpu, const Insn* insn) {
   if (!check_mmx(cpu, insn)) return nullptr;
   x87::set_top(cpu.state.x87, 0);
   cpu.state.x87.tag = 0xFFFF;
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // --- binders ------------------------------------------------------------------------------------

@@ -13,21 +13,21 @@ const Insn* ldmxcsr(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn) || !cpu.load(insn, value)) return nullptr;
   if ((value & ~kMxcsrMask) != 0) return cpu.raise(insn, Vector::kGeneralProtection, 0);
   cpu.state.mxcsr = value;
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* stmxcsr(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn)) return nullptr;
-  return cpu.store(insn, cpu.state.mxcsr) ? insn + 1 : nullptr;
+  return cpu.store(insn, cpu.state.mxcsr) ? next(cpu, insn) : nullptr;
 }
 
 const Insn* movnti(Cpu& cpu, const Insn* insn) {
-  return cpu.store(insn, cpu.state.gpr[insn->reg]) ? insn + 1 : nullptr;
+  return cpu.store(insn, cpu.state.gpr[insn->reg]) ? next(cpu, insn) : nullptr;
 }
 
 /// Fences order nothing on one processor; a prefetch is a hint and never faults.
-const Insn* no_operation(Cpu&, const Insn* insn) {
-  return insn + 1;
+const Insn* no_operation(Cpu& cpu, const Insn* insn) {
+  return next(cpu, insn);
 }
 
 template <Handler kHandler>

@@ -27,7 +27,7 @@ const Insn* cvtsi2sd(Cpu& cpu, const Insn* insn) {
   return with_source<GeneralSource, kMemory>(cpu, insn, [&](const void* source) {
     const double value = base::load_le<i32>(source);
     base::store_le(cpu.state.xmm[insn->reg].bytes.data(), value);
-    return insn + 1;
+    return next(cpu, insn);
   });
 }
 
@@ -64,13 +64,13 @@ template <class Operation, class Source, bool kMemory>
 const Insn* to_general(Cpu& cpu, const Insn* insn) {
   return with_source<Source, kMemory>(cpu, insn, [&](const void* source) -> const Insn* {
     if constexpr (std::is_same_v<Operation, Cvttsd2si>) {
-      if (truncate_plain_double(cpu, insn, source)) return insn + 1;
+      if (truncate_plain_double(cpu, insn, source)) return next(cpu, insn);
     }
     u32 result = 0;
     const u32 raised = Operation::to_general(result, source, masked_mxcsr(cpu));
     if (!settle(cpu, insn, raised)) return nullptr;
     cpu.state.gpr[insn->reg] = result;
-    return insn + 1;
+    return next(cpu, insn);
   });
 }
 
@@ -113,7 +113,7 @@ const Insn* from_mmx(Cpu& cpu, const Insn* insn) {
   } else {
     base::store_le(cpu.state.xmm[insn->reg].bytes.data(), low_u64(result));
   }
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class Operation, bool kDouble>
@@ -146,7 +146,7 @@ const Insn* to_mmx(Cpu& cpu, const Insn* insn) {
   enter_mmx(cpu);
   if (!settle(cpu, insn, raised)) return nullptr;
   write_mmx(cpu, insn->reg, low_u64(result));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class Operation, bool kDouble>

@@ -142,14 +142,14 @@ const Insn* compare_to_flags(Cpu& cpu, const Insn* insn) {
   return with_source<Source, kMemory>(cpu, insn, [&](const void* source) -> const Insn* {
     if constexpr (sizeof(typename Source::Type) == 8) {
       if (compare_plain_doubles(cpu, insn, source)) [[likely]]
-        return insn + 1;
+        return next(cpu, insn);
     }
     u32 eflags = 0;
     const u32 raised =
         host_compare<kPrefix, kOpcode>(read_xmm(cpu, insn->reg), source, masked_mxcsr(cpu), eflags);
     if (!settle(cpu, insn, raised)) return nullptr;
     cpu.state.flags.set(eflags);
-    return insn + 1;
+    return next(cpu, insn);
   });
 }
 

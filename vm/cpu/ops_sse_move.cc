@@ -11,7 +11,7 @@ const Insn* copy_xmm(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn)) [[unlikely]]
     return nullptr;
   cpu.state.xmm[insn->reg] = cpu.state.xmm[insn->rm];
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <bool kAligned>
@@ -22,7 +22,7 @@ const Insn* load_xmm(Cpu& cpu, const Insn* insn) {
     return nullptr;
   }
   cpu.state.xmm[insn->reg] = value;
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <bool kAligned>
@@ -31,7 +31,7 @@ const Insn* store_xmm(Cpu& cpu, const Insn* insn) {
       !cpu.store(insn, cpu.state.xmm[insn->reg])) [[unlikely]] {
     return nullptr;
   }
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <bool kAligned>
@@ -60,7 +60,7 @@ const Insn* load_scalar(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn) || !cpu.load(insn, value)) [[unlikely]]
     return nullptr;
   write_xmm(cpu, insn->reg, from_u64(value));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 /// Stores `kPart`, counted in T.
@@ -69,7 +69,7 @@ const Insn* store_part(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn)) [[unlikely]]
     return nullptr;
   const T value = base::load_le<T>(&cpu.state.xmm[insn->reg].bytes[kPart * sizeof(T)]);
-  return cpu.store(insn, value) ? insn + 1 : nullptr;
+  return cpu.store(insn, value) ? next(cpu, insn) : nullptr;
 }
 
 /// Copies one part of T between registers, the rest of the destination stays.
@@ -79,7 +79,7 @@ const Insn* copy_part(Cpu& cpu, const Insn* insn) {
     return nullptr;
   const T value = base::load_le<T>(&cpu.state.xmm[insn->rm].bytes[kFrom * sizeof(T)]);
   base::store_le(&cpu.state.xmm[insn->reg].bytes[kTo * sizeof(T)], value);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <unsigned kPart>
@@ -88,7 +88,7 @@ const Insn* load_half(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn) || !cpu.load(insn, value)) [[unlikely]]
     return nullptr;
   base::store_le(&cpu.state.xmm[insn->reg].bytes[kPart * 8], value);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class T>
@@ -129,21 +129,21 @@ const Insn* movd_to_xmm(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn)) [[unlikely]]
     return nullptr;
   write_xmm(cpu, insn->reg, from_u64(cpu.state.gpr[insn->rm]));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* movd_from_xmm(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn)) [[unlikely]]
     return nullptr;
   cpu.state.gpr[insn->rm] = static_cast<u32>(low_u64(read_xmm(cpu, insn->reg)));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* movq_xmm(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn)) [[unlikely]]
     return nullptr;
   write_xmm(cpu, insn->reg, _mm_move_epi64(read_xmm(cpu, insn->rm)));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // --- the same for MMX registers -----------------------------------------------------------------
@@ -152,21 +152,21 @@ const Insn* movd_to_mmx(Cpu& cpu, const Insn* insn) {
   if (!check_mmx(cpu, insn)) return nullptr;
   enter_mmx(cpu);
   write_mmx(cpu, insn->reg, cpu.state.gpr[insn->rm]);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* movd_from_mmx(Cpu& cpu, const Insn* insn) {
   if (!check_mmx(cpu, insn)) return nullptr;
   enter_mmx(cpu);
   cpu.state.gpr[insn->rm] = static_cast<u32>(read_mmx(cpu, insn->reg));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* movq_mmx(Cpu& cpu, const Insn* insn) {
   if (!check_mmx(cpu, insn)) return nullptr;
   enter_mmx(cpu);
   write_mmx(cpu, insn->reg, read_mmx(cpu, insn->rm));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class T>
@@ -175,7 +175,7 @@ const Insn* load_mmx(Cpu& cpu, const Insn* insn) {
   if (!check_mmx(cpu, insn) || !cpu.load(insn, value)) return nullptr;
   enter_mmx(cpu);
   write_mmx(cpu, insn->reg, value);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class T>
@@ -183,21 +183,21 @@ const Insn* store_mmx(Cpu& cpu, const Insn* insn) {
   if (!check_mmx(cpu, insn)) return nullptr;
   if (!cpu.store(insn, static_cast<T>(read_mmx(cpu, insn->reg)))) return nullptr;
   enter_mmx(cpu);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* movq2dq(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn) || !check_mmx(cpu, insn)) return nullptr;
   enter_mmx(cpu);
   write_xmm(cpu, insn->reg, from_u64(read_mmx(cpu, insn->rm)));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* movdq2q(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn) || !check_mmx(cpu, insn)) return nullptr;
   enter_mmx(cpu);
   write_mmx(cpu, insn->reg, low_u64(read_xmm(cpu, insn->rm)));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 bool bind_movd(const Decoded& decoded, Insn& insn) {
@@ -255,34 +255,36 @@ bool bind_movntq(const Decoded& decoded, Insn& insn) {
 
 // --- MASKMOVQ, MASKMOVDQU: the bytes whose mask has its top bit set go to DS:EDI ----------------
 
-const Insn* store_masked(Cpu& cpu, const Insn* insn, const u8* bytes, const u8* mask,
-                         unsigned count) {
+bool store_masked(Cpu& cpu, const Insn* insn, const u8* bytes, const u8* mask, unsigned count) {
   const u32 first = cpu.state.gpr[kEdi] & insn->imm;
   for (unsigned i = 0; i < count; ++i) {
     if ((mask[i] & 0x80) != 0 && !cpu.probe(insn, insn->segment, first + i, 1, true)) {
-      return nullptr;
+      return false;
     }
   }
   for (unsigned i = 0; i < count; ++i) {
     if ((mask[i] & 0x80) != 0) cpu.store_back(insn, insn->segment, first + i, bytes[i]);
   }
-  return insn + 1;
+  return true;
 }
 
 const Insn* maskmovdqu(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn)) return nullptr;
-  return store_masked(cpu, insn, cpu.state.xmm[insn->reg].bytes.data(),
-                      cpu.state.xmm[insn->rm].bytes.data(), 16);
+  const bool stored = store_masked(cpu, insn, cpu.state.xmm[insn->reg].bytes.data(),
+                                   cpu.state.xmm[insn->rm].bytes.data(), 16);
+  return stored ? next(cpu, insn) : nullptr;
 }
 
 const Insn* maskmovq(Cpu& cpu, const Insn* insn) {
   if (!check_mmx(cpu, insn)) return nullptr;
   const u64 value = read_mmx(cpu, insn->reg);
   const u64 mask = read_mmx(cpu, insn->rm);
-  const Insn* next = store_masked(cpu, insn, reinterpret_cast<const u8*>(&value),
-                                  reinterpret_cast<const u8*>(&mask), 8);
-  if (next != nullptr) enter_mmx(cpu);
-  return next;
+  if (!store_masked(cpu, insn, reinterpret_cast<const u8*>(&value),
+                    reinterpret_cast<const u8*>(&mask), 8)) {
+    return nullptr;
+  }
+  enter_mmx(cpu);
+  return next(cpu, insn);
 }
 
 bool bind_maskmov(const Decoded& decoded, Insn& insn) {

@@ -57,7 +57,7 @@ const Insn* shuffle_register(Cpu& cpu, const Insn* insn) {
     return nullptr;
   Xmm& destination = cpu.state.xmm[insn->reg];
   destination = kShuffle(destination, cpu.state.xmm[insn->rm], insn->imm);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <auto kShuffle>
@@ -67,7 +67,7 @@ const Insn* shuffle_memory(Cpu& cpu, const Insn* insn) {
     return nullptr;
   Xmm& destination = cpu.state.xmm[insn->reg];
   destination = kShuffle(destination, source, insn->imm);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <auto kShuffle>
@@ -98,7 +98,7 @@ const Insn* pshufw_mmx(Cpu& cpu, const Insn* insn) {
   }
   enter_mmx(cpu);
   write_mmx(cpu, insn->reg, result);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 bool bind_pshufw(const Decoded& decoded, Insn& insn) {
@@ -123,7 +123,7 @@ const Insn* pinsrw_xmm(Cpu& cpu, const Insn* insn) {
   u16 word = 0;
   if (!check_sse(cpu, insn) || !load_word(cpu, insn, word)) return nullptr;
   base::store_le(&cpu.state.xmm[insn->reg].bytes[(insn->imm & 7) * 2], word);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* pinsrw_mmx(Cpu& cpu, const Insn* insn) {
@@ -133,7 +133,7 @@ const Insn* pinsrw_mmx(Cpu& cpu, const Insn* insn) {
   const u64 kept = read_mmx(cpu, insn->reg) & ~(u64{0xFFFF} << shift);
   enter_mmx(cpu);
   write_mmx(cpu, insn->reg, kept | u64{word} << shift);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 bool bind_pinsrw(const Decoded& decoded, Insn& insn) {
@@ -149,7 +149,7 @@ const Insn* pextrw_xmm(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn)) return nullptr;
   cpu.state.gpr[insn->reg] =
       base::load_le<u16>(&cpu.state.xmm[insn->rm].bytes[(insn->imm & 7) * 2]);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* pextrw_mmx(Cpu& cpu, const Insn* insn) {
@@ -157,7 +157,7 @@ const Insn* pextrw_mmx(Cpu& cpu, const Insn* insn) {
   enter_mmx(cpu);
   cpu.state.gpr[insn->reg] =
       static_cast<u32>(read_mmx(cpu, insn->rm) >> ((insn->imm & 3) * 16)) & 0xFFFF;
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 bool bind_pextrw(const Decoded& decoded, Insn& insn) {
@@ -179,14 +179,14 @@ const Insn* movmsk_xmm(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn)) [[unlikely]]
     return nullptr;
   cpu.state.gpr[insn->reg] = static_cast<u32>(kSigns(read_xmm(cpu, insn->rm)));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* pmovmskb_mmx(Cpu& cpu, const Insn* insn) {
   if (!check_mmx(cpu, insn)) return nullptr;
   enter_mmx(cpu);
   cpu.state.gpr[insn->reg] = static_cast<u32>(kByteSigns(from_u64(read_mmx(cpu, insn->rm))));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <auto kSigns>

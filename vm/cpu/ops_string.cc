@@ -184,21 +184,11 @@ const Insn* repeat_while(Cpu& cpu, const Insn* insn) {
   return next(cpu, insn);
 }
 
-u8 source_segment(const Decoded& decoded) {
-  const ZydisInstructionAttributes attributes = decoded.info.attributes;
-  if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_CS) != 0) return kCs;
-  if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_SS) != 0) return kSs;
-  if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_ES) != 0) return kEs;
-  if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_FS) != 0) return kFs;
-  if ((attributes & ZYDIS_ATTRIB_HAS_SEGMENT_GS) != 0) return kGs;
-  return kDs;
-}
-
 // False for MOVSD and CMPSD of SSE2, which share their mnemonics with the string instructions.
 bool bind_common(const Decoded& decoded, Insn& insn) {
   if (decoded.info.meta.category != ZYDIS_CATEGORY_STRINGOP) return false;
   const ZydisInstructionAttributes attributes = decoded.info.attributes;
-  insn.segment = source_segment(decoded);
+  insn.segment = decoded.segment_override();
   insn.extra = 0;
   // F2 ahead of MOVS, STOS or LODS repeats as F3 does.
   if ((attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE)) != 0) insn.extra |= kRepeat;

@@ -141,27 +141,6 @@ bool bind_string_io(const Decoded& decoded, Insn& insn) {
   return true;
 }
 
-u8 segment_override(const Decoded& decoded) {
-  for (unsigned i = 0; i < decoded.info.operand_count; ++i) {
-    if (!decoded.is_memory(i)) continue;
-    switch (decoded.operand(i).mem.segment) {
-      case ZYDIS_REGISTER_ES:
-        return kEs;
-      case ZYDIS_REGISTER_CS:
-        return kCs;
-      case ZYDIS_REGISTER_SS:
-        return kSs;
-      case ZYDIS_REGISTER_FS:
-        return kFs;
-      case ZYDIS_REGISTER_GS:
-        return kGs;
-      default:
-        return kDs;
-    }
-  }
-  return kDs;
-}
-
 }  // namespace
 
 bool bind_in(const Decoded& decoded, Insn& insn) {
@@ -183,7 +162,7 @@ bool bind_ins(const Decoded& decoded, Insn& insn) {
 }
 
 bool bind_outs(const Decoded& decoded, Insn& insn) {
-  insn.segment = segment_override(decoded);
+  insn.segment = decoded.segment_override();
   return bind_string_io<string_io<outs_once, kEsi>>(decoded, insn);
 }
 

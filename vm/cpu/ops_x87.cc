@@ -31,7 +31,7 @@ const Insn* execute_register(Cpu& cpu, const Insn* insn) {
   from_image(image, x87);
   if (writes_eflags(form)) lazy.set(flags.low | (flags.overflow != 0 ? kFlagOf : 0u));
   record(cpu, insn);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* execute_load(Cpu& cpu, const Insn* insn) {
@@ -46,7 +46,7 @@ const Insn* execute_load(Cpu& cpu, const Insn* insn) {
   run_memory(form, image, memory.data());
   from_image(image, x87);
   record_memory(cpu, insn);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* execute_store(Cpu& cpu, const Insn* insn) {
@@ -69,7 +69,7 @@ const Insn* execute_store(Cpu& cpu, const Insn* insn) {
   }
   cpu.state.x87 = result;
   record_memory(cpu, insn);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 namespace {

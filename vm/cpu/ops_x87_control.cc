@@ -7,14 +7,14 @@ namespace {
 const Insn* fninit(Cpu& cpu, const Insn* insn) {
   if (!check_available(cpu, insn)) return nullptr;
   initialize(cpu.state.x87);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* fnclex(Cpu& cpu, const Insn* insn) {
   if (!check_available(cpu, insn)) return nullptr;
   X87State& x87 = cpu.state.x87;
   x87.status &= static_cast<u16>(~(kExceptions | kStackFault | kErrorSummary | kBusy));
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // FWAIT looks at CR0.MP with TS, not at EM (Intel SDM Vol. 3A, 2.5).
@@ -22,7 +22,7 @@ const Insn* fwait(Cpu& cpu, const Insn* insn) {
   constexpr u32 kBoth = kCr0Mp | kCr0Ts;
   if ((cpu.state.cr0 & kBoth) == kBoth) return cpu.raise(insn, Vector::kDeviceNotAvailable);
   if (is_error_pending(cpu.state.x87)) return cpu.raise(insn, Vector::kX87Error);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* fldcw(Cpu& cpu, const Insn* insn) {
@@ -31,29 +31,29 @@ const Insn* fldcw(Cpu& cpu, const Insn* insn) {
   if (!cpu.load(insn, value)) return nullptr;
   cpu.state.x87.control = canonical_control(value);
   update_summary(cpu.state.x87);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* fnstcw(Cpu& cpu, const Insn* insn) {
   if (!check_available(cpu, insn)) return nullptr;
-  return cpu.store(insn, cpu.state.x87.control) ? insn + 1 : nullptr;
+  return cpu.store(insn, cpu.state.x87.control) ? next(cpu, insn) : nullptr;
 }
 
 const Insn* fnstsw_memory(Cpu& cpu, const Insn* insn) {
   if (!check_available(cpu, insn)) return nullptr;
-  return cpu.store(insn, cpu.state.x87.status) ? insn + 1 : nullptr;
+  return cpu.store(insn, cpu.state.x87.status) ? next(cpu, insn) : nullptr;
 }
 
 const Insn* fnstsw_ax(Cpu& cpu, const Insn* insn) {
   if (!check_available(cpu, insn)) return nullptr;
   u32& eax = cpu.state.gpr[kEax];
   eax = (eax & 0xFFFF'0000u) | cpu.state.x87.status;
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // FNENI, FNDISI and FNSETPM meant something to the 8087 and 80287.
 const Insn* no_operation(Cpu& cpu, const Insn* insn) {
-  return check_available(cpu, insn) ? insn + 1 : nullptr;
+  return check_available(cpu, insn) ? next(cpu, insn) : nullptr;
 }
 
 template <Handler kHandler>

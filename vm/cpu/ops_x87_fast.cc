@@ -168,7 +168,7 @@ const Insn* arithmetic_register(Cpu& cpu, const Insn* insn) {
   set_st(x87, kIntoSti ? insn->rm : 0u, unpack(result));
   if constexpr (kPop) pop(x87);
   record(cpu, insn);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <u8 kOpcode, u8 kModrm, unsigned kPops, bool kEflags>
@@ -191,7 +191,7 @@ const Insn* compare_register(Cpu& cpu, const Insn* insn) {
   for (unsigned i = 0; i < kPops; ++i)
     pop(x87);
   record(cpu, insn);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* load_register(Cpu& cpu, const Insn* insn) {
@@ -203,7 +203,7 @@ const Insn* load_register(Cpu& cpu, const Insn* insn) {
   push(x87, value);
   clear_c1(x87);
   record(cpu, insn);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <bool kPop>
@@ -216,7 +216,7 @@ const Insn* store_register(Cpu& cpu, const Insn* insn) {
   if constexpr (kPop) pop(x87);
   clear_c1(x87);
   record(cpu, insn);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* exchange(Cpu& cpu, const Insn* insn) {
@@ -230,7 +230,7 @@ const Insn* exchange(Cpu& cpu, const Insn* insn) {
   set_st(x87, insn->rm, first);
   clear_c1(x87);
   record(cpu, insn);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 /// FCHS and FABS raise nothing, whatever the value.
@@ -243,7 +243,7 @@ const Insn* change_sign(Cpu& cpu, const Insn* insn) {
   word = static_cast<u16>(kAbsolute ? word & 0x7FFFu : word ^ 0x8000u);
   clear_c1(x87);
   record(cpu, insn);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <u64 kSignificand, u16 kExponent>
@@ -254,7 +254,7 @@ const Insn* load_constant(Cpu& cpu, const Insn* insn) {
   push(x87, {kSignificand, kExponent});
   clear_c1(x87);
   record(cpu, insn);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // --- memory forms -------------------------------------------------------------------------------
@@ -280,7 +280,7 @@ const Insn* arithmetic_memory(Cpu& cpu, const Insn* insn) {
     set_st(x87, 0, unpack(result));
   }
   record_memory(cpu, insn);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <class T, u8 kOpcode, u8 kOperation>
@@ -295,7 +295,7 @@ const Insn* load_memory(Cpu& cpu, const Insn* insn) {
                                                    reinterpret_cast<const u8*>(&operand), result));
   push(x87, unpack(result));
   record_memory(cpu, insn);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* load_extended(Cpu& cpu, const Insn* insn) {
@@ -311,7 +311,7 @@ const Insn* load_extended(Cpu& cpu, const Insn* insn) {
   push(x87, value);
   clear_c1(x87);
   record_memory(cpu, insn);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 /// kOperation is the field of the form that pops; whether the guest's pops is another matter.
@@ -327,7 +327,7 @@ const Insn* store_memory(Cpu& cpu, const Insn* insn) {
   merge_status(x87, raised);
   if constexpr (kPop) pop(x87);
   record_memory(cpu, insn);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 const Insn* store_extended(Cpu& cpu, const Insn* insn) {
@@ -340,7 +340,7 @@ const Insn* store_extended(Cpu& cpu, const Insn* insn) {
   pop(x87);
   clear_c1(x87);
   record_memory(cpu, insn);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 // --- tables -------------------------------------------------------------------------------------

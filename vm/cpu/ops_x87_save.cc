@@ -83,7 +83,7 @@ const Insn* fnstenv(Cpu& cpu, const Insn* insn) {
   if (!cpu.store_bytes(insn, insn->segment, cpu.effective_address(insn), image)) return nullptr;
   x87.control |= kExceptions;
   update_summary(x87);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <bool kWide>
@@ -93,7 +93,7 @@ const Insn* fldenv(Cpu& cpu, const Insn* insn) {
   if (!cpu.load_bytes(insn, insn->segment, cpu.effective_address(insn), image)) return nullptr;
   get_environment(image.data(), kWide, cpu.state.x87);
   normalize(cpu.state.x87);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <bool kWide>
@@ -109,7 +109,7 @@ const Insn* fnsave(Cpu& cpu, const Insn* insn) {
   }
   if (!cpu.store_bytes(insn, insn->segment, cpu.effective_address(insn), image)) return nullptr;
   initialize(x87);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <bool kWide>
@@ -126,7 +126,7 @@ const Insn* frstor(Cpu& cpu, const Insn* insn) {
     x87.physical[physical_index(x87, i)] = {value.significand, value.sign_exponent};
   }
   normalize(x87);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <Handler kNarrow, Handler kWide>
@@ -186,7 +186,7 @@ const Insn* fxsave(Cpu& cpu, const Insn* insn) {
   const u32 offset = cpu.effective_address(insn);
   if (!cpu.probe(insn, insn->segment, offset, kFxBytes, true)) return nullptr;
   const base::ConstBytes bytes(reinterpret_cast<const u8*>(&image), sizeof image);
-  return cpu.store_bytes(insn, insn->segment, offset, bytes) ? insn + 1 : nullptr;
+  return cpu.store_bytes(insn, insn->segment, offset, bytes) ? next(cpu, insn) : nullptr;
 }
 
 const Insn* fxrstor(Cpu& cpu, const Insn* insn) {
@@ -215,7 +215,7 @@ const Insn* fxrstor(Cpu& cpu, const Insn* insn) {
   }
   cpu.state.mxcsr = image.mxcsr;
   normalize(x87);
-  return insn + 1;
+  return next(cpu, insn);
 }
 
 template <Handler kHandler>

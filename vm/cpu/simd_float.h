@@ -238,7 +238,7 @@ const Insn* float_to_vector(Cpu& cpu, const Insn* insn) {
   return with_source<Source, kMemory>(cpu, insn, [&](const void* source) -> const Insn* {
     if constexpr (kQuickOpcode<Operation> != 0) {
       if (quick_double<kQuickOpcode<Operation>>(cpu, insn, source)) [[likely]]
-        return insn + 1;
+        return next(cpu, insn);
     }
     __m128i result = read_xmm(cpu, insn->reg);
     u32 raised;
@@ -250,7 +250,7 @@ const Insn* float_to_vector(Cpu& cpu, const Insn* insn) {
     }
     if (!settle(cpu, insn, raised)) return nullptr;
     write_xmm(cpu, insn->reg, result);
-    return insn + 1;
+    return next(cpu, insn);
   });
 }
 

@@ -1,18 +1,31 @@
-# The processor, one line a file.
+# The processor.
 target_sources(snowglobe_vm PRIVATE
+  cpu/cpu.cc
+  cpu/cpuid.cc
   cpu/decoder.cc
+  cpu/far_transfer.cc
   cpu/interpreter.cc
+  cpu/interrupts.cc
   cpu/ops_alu.cc
+  cpu/ops_control.cc
   cpu/ops_data.cc
+  cpu/ops_mmx.cc
   cpu/ops_shift.cc
+  cpu/ops_sse_control.cc
+  cpu/ops_sse_convert.cc
+  cpu/ops_sse_float.cc
+  cpu/ops_sse_move.cc
+  cpu/ops_sse_shuffle.cc
+  cpu/ops_sse_unmasked.cc
   cpu/ops_string.cc
-  cpu/ops_control.cc)
-# Written side by side with the above; each joins when it is there.
-foreach(source cpu.cc paging.cc segments.cc interrupts.cc far_transfer.cc ops_system.cc cpuid.cc)
-  if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/cpu/${source})
-    target_sources(snowglobe_vm PRIVATE cpu/${source})
-  endif()
-endforeach()
-file(GLOB late_sources RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} CONFIGURE_DEPENDS
-     cpu/ops_x87*.cc cpu/x87*.cc cpu/ops_mmx*.cc cpu/ops_sse*.cc cpu/ops_simd*.cc cpu/ops_system_*.cc)
-target_sources(snowglobe_vm PRIVATE ${late_sources})
+  cpu/ops_system.cc
+  cpu/ops_system_control.cc
+  cpu/ops_system_io.cc
+  cpu/ops_system_segments.cc
+  cpu/ops_x87.cc
+  cpu/ops_x87_control.cc
+  cpu/ops_x87_fast.cc
+  cpu/ops_x87_save.cc
+  cpu/paging.cc
+  cpu/segments.cc
+  cpu/x87_host.cc)
