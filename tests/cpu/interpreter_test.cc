@@ -174,6 +174,16 @@ TEST(Decoder, EncodingsThatCpuidDoesNotGrantAreInvalid) {
   }
 }
 
+// Found by the oracle: eight prefixes ahead of what is VEX elsewhere gave #GP for too many bytes.
+TEST(Decoder, AVectorPrefixIsInvalidHoweverManyPrefixesStandAhead) {
+  const Decoder decoder;
+  std::vector<u8> code = {0x26, 0x26, 0x3E, 0x3E, 0x26, 0x3E, 0x26, 0x3E, 0xC4, 0xE1};
+  Insn insn[2];
+  EXPECT_EQ(decoder.decode(code, 0, insn).outcome, Decoder::Outcome::kInvalid);
+  code.resize(15, 0x90);
+  EXPECT_EQ(decoder.decode(code, 0, insn).outcome, Decoder::Outcome::kInvalid);
+}
+
 TEST(Decoder, TzcntAndLzcntEncodingsAreBitScans) {
   BareMachine machine;
   machine.write(BareMachine::kCode,

@@ -104,6 +104,19 @@ void bind_memory(const ZydisDecodedOperand& operand, Insn& insn) {
   insn.segment = segment_index(operand.mem.segment);
 }
 
+// C4, C5 and 62 with a register operand are LES, LDS and BOUND that can not be: #UD at once. Zydis
+// takes them for VEX and EVEX and wants to see more bytes first.
+bool is_vector_prefix(base::ConstBytes bytes) {
+  constexpr std::array<u8, 11> kLegacyPrefixes = {0x26, 0x2E, 0x36, 0x3E, 0x64, 0x65,
+                                                  0x66, 0x67, 0xF0, 0xF2, 0xF3};
+  std::size_t at = 0;
+  while (at < bytes.size() && std::ranges::count(kLegacyPrefixes, bytes[at]) != 0)
+    ++at;
+  if (at + 1 >= bytes.size()) return false;
+  const u8 opcode = bytes[at];
+  return (opcode == 0xC4 || opcode == 0xC5 || opcode == 0x62) && bytes[at + 1] >= 0xC0;
+}
+
 }  // namespace
 
 u8 Decoded::register_number(unsigned i) const {
@@ -162,6 +175,7 @@ Decoder::Result Decoder::decode(base::ConstBytes bytes, u16 offset, Insn out[2])
   Decoded decoded;
   const ZyanStatus status = ZydisDecoderDecodeFull(&decoder_, bytes.data(), bytes.size(),
                                                    &decoded.info, decoded.operands);
+  if (!ZYAN_SUCCESS(status) && is_vector_prefix(bytes)) return {Outcome::kInvalid, true, 1};
   if (status == ZYDIS_STATUS_NO_MORE_DATA) {
     if (bytes.size() < ZYDIS_MAX_INSTRUCTION_LENGTH) return {Outcome::kTruncated, true, 1};
     out[0].handler = raise_too_long;
