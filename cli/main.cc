@@ -116,7 +116,7 @@ int guarded(const Fn& verb) {
 
 }  // namespace
 
-int main(int count, char** values) {
+int main(int count, char** values) try {
   Arguments arguments;
   CLI::App app("PostgreSQL in an emulated machine inside this process", "snowglobe");
   app.require_subcommand(1);
@@ -142,4 +142,7 @@ int main(int count, char** values) {
     if (doctor->parsed()) return run_doctor(arguments);
     return run_sql(arguments);
   });
+} catch (const std::exception& error) {  // what guarded() did not get to see: out of memory
+  std::fprintf(stderr, "snowglobe: %s\n", error.what());
+  return kFailed;
 }

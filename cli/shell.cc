@@ -3,10 +3,10 @@
 
 #include <cerrno>
 #include <csignal>
-#include <cstring>
 #include <spawn.h>
 #include <string_view>
 #include <sys/wait.h>
+#include <system_error>
 #include <unistd.h>
 #include <vector>
 
@@ -35,6 +35,7 @@ std::vector<std::string> environment_for(const Endpoint& endpoint) {
 
 std::vector<char*> pointers_to(std::vector<std::string>& texts) {
   std::vector<char*> pointers;
+  pointers.reserve(texts.size() + 1);
   for (std::string& text : texts)
     pointers.push_back(text.data());
   pointers.push_back(nullptr);
@@ -60,7 +61,8 @@ int run_psql(Database& database) {
                                    pointers_to(arguments).data(), pointers_to(environment).data());
   posix_spawnattr_destroy(&attributes);
   if (failure != 0) {
-    throw Error(Errc::unsupported, std::string("run psql: ") + std::strerror(failure) +
+    throw Error(Errc::unsupported, std::string("run psql: ") +
+                                       std::system_category().message(failure) +
                                        "; install it (Debian: postgresql-client)");
   }
   int status = 0;

@@ -66,7 +66,7 @@ void throw_sql_error(SqlDiagnostics diagnostics) {
   const Entry* found = std::find_if(std::begin(kEntries), std::end(kEntries), [&](const Entry& e) {
     return e.sqlstate == state || e.sqlstate == state.substr(0, 2);
   });
-  if (found != std::end(kEntries)) found->thrower(std::move(diagnostics));
+  if (found != std::end(kEntries)) found->thrower(SqlDiagnostics(diagnostics));
   throw SqlError(std::move(diagnostics));
 }
 

@@ -332,7 +332,7 @@ const Insn* idiv(Cpu& cpu, const Insn* insn) {
   using Wide = Signed<Wider<T>>;
   T raw_divisor;
   if (!load_operand(cpu, insn, raw_divisor)) return nullptr;
-  const Wide divisor = static_cast<Signed<T>>(raw_divisor);
+  const Wide divisor = static_cast<Wide>(static_cast<i32>(sign_extend(raw_divisor)));
   const Wide dividend = static_cast<Wide>(read_wide_accumulator<T>(cpu));
   // The most negative dividend by -1 would trap on the host; the quotient does not fit in any case.
   if (divisor == 0 || (divisor == -1 && dividend == std::numeric_limits<Wide>::min())) {

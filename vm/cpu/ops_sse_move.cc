@@ -87,7 +87,7 @@ const Insn* load_half(Cpu& cpu, const Insn* insn) {
   u64 value = 0;
   if (!check_sse(cpu, insn) || !cpu.load(insn, value)) [[unlikely]]
     return nullptr;
-  base::store_le(&cpu.state.xmm[insn->reg].bytes[kPart * 8], value);
+  base::store_le(&cpu.state.xmm[insn->reg].bytes[std::size_t{kPart} * 8], value);
   return next(cpu, insn);
 }
 

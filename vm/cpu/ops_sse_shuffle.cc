@@ -122,7 +122,7 @@ bool load_word(Cpu& cpu, const Insn* insn, u16& word) {
 const Insn* pinsrw_xmm(Cpu& cpu, const Insn* insn) {
   u16 word = 0;
   if (!check_sse(cpu, insn) || !load_word(cpu, insn, word)) return nullptr;
-  base::store_le(&cpu.state.xmm[insn->reg].bytes[(insn->imm & 7) * 2], word);
+  base::store_le(&cpu.state.xmm[insn->reg].bytes[std::size_t{insn->imm & 7} * 2], word);
   return next(cpu, insn);
 }
 
@@ -148,7 +148,7 @@ bool bind_pinsrw(const Decoded& decoded, Insn& insn) {
 const Insn* pextrw_xmm(Cpu& cpu, const Insn* insn) {
   if (!check_sse(cpu, insn)) return nullptr;
   cpu.state.gpr[insn->reg] =
-      base::load_le<u16>(&cpu.state.xmm[insn->rm].bytes[(insn->imm & 7) * 2]);
+      base::load_le<u16>(&cpu.state.xmm[insn->rm].bytes[std::size_t{insn->imm & 7} * 2]);
   return next(cpu, insn);
 }
 

@@ -176,7 +176,7 @@ struct Range {
     // Flushing is part of the masked response to an underflow (Intel SDM Vol. 1, 10.2.3.3).
     if ((cpu.state.mxcsr & (kMxUnderflow << kMxMaskShift)) == 0) mxcsr &= ~kMxFlushToZero;
     u32 all = 0;
-    for (unsigned i = 0; i < kCount; ++i) {
+    for (std::size_t i = 0; i < kCount; ++i) {
       const u8* a = &first.bytes[i * element_bytes(kFrom)];
       const u8* b = static_cast<const u8*>(source) + i * element_bytes(kFrom);
       __m128i element =

@@ -2,16 +2,24 @@
 #include "vm/memory/ram.h"
 
 #include <cerrno>
-#include <cstring>
 #include <fcntl.h>
 #include <string>
 #include <sys/mman.h>
+#include <system_error>
 #include <unistd.h>
 
 namespace snowglobe::vm {
 
 using base::Error;
 using base::ErrorCode;
+
+namespace {
+
+std::string reason_text(int error) {
+  return std::system_category().message(error);
+}
+
+}  // namespace
 
 base::Result<std::unique_ptr<GuestRam>> GuestRam::create(u64 size) {
   constexpr u64 kUnit = 4u << 20;
@@ -21,23 +29,21 @@ base::Result<std::unique_ptr<GuestRam>> GuestRam::create(u64 size) {
   }
   const int descriptor = ::memfd_create("snowglobe-ram", MFD_CLOEXEC);
   if (descriptor < 0) {
-    return Error{ErrorCode::kIo, std::string("create guest memory: ") + std::strerror(errno)};
+    return Error{ErrorCode::kIo, std::string("create guest memory: ") + reason_text(errno)};
   }
   if (::ftruncate(descriptor, static_cast<off_t>(size)) != 0) {
     const int reason = errno;
     ::close(descriptor);
-    return Error{
-        ErrorCode::kResourceExhausted,
-        "reserve " + std::to_string(size >> 20) + " MiB of guest memory: " + std::strerror(reason)};
+    return Error{ErrorCode::kResourceExhausted, "reserve " + std::to_string(size >> 20) +
+                                                    " MiB of guest memory: " + reason_text(reason)};
   }
   void* mapping =
       ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, descriptor, 0);
   if (mapping == MAP_FAILED) {
     const int reason = errno;
     ::close(descriptor);
-    return Error{
-        ErrorCode::kResourceExhausted,
-        "map " + std::to_string(size >> 20) + " MiB of guest memory: " + std::strerror(reason)};
+    return Error{ErrorCode::kResourceExhausted, "map " + std::to_string(size >> 20) +
+                                                    " MiB of guest memory: " + reason_text(reason)};
   }
   ::madvise(mapping, size, MADV_DONTDUMP);  // a core dump of the application is not for the guest
   return std::unique_ptr<GuestRam>(new GuestRam(descriptor, static_cast<u8*>(mapping), size));
