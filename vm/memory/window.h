@@ -1,0 +1,101 @@
+// vm/memory/window.h - a window: 4 GiB of host addresses into which guest-physical pages are mapped
+// at the guest's linear addresses, so that translated code reaches guest memory with plain
+// instructions (GS base + 32-bit address).
+//
+// A window knows nothing of page tables: its owner says what is mapped where, with which right.
+#pragma once
+
+#include "base/error.h"
+#include "vm/types.h"
+
+#include <functional>
+#include <map>
+#include <memory>
+
+namespace snowglobe::vm {
+
+/// How many host mappings (VMAs) all windows of the process may take together. A window counts its
+/// runs and the holes between them: a piece of reservation between two runs is a mapping as well.
+/// Thread rule: any thread.
+class MappingBudget {
+ public:
+  /// The one of the process: half of what vm.max_map_count left at first use.
+  static MappingBudget& process();
+  explicit MappingBudget(u64 limit);
+
+  [[nodiscard]] u64 limit() const;
+  [[nodiscard]] u64 used() const;
+  /// False if `count` more would be over the limit; nothing is taken then.
+  bool take(u64 count);
+  void give_back(u64 count);
+
+ private:
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+/// Thread rule: confined to the machine's thread.
+class Window {
+ public:
+  struct Statistics {
+    u64 maps = 0;      ///< calls that mapped a run
+    u64 pages = 0;     ///< pages in them
+    u64 drops = 0;     ///< calls that dropped or protected a range
+    u64 refusals = 0;  ///< map() calls that the budget or the host refused
+  };
+
+  /// Reserves the addresses with guard pages around (nothing is accessible yet), off limits for core
+  /// dumps. `descriptor`, the memory file of guest RAM, is not owned and outlives the window.
+  /// Errors: kResourceExhausted (address space, budget).
+  static base::Result<std::unique_ptr<Window>> create(int descriptor, MappingBudget& budget);
+  ~Window();  ///< gives the reservation and the budget back
+  Window(const Window&) = delete;
+  Window& operator=(const Window&) = delete;
+
+  /// The host address of linear address 0; the GS base while this window is in force.
+  [[nodiscard]] u8* base() const { return base_; }
+
+  /// Maps pages [physical, physical + count) of the memory file at linear page `linear` on,
+  /// replacing what was there, and joins with neighbours where it can. `populate` enters the pages
+  /// into the host's page tables at once (a write fault less a page), where that is cheap. False if
+  /// the budget or the host has no mapping left: nothing has changed then but that the range may be
+  /// unmapped.
+  bool map(u32 linear, u32 physical, u32 count, bool writable, bool populate);
+  /// Takes the right to write [linear, linear + count) away, where mapped.
+  void protect(u32 linear, u32 count);
+  /// Makes [linear, linear + count) inaccessible. Never unmaps the reservation.
+  void unmap(u32 linear, u32 count);
+  /// The same for all of it, in one call of the host.
+  void clear();
+  /// Takes the right to write guest-physical pages [physical, physical + count) away, wherever they
+  /// are mapped here.
+  void protect_physical(u32 physical, u32 count);
+
+  struct Run {
+    u32 linear = 0;
+    u32 physical = 0;
+    u32 count = 0;
+    bool writable = false;
+  };
+  /// The run that holds `linear`; count 0 if it is not mapped.
+  [[nodiscard]] Run find(u32 linear) const;
+  /// Calls `visit` for each run (or part of one) inside of [linear, linear + count), in order. The
+  /// window must not be changed meanwhile.
+  void for_each(u32 linear, u32 count, const std::function<void(const Run&)>& visit) const;
+  /// Runs and holes: what this window takes of the budget.
+  [[nodiscard]] u64 mappings() const { return mappings_; }
+  [[nodiscard]] const Statistics& statistics() const { return statistics_; }
+
+ private:
+  Window(int descriptor, MappingBudget& budget, u8* reservation, u8* base);
+
+  int descriptor_;
+  MappingBudget& budget_;
+  u8* reservation_;
+  u8* base_;
+  std::map<u32, Run> runs_;  ///< by first linear page
+  u64 mappings_ = 0;
+  Statistics statistics_;
+};
+
+}  // namespace snowglobe::vm
