@@ -16,8 +16,11 @@ namespace {
 
 // A cancel goes through a new backend; on a slow host with many sessions that takes a while.
 constexpr std::chrono::milliseconds kCancelGrace = std::chrono::seconds(10);
-// How long the news of the machine's end may come after the connection broke.
-constexpr std::chrono::milliseconds kCrashGrace = std::chrono::milliseconds(500);
+// How long the news of the machine's end may come after the connection broke without a word: that
+// may have been this backend alone.
+constexpr std::chrono::milliseconds kSilenceGrace = std::chrono::seconds(1);
+// And after a backend told that the server is dead: the agent is certain to say so as well.
+constexpr std::chrono::milliseconds kVerdictGrace = std::chrono::seconds(5);
 
 /// What PQsendQueryParams wants, from Parameters.
 struct ParameterArrays {
@@ -74,6 +77,18 @@ bool mentions(std::string_view sql, std::size_t number) {
     if (behind == sql.size() || sql[behind] < '0' || sql[behind] > '9') return true;
   }
   return false;
+}
+
+/// What a connection's last words leave open about the server; the news of its end is waited for
+/// that long, and no longer than until it comes.
+std::chrono::milliseconds grace_for_verdict(const SqlDiagnostics& last_words) {
+  if (last_words.sqlstate.empty()) return kSilenceGrace;
+  // The server says 57P01 of a pg_terminate_backend() as well, so the words must tell: see
+  // secure_read() of PostgreSQL's backend/libpq/be-secure.c. The image's words are not
+  // translated (no NLS).
+  const bool orphan = last_words.sqlstate == "57P01" &&
+                      last_words.message.find("postmaster exit") != std::string::npos;
+  return orphan ? kVerdictGrace : std::chrono::milliseconds(0);
 }
 
 bool is_error(const PGresult* result) {
@@ -249,8 +264,7 @@ PqResult Connection::collect(Call& call) {
 
 void Connection::lost(const SqlDiagnostics& diagnostics) {
   close();
-  // A reason from the server is an answer; only without one the whole machine may be gone.
-  server_->check(diagnostics.sqlstate.empty() ? kCrashGrace : std::chrono::milliseconds(0));
+  server_->check(grace_for_verdict(diagnostics));
   std::string text = "the connection was lost: " + diagnostics.message;
   while (!text.empty() && text.back() == '\n')
     text.pop_back();
