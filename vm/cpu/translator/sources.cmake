@@ -1,0 +1,3 @@
+# The translator. Everything here compiles on every architecture; it runs on x86-64 only.
+target_sources(snowglobe_vm PRIVATE
+  cpu/translator/host_faults.cc)
