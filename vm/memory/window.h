@@ -8,9 +8,10 @@
 #include "base/error.h"
 #include "vm/types.h"
 
+#include <cstddef>
 #include <functional>
-#include <map>
 #include <memory>
+#include <vector>
 
 namespace snowglobe::vm {
 
@@ -44,8 +45,8 @@ class Window {
     u64 refusals = 0;  ///< map() calls that the budget or the host refused
   };
 
-  /// Reserves the addresses with guard pages around (nothing is accessible yet), off limits for core
-  /// dumps. `descriptor`, the memory file of guest RAM, is not owned and outlives the window.
+  /// Reserves the addresses with guard pages around (nothing is accessible yet), off limits for
+  /// core dumps. `descriptor`, the memory file of guest RAM, is not owned and outlives the window.
   /// Errors: kResourceExhausted (address space, budget).
   static base::Result<std::unique_ptr<Window>> create(int descriptor, MappingBudget& budget);
   ~Window();  ///< gives the reservation and the budget back
@@ -61,7 +62,9 @@ class Window {
   /// the budget or the host has no mapping left: nothing has changed then but that the range may be
   /// unmapped.
   bool map(u32 linear, u32 physical, u32 count, bool writable, bool populate);
-  /// Takes the right to write [linear, linear + count) away, where mapped.
+  /// Takes the right to write [linear, linear + count) away, where mapped. This, unmap() and
+  /// protect_physical() can split a run; where no mapping is left for that, the whole run is
+  /// dropped.
   void protect(u32 linear, u32 count);
   /// Makes [linear, linear + count) inaccessible. Never unmaps the reservation.
   void unmap(u32 linear, u32 count);
@@ -87,14 +90,45 @@ class Window {
   [[nodiscard]] const Statistics& statistics() const { return statistics_; }
 
  private:
-  Window(int descriptor, MappingBudget& budget, u8* reservation, u8* base);
+  Window(int descriptor, MappingBudget& budget, u8* reservation, std::size_t reserved, u8* base);
+
+  /// What is to stand in the place of runs_[first, last): at most a left rest, a new run and a
+  /// right rest.
+  struct Edit {
+    std::size_t begin = 0;  ///< the first run that overlaps; first may be one before, which joins
+    std::size_t first = 0;
+    std::size_t last = 0;
+    std::size_t pieces = 0;
+    Run piece[3];
+    i64 cost = 0;  ///< by how many mappings the window grows
+  };
+
+  [[nodiscard]] std::size_t index_of(u32 linear) const;
+  [[nodiscard]] Edit edit_of(u32 linear, u32 end, const Run* replacement) const;
+  [[nodiscard]] i64 cost_of(std::size_t first, std::size_t last, const Run* runs,
+                            std::size_t count) const;
+  [[nodiscard]] bool is_contiguous(std::size_t index, const Run& wanted) const;
+  bool take(i64 cost);
+  void apply(const Edit& edit);
+  bool set_right(const Run& run);
+  bool map_file(const Run& run, bool populate);
+  bool map_nothing(u32 linear, u32 end);
+  void take_write_right(Run run);
+  void drop(u32 linear, u32 end);
+  void drop_whole_runs(std::size_t first, std::size_t last);
+  [[nodiscard]] u8* address_of(u32 linear) const {
+    return base_ + (std::size_t{linear} << kPageShift);
+  }
 
   int descriptor_;
-  MappingBudget& budget_;
+  MappingBudget budget_;  ///< shares the count of the one that was given
   u8* reservation_;
+  std::size_t reserved_;
   u8* base_;
-  std::map<u32, Run> runs_;  ///< by first linear page
-  u64 mappings_ = 0;
+  /// Sorted by linear page. Flat: searched and scanned far more often than it grows.
+  std::vector<Run> runs_;
+  std::vector<Run> found_;  ///< protect_physical()'s list, kept to save the allocation
+  u64 mappings_ = 1;
   Statistics statistics_;
 };
 
