@@ -53,7 +53,9 @@ TEST(CodeMemory, RunsWhatIsWrittenAndWhatIsWrittenOverIt) {
   for (const u8 number : {u8{42}, u8{43}}) {
     const std::array<u8, 6> bytes = {0xB8, number, 0, 0, 0, 0xC3};  // mov eax, number; ret
     std::copy(bytes.begin(), bytes.end(), code.writable() + 4000);
-    EXPECT_EQ(reinterpret_cast<int (*)()>(code.executable() + 4000)(), number);
+    const auto function =
+        reinterpret_cast<int (*)()>(reinterpret_cast<u64>(code.executable() + 4000));
+    EXPECT_EQ(function(), number);
   }
 }
 #endif
