@@ -1,67 +1,124 @@
-// bench/main.cc - snowglobe_bench [SUITE...] [--json FILE] [--quick]: ratios side by side in one
-// run.
+// bench/main.cc - snowglobe_bench [SUITE...] [--only TEXT] [--quick] [--json FILE]: the machine
+// beside native servers, in one run (docs/bench.md).
+#include "bench/interruption.h"
+#include "bench/runner.h"
+#include "bench/servers.h"
 #include "bench/suites.h"
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
-#include <map>
 
 namespace {
 
-using Suite = void (*)(bench::Servers&, bench::Report&, bool);
+namespace fs = std::filesystem;
 
-const std::map<std::string, Suite> kSuites = {
-    {"boot", bench::run_boot_suite},
-    {"cpu", bench::run_cpu_suite},
-    {"latency", bench::run_latency_suite},
+struct Arguments {
+  std::vector<std::string> suites;
+  std::string only;
+  std::string json;
+  std::map<std::string, std::string> settings;
+  unsigned memory_mb = 512;
+  bool quick = false;
 };
 
-bench::Servers start_servers() {
-  bench::Servers servers;
-  servers.snowglobe = std::make_unique<snowglobe::Database>(snowglobe::Database::open_in_memory());
-  std::string why;
-  servers.twin = bench::NativeServer::twin(servers.snowglobe->info().image, why);
-  if (!servers.twin) fmt::print(stderr, "no native twin: {}\n", why);
-  servers.native = bench::NativeServer::host(why);
-  if (!servers.native) fmt::print(stderr, "no x86-64 server to compare with: {}\n", why);
-  return servers;
+// A machine of 512 MiB, as an administrator would set it: tables stay in the buffers, sorts in
+// memory.
+const bench::Settings kSettings = {{"shared_buffers", "192MB"},
+                                   {"work_mem", "64MB"},
+                                   {"maintenance_work_mem", "64MB"},
+                                   {"jit", "off"}};
+
+std::vector<bench::Suite> all_suites() {
+  return {bench::machine_suite(), bench::cpu_suite(),  bench::session_suite(),
+          bench::memory_suite(),  bench::bulk_suite(), bench::pgbench_suite()};
 }
 
-void print_head(bench::Servers& servers) {
-  const snowglobe::Info info = servers.snowglobe->info();
-  fmt::print("snowglobe  {} MiB, executor {}: {}\n", info.memory_mb, info.executor,
-             servers.snowglobe->version());
-  if (servers.twin) {
-    fmt::print("twin       {}\n", bench::Client(servers.twin_conninfo()).run("select version()"));
+// Of the wanted suites the tasks whose suite and name contain `only`.
+std::vector<bench::Suite> selected(const Arguments& arguments) {
+  std::vector<bench::Suite> chosen;
+  for (bench::Suite& suite : all_suites()) {
+    const auto& wanted = arguments.suites;
+    const bool in =
+        wanted.empty() || std::find(wanted.begin(), wanted.end(), suite.name) != wanted.end();
+    if (!in) continue;
+    std::erase_if(suite.tasks, [&](const bench::Task& task) {
+      return (suite.name + " " + task.name).find(arguments.only) == std::string::npos;
+    });
+    if (!suite.tasks.empty()) chosen.push_back(std::move(suite));
   }
-  if (servers.native) {
-    fmt::print("native     {}\n", bench::Client(servers.native_conninfo()).run("select version()"));
+  return chosen;
+}
+
+/// Takes the clusters and files of the run along when it ends.
+class Folder {
+ public:
+  Folder() {
+    // In memory if there is room: the machine's disk is.
+    std::error_code ignored;
+    constexpr std::uintmax_t kRoom = std::uintmax_t{2} << 30;
+    const auto space = fs::space("/dev/shm", ignored);
+    const bool roomy = !ignored && space.available >= kRoom;
+    std::string pattern =
+        ((roomy ? fs::path("/dev/shm") : fs::temp_directory_path()) / "snowglobe-bench-XXXXXX")
+            .string();
+    if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary folder");
+    path_ = pattern;
+    fs::permissions(path_, fs::perms(0755));
   }
+  ~Folder() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  [[nodiscard]] const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+int run(const Arguments& arguments) {
+  bench::catch_interruptions();
+  bench::Report report(arguments.json);
+  const Folder folder;
+  bench::Plan plan;
+  plan.quick = arguments.quick;
+  plan.folder = folder.path();
+  plan.options.memory_mb = arguments.memory_mb;
+  plan.options.settings = kSettings;
+  for (const auto& [name, value] : arguments.settings)
+    plan.options.settings[name] = value;
+  const bench::NativeServers servers = bench::start_servers(plan, report);
+  if (plan.quick) report.head("quick", "a tenth of the rows, and few rounds");
+  int failures = 0;
+  for (const bench::Suite& suite : selected(arguments))
+    failures += bench::run_suite(suite, plan, report);
+  return failures == 0 ? 0 : 1;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) try {
-  CLI::App app("Benchmarks of Snowglobe beside native PostgreSQL. ratio = snowglobe / twin.");
-  std::vector<std::string> wanted;
-  std::string json;
-  bool quick = false;
+  CLI::App app("Snowglobe beside native PostgreSQL. ratio: how many times worse than the twin.");
+  Arguments arguments;
   std::vector<std::string> names;
-  for (const auto& [name, suite] : kSuites)
-    names.push_back(name);
-  app.add_option("suite", wanted, "suites to run; all when none is named")
+  for (const bench::Suite& suite : all_suites())
+    names.push_back(suite.name);
+  std::vector<std::string> settings;
+  app.add_option("suite", arguments.suites, "suites to run; all when none is named")
       ->check(CLI::IsMember(names));
-  app.add_option("--json", json, "write a line a row to this file");
-  app.add_flag("--quick", quick, "fewer repetitions");
+  app.add_option("--only", arguments.only, "only tasks whose suite and name contain this text");
+  app.add_option("--json", arguments.json, "write a line a row to this file");
+  app.add_option("--memory", arguments.memory_mb, "MiB of the machine's RAM");
+  app.add_option("--set", settings, "NAME=VALUE: a setting of PostgreSQL, on all sides");
+  app.add_flag("--quick", arguments.quick, "a tenth of the rows, and few rounds");
   CLI11_PARSE(app, argc, argv);
-  if (wanted.empty()) wanted = names;
-
-  bench::Report report(json);
-  bench::Servers servers = start_servers();
-  print_head(servers);
-  for (const std::string& name : wanted)
-    kSuites.at(name)(servers, report, quick);
-  return 0;
+  for (const std::string& setting : settings) {
+    const std::size_t equals = setting.find('=');
+    if (equals == std::string::npos) throw std::runtime_error("--set wants NAME=VALUE");
+    arguments.settings[setting.substr(0, equals)] = setting.substr(equals + 1);
+  }
+  return run(arguments);
 } catch (const std::exception& error) {
   fmt::print(stderr, "snowglobe_bench: {}\n", error.what());
-  return 1;
+  return 2;
 }

@@ -1,17 +1,17 @@
 // bench/native_server.cc - initdb, start and stop of a native PostgreSQL.
 #include "bench/native_server.h"
 
+#include "bench/child.h"
 #include "bench/measure.h"
 #include <algorithm>
 #include <arpa/inet.h>
 #include <chrono>
 #include <csignal>
-#include <fcntl.h>
 #include <fmt/core.h>
-#include <grp.h>
+#include <fstream>
 #include <netinet/in.h>
+#include <sstream>
 #include <stdexcept>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -22,7 +22,9 @@ namespace bench {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr uid_t kNobody = 65534;
+constexpr auto kInitdbLimit = std::chrono::minutes(1);
+constexpr auto kStartLimit = std::chrono::seconds(20);
+constexpr auto kStopLimit = std::chrono::seconds(20);
 
 [[noreturn]] void fail(const std::string& what) {
   throw std::runtime_error(what);
@@ -39,6 +41,13 @@ std::uint16_t free_port() {
   ::close(descriptor);
   if (!bound) fail("no free loopback port");
   return ntohs(address.sin_port);
+}
+
+fs::path make_folder(const fs::path& parent, const char* name) {
+  const fs::path where = parent.empty() ? fs::temp_directory_path() : parent;
+  std::string pattern = (where / (std::string(name) + "-XXXXXX")).string();
+  if (::mkdtemp(pattern.data()) == nullptr) fail("can not make a folder in " + where.string());
+  return pattern;
 }
 
 // i686 libraries of the image without its C library, which must match the host's loader.
@@ -58,26 +67,16 @@ fs::path copy_client_libraries(const fs::path& root, const fs::path& into) {
 
 }  // namespace
 
-NativeServer::NativeServer(fs::path bin, fs::path libraries)
-    : bin_(std::move(bin)), libraries_(std::move(libraries)), port_(free_port()) {
-  std::string pattern = (fs::temp_directory_path() / "snowglobe-bench-XXXXXX").string();
-  if (::mkdtemp(pattern.data()) == nullptr) fail("can not make a temporary folder");
-  work_ = pattern;
-  if (::geteuid() == 0 && ::chown(work_.c_str(), kNobody, kNobody) != 0) fail("chown failed");
-  const pid_t initdb =
-      spawn({(bin_ / "initdb").string(), "-D", (work_ / "data").string(), "--username=postgres",
-             "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"});
-  int status = 0;
-  ::waitpid(initdb, &status, 0);
-  if (status != 0) {
-    fs::remove_all(work_);
-    fail(fmt::format("{}/initdb failed", bin_.string()));
-  }
-  conninfo_ = fmt::format(
-      "host=127.0.0.1 port={} user=postgres dbname=postgres sslmode=disable "
-      "gssencmode=disable",
-      port_);
+NativeServer::NativeServer(Installation installation, const NativeOptions& options)
+    : installation_(std::move(installation)),
+      work_(make_folder(options.folder, "snowglobe-bench")),
+      port_(free_port()),
+      conninfo_(fmt::format("host=127.0.0.1 port={} user=postgres dbname=postgres sslmode=disable "
+                            "gssencmode=disable",
+                            port_)) {
   try {
+    make_cluster();
+    write_settings(options.settings);
     start();
   } catch (...) {
     fs::remove_all(work_);
@@ -92,37 +91,60 @@ NativeServer::~NativeServer() {
   if (!copy_.empty()) fs::remove_all(copy_, ignored);
 }
 
-pid_t NativeServer::spawn(const std::vector<std::string>& argv) const {
-  std::vector<char*> arguments;
-  for (const std::string& argument : argv)
-    arguments.push_back(const_cast<char*>(argument.c_str()));
-  arguments.push_back(nullptr);
-  const pid_t child = ::fork();
-  if (child < 0) fail("fork failed");
-  if (child > 0) return child;
-  const int log = ::open((work_ / "log").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0666);
-  const int null = ::open("/dev/null", O_RDONLY);
-  ::dup2(null, 0);
-  ::dup2(log, 1);
-  ::dup2(log, 2);
-  const bool lowered = ::geteuid() != 0 || (::setgroups(0, nullptr) == 0 &&
-                                            ::setgid(kNobody) == 0 && ::setuid(kNobody) == 0);
-  if (!libraries_.empty()) ::setenv("LD_LIBRARY_PATH", libraries_.c_str(), 1);
-  ::prctl(PR_SET_PDEATHSIG, SIGQUIT);  // goes with us; after the change of user, which clears it
-  if (lowered && ::chdir("/") == 0) ::execv(arguments[0], arguments.data());
-  ::_exit(127);
+std::map<std::string, std::string> NativeServer::environment() const {
+  if (installation_.libraries.empty()) return {};
+  return {{"LD_LIBRARY_PATH", installation_.libraries.string()}};
+}
+
+void NativeServer::make_cluster() {
+  if (::geteuid() == 0 && ::chown(work_.c_str(), kNobody, kNobody) != 0) fail("chown failed");
+  // Data checksums and small segments of the log, as in the image's cluster
+  // (guest/recipe/cluster.py).
+  std::vector<std::string> initdb = {(installation_.bin / "initdb").string(),
+                                     "-D",
+                                     (work_ / "data").string(),
+                                     "--username=postgres",
+                                     "--auth=trust",
+                                     "--encoding=UTF8",
+                                     "--data-checksums",
+                                     "--text-search-config=english",
+                                     "--wal-segsize=1",
+                                     "--no-sync"};
+  initdb.insert(initdb.end(), installation_.locale.begin(), installation_.locale.end());
+  const ChildOptions options{
+      .environment = environment(), .output = work_ / "log", .unprivileged = true};
+  if (wait_child(start_child(initdb, options), kInitdbLimit) != 0) fail(initdb[0] + " failed");
+}
+
+std::vector<std::string> NativeServer::known_settings() const {
+  std::vector<std::string> names;
+  std::istringstream lines(run_program(
+      {(installation_.bin / "postgres").string(), "--describe-config"},
+      {.environment = environment(), .unprivileged = true}, work_, std::chrono::seconds(10)));
+  for (std::string line; std::getline(lines, line);)
+    names.push_back(line.substr(0, line.find('\t')));
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+void NativeServer::write_settings(const Settings& settings) {
+  const std::vector<std::string> known = known_settings();
+  std::ofstream file(work_ / "data/postgresql.conf", std::ios::app);
+  for (const auto& [name, value] : settings) {
+    if (!std::binary_search(known.begin(), known.end(), name)) continue;
+    std::string quoted;
+    for (const char c : value)
+      quoted += c == '\'' ? "''" : std::string(1, c);
+    file << name << " = '" << quoted << "'\n";
+  }
+  file << "listen_addresses = '127.0.0.1'\nport = " << port_ << "\nunix_socket_directories = ''\n";
 }
 
 double NativeServer::start() {
   const auto began = std::chrono::steady_clock::now();
-  pid_ = spawn({(bin_ / "postgres").string(), "-D", (work_ / "data").string(),
-                // The settings of the image that bear on speed (guest/cluster/postgresql.conf).
-                "-c", "listen_addresses=127.0.0.1", "-c", "port=" + std::to_string(port_), "-c",
-                "unix_socket_directories=", "-c", "shared_buffers=16MB", "-c", "jit=off", "-c",
-                "max_parallel_workers_per_gather=0", "-c", "max_parallel_maintenance_workers=0",
-                "-c", "random_page_cost=1.1", "-c", "update_process_title=off"});
-  const auto limit = began + std::chrono::seconds(20);
-  while (std::chrono::steady_clock::now() < limit) {
+  pid_ = start_child({(installation_.bin / "postgres").string(), "-D", (work_ / "data").string()},
+                     {.environment = environment(), .output = work_ / "log", .unprivileged = true});
+  while (std::chrono::steady_clock::now() < began + kStartLimit) {
     try {
       Client client(conninfo_);
       client.run("select 1");
@@ -136,13 +158,18 @@ double NativeServer::start() {
     }
   }
   stop();
-  fail(fmt::format("{}/postgres did not start", bin_.string()));
+  std::ifstream log(work_ / "log");
+  std::string line;
+  std::string last;
+  while (std::getline(log, line))
+    last = line;
+  fail(fmt::format("{}/postgres did not start: {}", installation_.bin.string(), last));
 }
 
 void NativeServer::stop() noexcept {
   if (pid_ <= 0) return;
   ::kill(pid_, SIGINT);  // fast shutdown
-  ::waitpid(pid_, nullptr, 0);
+  wait_child(pid_, kStopLimit);
   pid_ = -1;
 }
 
@@ -151,36 +178,36 @@ double NativeServer::restart() {
   return start();
 }
 
-std::unique_ptr<NativeServer> NativeServer::twin(const fs::path& image, std::string& why) {
+std::unique_ptr<NativeServer> NativeServer::twin(const fs::path& image, std::string& why,
+                                                 const NativeOptions& options) {
   const fs::path root = image / "root";
   if (!fs::exists(root / "usr/bin/postgres")) {
     why = "the image at '" + image.string() + "' has no unpacked root folder";
     return nullptr;
   }
-  // A copy that the unprivileged user may enter, wherever the image's cache lies.
-  std::string pattern = (fs::temp_directory_path() / "snowglobe-twin-XXXXXX").string();
-  if (::mkdtemp(pattern.data()) == nullptr) {
-    why = "can not make a temporary folder";
-    return nullptr;
-  }
-  const fs::path copy = pattern;
+  fs::path copy;
   try {
-    ::chmod(copy.c_str(), 0755);
+    // A copy that the unprivileged user may enter, wherever the image's cache lies.
+    copy = make_folder(options.folder, "snowglobe-twin");
+    fs::permissions(copy, fs::perms(0755));
     fs::copy(fs::canonical(root) / "usr", copy / "usr",
              fs::copy_options::recursive | fs::copy_options::copy_symlinks);
-    auto server =
-        std::make_unique<NativeServer>(copy / "usr/bin", copy_client_libraries(root, copy / "lib"));
+    Installation installation{
+        .bin = copy / "usr/bin",
+        .libraries = copy_client_libraries(root, copy / "lib"),
+        .locale = {"--locale=C.UTF-8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"}};
+    auto server = std::make_unique<NativeServer>(std::move(installation), options);
     server->copy_ = copy;
     return server;
   } catch (const std::exception& error) {
     why = error.what();
     std::error_code ignored;
-    fs::remove_all(copy, ignored);
+    if (!copy.empty()) fs::remove_all(copy, ignored);
     return nullptr;
   }
 }
 
-std::unique_ptr<NativeServer> NativeServer::host(std::string& why) {
+std::unique_ptr<NativeServer> NativeServer::host(std::string& why, const NativeOptions& options) {
   std::vector<fs::path> found;
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator("/usr/lib/postgresql", ignored)) {
@@ -191,7 +218,9 @@ std::unique_ptr<NativeServer> NativeServer::host(std::string& why) {
     return nullptr;
   }
   try {
-    return std::make_unique<NativeServer>(*std::max_element(found.begin(), found.end()), "");
+    // Sorts by bytes as the image's builtin locale does, which came with version 17.
+    return std::make_unique<NativeServer>(
+        Installation{*std::max_element(found.begin(), found.end()), "", {"--locale=C"}}, options);
   } catch (const std::exception& error) {
     why = error.what();
     return nullptr;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <sys/types.h>
@@ -11,35 +12,53 @@
 
 namespace bench {
 
-/// A server on a loopback port with a fresh cluster in a temporary folder; both are gone with the
+using Settings = std::map<std::string, std::string>;
+
+struct NativeOptions {
+  Settings settings = {};             ///< of postgresql.conf; those it does not know are left out
+  std::filesystem::path folder = {};  ///< where the cluster goes; empty: the temporary folder
+};
+
+/// Where a server's programs are, and how its cluster is made.
+struct Installation {
+  std::filesystem::path bin;        ///< holds initdb and postgres
+  std::filesystem::path libraries;  ///< for LD_LIBRARY_PATH; may be empty
+  std::vector<std::string> locale;  ///< options of initdb
+};
+
+/// A server on a loopback port with a fresh cluster in a folder of its own; both are gone with the
 /// object. Runs as an unprivileged user when the benchmark itself is root, as PostgreSQL insists.
 class NativeServer {
  public:
-  /// `bin` holds initdb and postgres; `libraries` (may be empty) is for LD_LIBRARY_PATH. Throws
-  /// std::runtime_error.
-  NativeServer(std::filesystem::path bin, std::filesystem::path libraries);
+  /// Throws std::runtime_error.
+  NativeServer(Installation installation, const NativeOptions& options);
   ~NativeServer();
   NativeServer(const NativeServer&) = delete;
   NativeServer& operator=(const NativeServer&) = delete;
 
   [[nodiscard]] const std::string& conninfo() const { return conninfo_; }
   [[nodiscard]] std::uint16_t port() const { return port_; }  ///< on 127.0.0.1
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  [[nodiscard]] const std::filesystem::path& bin() const { return installation_.bin; }
   /// Stops the server and starts it again; returns the seconds from exec to the first query's
   /// answer.
   double restart();
 
   /// The twin from the image's unpacked root folder, or null with the reason in `why`.
-  static std::unique_ptr<NativeServer> twin(const std::filesystem::path& image, std::string& why);
+  static std::unique_ptr<NativeServer> twin(const std::filesystem::path& image, std::string& why,
+                                            const NativeOptions& options = {});
   /// An x86-64 server that is installed on the host, or null with the reason in `why`.
-  static std::unique_ptr<NativeServer> host(std::string& why);
+  static std::unique_ptr<NativeServer> host(std::string& why, const NativeOptions& options = {});
 
  private:
+  void make_cluster();
+  void write_settings(const Settings& settings);
   double start();
   void stop() noexcept;
-  pid_t spawn(const std::vector<std::string>& argv) const;
+  [[nodiscard]] std::vector<std::string> known_settings() const;
+  [[nodiscard]] std::map<std::string, std::string> environment() const;
 
-  std::filesystem::path bin_;
-  std::filesystem::path libraries_;
+  Installation installation_;
   std::filesystem::path copy_;  ///< of the image's programs, for the twin
   std::filesystem::path work_;
   std::uint16_t port_;

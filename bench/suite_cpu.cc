@@ -1,99 +1,134 @@
-// bench/suite_cpu.cc - statements that only compute, and the rate at which the guest executes.
+// bench/suite_cpu.cc - eleven statements that only compute.
 #include "bench/suites.h"
 #include <array>
+#include <fmt/core.h>
 
 namespace bench {
 namespace {
 
 struct Statement {
   const char* name;
-  const char* sql;
+  const char* sql;  // {n}: the size
+  int size;
 };
 
-constexpr const char* kSetup =
-    "create temp table lineitem as select i as id, i % 7 as kind, (i * 37 % 10007)::numeric / 100 "
-    "as "
-    "price, (i * 37 % 10007)::float8 / 100 as price8, md5(i::text) as word "
-    "from generate_series(1, 100000) i; analyze lineitem";
+// 500k rows in three narrow tables: each fits into a quarter of the shared buffers, beyond which
+// PostgreSQL would read it from the kernel each time. {n}: rows of the large ones, {m}: of the
+// small.
+constexpr const char* kTables = R"(
+  drop table if exists words, lines, lines8, parts;
+  create unlogged table words as select md5(i::text) as word from generate_series(1, {n}) i;
+  create unlogged table lines as
+    select (i % 7)::int as kind, (i % 50)::numeric as quantity,
+           (i * 37::bigint % 10007)::numeric / 100 as price, (i % 11)::numeric / 100 as discount
+    from generate_series(1, {n}) i;
+  create unlogged table lines8 as
+    select kind, quantity::float8, price::float8, discount::float8 from lines;
+  create unlogged table parts as
+    select i as id, ((i * 7919::bigint) % {m} + 1)::int as other, i % 1000 as brand
+    from generate_series(1, {m}) i;
+  vacuum analyze words; vacuum analyze lines; vacuum analyze lines8; vacuum analyze parts;
+  select count(*) from words; select count(*) from lines; select count(*) from lines8)";
+
+// TPC-H Q1's aggregates.
+#define SNOWGLOBE_BENCH_Q1(table)                                                            \
+  "select kind, sum(quantity), sum(price), sum(price * (1 - discount)), "                    \
+  "sum(price * (1 - discount) * (1 + discount)), avg(quantity), avg(price), avg(discount), " \
+  "count(*) from " table " group by kind order by kind"
 
 constexpr std::array kStatements = {
-    Statement{"sum over generate_series, 1M",
-              "select count(*), sum(i) from generate_series(1, 1000000) i"},
-    Statement{"sort of 100k md5 texts",
-              "select count(*) from (select word from lineitem order by word offset 0) s"},
-    Statement{"hash join and group by, 100k",
-              "select count(*) from (select a.kind, b.id, count(*) from lineitem a join lineitem b "
-              "on a.id = b.id * 2 group by 1, 2) s"},
-    Statement{"numeric aggregates, 100k",
-              "select sum(price), avg(price), sum(price * (1 - price / 1000)) from lineitem"},
-    Statement{"float8 aggregates, 100k",
-              "select sum(price8), avg(price8), stddev(price8), sum(sqrt(price8)) from lineitem"},
-    Statement{"recursive CTE, 200k",
-              "with recursive r(n) as (select 1 union all select n + 1 from r where n < 200000) "
-              "select sum(n) from r"},
-    Statement{"jsonb build and extract, 50k",
-              "select sum((jsonb_build_object('a', id, 'b', word)->>'a')::int) from lineitem "
-              "where id <= 50000"},
-    Statement{
-        "PL/pgSQL loop, 500k",
-        "do $$ declare s bigint := 0; begin for i in 1..500000 loop s := s + i % 7; end loop; "
-        "end $$"},
-    Statement{"create index on 100k texts",
-              "create index word_index on lineitem(word); drop index word_index"},
-    Statement{"LIKE over 100k", "select count(*) from lineitem where word like '%abc%'"},
-    Statement{"regular expression over 100k",
-              "select count(*) from lineitem where word ~ 'a[0-9]+b[c-f]'"},
+    Statement{"sum over generate_series, {n}", "select sum(i) from generate_series(1, {n}) i",
+              1'000'000},
+    Statement{"sort of {n} md5 texts",
+              "select count(*) from (select word from words order by word offset 0) s", 500'000},
+    Statement{"hash join and group by of {n}",
+              "select count(*) from (select b.brand, count(*), sum(a.id) from parts a join parts b "
+              "on a.other = b.id group by b.brand) s",
+              200'000},
+    Statement{"numeric aggregates over {n}", SNOWGLOBE_BENCH_Q1("lines"), 500'000},
+    Statement{"float8 aggregates over {n}", SNOWGLOBE_BENCH_Q1("lines8"), 500'000},
+    Statement{"recursive CTE of {n}",
+              "with recursive r(n) as (select 1 union all select n + 1 from r where n < {n}) "
+              "select sum(n) from r",
+              500'000},
+    Statement{"jsonb build and extract over {n}",
+              "select sum((jsonb_build_object('id', i, 'word', 'w' || i, 'list', "
+              "jsonb_build_array(i, i + 1))->'list'->>1)::int) from generate_series(1, {n}) i",
+              100'000},
+    Statement{"PL/pgSQL loop of {n}",
+              "do $$ declare s bigint := 0; begin for i in 1..{n} loop s := s + i % 7; end loop; "
+              "end $$",
+              1'000'000},
+    Statement{"create index on {n} texts", "create index on words(word)", 500'000},
+    Statement{"LIKE scan of {n}", "select count(*) from words where word like '%abc%'", 500'000},
+    Statement{"regex scan of {n}", "select count(*) from words where word ~ 'a[0-9]+b[c-f]'",
+              500'000},
 };
 
-// One connection a server, all set up alike.
-std::unique_ptr<Client> prepare(const std::string& conninfo) {
-  if (conninfo.empty()) return nullptr;
-  auto client = std::make_unique<Client>(conninfo);
-  client->run(kSetup);
-  return client;
+#undef SNOWGLOBE_BENCH_Q1
+
+std::string replaced(std::string text, const std::string& key, int value) {
+  for (std::size_t at = text.find(key); at != text.npos; at = text.find(key, at))
+    text.replace(at, key.size(), std::to_string(value));
+  return text;
+}
+
+// One connection a side, with the tables; lives as long as the worker.
+class Tables {
+ public:
+  Sides<std::unique_ptr<Client>>& clients(Bench& bench) {
+    if (clients_[Side::snowglobe]) return clients_;
+    Sides<std::unique_ptr<Client>> clients = connect_all(bench);
+    const std::string sql =
+        replaced(replaced(kTables, "{n}", bench.scaled(500'000)), "{m}", bench.scaled(200'000));
+    for (const Side side : bench.sides())
+      run_each(*clients[side], sql);
+    clients_ = std::move(clients);
+    return clients_;
+  }
+
+ private:
+  // VACUUM wants to be a statement of its own.
+  static void run_each(Client& client, const std::string& sql) {
+    for (std::size_t at = 0; at < sql.size();) {
+      const std::size_t end = std::min(sql.find(';', at), sql.size());
+      client.run(sql.substr(at, end - at));
+      at = end + 1;
+    }
+  }
+
+  Sides<std::unique_ptr<Client>> clients_;
+};
+
+void measure(Bench& bench, const Emit& emit, Tables& tables, const Statement& statement) {
+  const int size = bench.scaled(statement.size);
+  const std::string sql = replaced(statement.sql, "{n}", size);
+  Sides<std::unique_ptr<Client>>& clients = tables.clients(bench);
+  const auto once = [&](Side side) {
+    const double took = milliseconds([&] { clients[side]->run(sql); });
+    clients[side]->run("drop index if exists words_word_idx");
+    return took;
+  };
+  Row row = row_of(replaced(statement.name, "{n}", size), "ms",
+                   alternate_one(bench, bench.choose(5, 3), once));
+  row.bound = 2.5;
+  row.in_geomean = true;
+  emit(row);
 }
 
 }  // namespace
 
-void run_cpu_suite(Servers& servers, Report& report, bool quick) {
-  report.begin_suite("cpu", "CPU-bound statements; median of alternating runs after one warm-up");
-  const auto ours = prepare(servers.snowglobe_conninfo());
-  const auto twin = prepare(servers.twin_conninfo());
-  const auto native = prepare(servers.native_conninfo());
-  const int rounds = quick ? 1 : 3;
-  double instructions = 0;
-  double seconds = 0;
+Suite cpu_suite() {
+  Suite suite{.name = "cpu",
+              .remark = "CPU-bound statements; medians of alternating runs in one session a side",
+              .tasks = {}};
+  const auto tables = std::make_shared<Tables>();
   for (const Statement& statement : kStatements) {
-    Timings timings[3];
-    for (int round = 0; round <= rounds; ++round) {
-      Client* const clients[3] = {ours.get(), twin.get(), native.get()};
-      for (int i = 0; i < 3; ++i) {
-        if (clients[i] == nullptr) continue;
-        const auto before = servers.snowglobe->stats().instructions;
-        const Seconds took = time([&] { clients[i]->run(statement.sql); });
-        if (round == 0) continue;
-        timings[i].add(took);
-        if (i != 0) continue;
-        instructions += static_cast<double>(servers.snowglobe->stats().instructions - before);
-        seconds += took.count();
-      }
-    }
-    const auto median = [&](int i, bool there) {
-      return there ? std::optional(timings[i].median().count() * 1e3) : std::nullopt;
-    };
-    report.add({.name = statement.name,
-                .unit = "ms",
-                .snowglobe = median(0, true),
-                .twin = median(1, twin != nullptr),
-                .native = median(2, native != nullptr),
-                .in_geomean = true});
+    suite.tasks.push_back({statement.name, [tables, &statement](Bench& bench, const Emit& emit) {
+                             measure(bench, emit, *tables, statement);
+                           }});
   }
-  report.end_suite();
-  report.add({.name = "guest instructions, all statements",
-              .unit = "M/s",
-              .snowglobe = instructions / seconds / 1e6,
-              .twin = std::nullopt,
-              .native = std::nullopt});
+  return suite;
 }
 
 }  // namespace bench

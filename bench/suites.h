@@ -1,31 +1,34 @@
-// bench/suites.h - the suites, and what they share.
+// bench/suites.h - the suites of the table. A task makes one row, or a few of one measurement.
 #pragma once
 
-#include <snowglobe/snowglobe.hpp>
-
-#include "bench/measure.h"
-#include "bench/native_server.h"
-#include "bench/report.h"
-#include <filesystem>
-#include <memory>
+#include "bench/bench.h"
+#include "bench/row.h"
+#include <functional>
 #include <string>
+#include <vector>
 
 namespace bench {
 
-/// The three servers under comparison, started once for all suites. twin and native may be null.
-struct Servers {
-  std::unique_ptr<snowglobe::Database> snowglobe;
-  std::unique_ptr<NativeServer> twin;
-  std::unique_ptr<NativeServer> native;
+using Emit = std::function<void(const Row&)>;
 
-  /// conninfo of a server; empty if it is not there.
-  [[nodiscard]] std::string snowglobe_conninfo() const { return snowglobe->conninfo(); }
-  [[nodiscard]] std::string twin_conninfo() const { return twin ? twin->conninfo() : ""; }
-  [[nodiscard]] std::string native_conninfo() const { return native ? native->conninfo() : ""; }
+struct Task {
+  std::string name;
+  std::function<void(Bench&, const Emit&)> run;
 };
 
-void run_boot_suite(Servers& servers, Report& report, bool quick);
-void run_cpu_suite(Servers& servers, Report& report, bool quick);
-void run_latency_suite(Servers& servers, Report& report, bool quick);
+/// Its tasks run in one process, on one machine, in this order; after a failure the others in a new
+/// process. Hence a task makes what it needs if it is not there.
+struct Suite {
+  std::string name;
+  std::string remark;
+  std::vector<Task> tasks;
+};
+
+Suite machine_suite();  ///< boot, idling, guest instructions of small things
+Suite cpu_suite();      ///< statements that only compute
+Suite session_suite();  ///< select 1, new connections
+Suite memory_suite();   ///< page faults
+Suite bulk_suite();     ///< COPY, single inserts
+Suite pgbench_suite();
 
 }  // namespace bench

@@ -1,0 +1,79 @@
+// bench/bench.cc - the alternation of the sides.
+#include "bench/bench.h"
+
+#include <algorithm>
+#include <atomic>
+
+namespace bench {
+
+Spinner::Spinner(bool wanted) {
+  if (!wanted) return;
+  thread_ = std::jthread([](const std::stop_token& stop) {
+    while (!stop.stop_requested())
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+  });
+}
+
+std::vector<Side> Bench::sides() const {
+  std::vector<Side> there;
+  for (const Side side : {Side::native, Side::twin}) {
+    if (!plan_.conninfo[side].empty()) there.push_back(side);
+  }
+  there.push_back(Side::snowglobe);
+  return there;
+}
+
+std::string Bench::conninfo(Side side) {
+  return side == Side::snowglobe ? snowglobe().conninfo() : plan_.conninfo[side];
+}
+
+snowglobe::Database& Bench::snowglobe() {
+  if (!snowglobe_) snowglobe_.emplace(snowglobe::Database::open_in_memory(plan_.options));
+  return *snowglobe_;
+}
+
+void Bench::begin(std::chrono::seconds time) {
+  until_ = std::chrono::steady_clock::now() + time;
+}
+
+Sides<Series> alternate(Bench& bench, int rounds, const Batch& batch) {
+  Sides<Series> series;
+  for (int round = 0; round <= rounds; ++round) {
+    if (round > 1 && bench.time_is_over()) break;
+    for (const Side side : bench.sides()) {
+      Samples before;
+      batch(side, round == 0 ? before : series[side].warm);
+      if (round == 0) series[side].first = before.first();
+    }
+  }
+  return series;
+}
+
+Sides<Series> alternate_one(Bench& bench, int rounds, const std::function<double(Side)>& once) {
+  return alternate(bench, rounds,
+                   [&once](Side side, Samples& samples) { samples.add(once(side)); });
+}
+
+Row row_of(const std::string& name, const std::string& unit, const Sides<Series>& series) {
+  Row row{.name = name, .unit = unit};
+  for (const Side side : kSides) {
+    if (series[side].warm.empty()) continue;
+    row.first[side] = series[side].first;
+    row.warm[side] = series[side].warm.median();
+  }
+  row.rounds = static_cast<int>(series[Side::snowglobe].warm.count());
+  return row;
+}
+
+std::string beside(bool spinning) {
+  return spinning ? ", a thread spins" : "";
+}
+
+Sides<std::unique_ptr<Client>> connect_all(Bench& bench) {
+  Sides<std::unique_ptr<Client>> clients;
+  for (const Side side : bench.sides())
+    clients[side] = std::make_unique<Client>(bench.conninfo(side));
+  return clients;
+}
+
+}  // namespace bench
