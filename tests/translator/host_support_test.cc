@@ -90,6 +90,15 @@ TEST(HostSupport, IsUsableOrSaysWhyNot) {
   EXPECT_FALSE(kSanitized && support.usable);
 }
 
+/// Run by a test of ctest that starts this program under valgrind.
+TEST(HostSupportUnderValgrind, IsRefused) {
+  std::ifstream maps("/proc/self/maps");
+  const std::string text(std::istreambuf_iterator<char>(maps), {});
+  if (text.find("vgpreload") == std::string::npos) GTEST_SKIP() << "not under valgrind";
+  EXPECT_NE(translator_support().why_not.find("valgrind"), std::string::npos)
+      << translator_support().why_not;
+}
+
 TEST_F(HostSupportTest, IsUsableHere) {
   EXPECT_TRUE(translator_support().usable) << translator_support().why_not;
 }
