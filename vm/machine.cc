@@ -2,6 +2,7 @@
 #include "vm/machine.h"
 
 #include "base/check.h"
+#include "vm/blocked_signals.h"
 #include "vm/machine_core.h"
 
 #include <mutex>
@@ -17,26 +18,6 @@ namespace {
 
 using base::Error;
 using base::ErrorCode;
-
-/// Blocks all signals that are not the fault of the thread itself, for the life of the object: a
-/// thread that is started meanwhile inherits that, and the application's handlers never run on it.
-class AsyncSignalsBlocked {
- public:
-  AsyncSignalsBlocked() {
-    sigset_t blocked;
-    sigfillset(&blocked);
-    for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS}) {
-      sigdelset(&blocked, signal);
-    }
-    pthread_sigmask(SIG_SETMASK, &blocked, &before_);
-  }
-  ~AsyncSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  AsyncSignalsBlocked(const AsyncSignalsBlocked&) = delete;
-  AsyncSignalsBlocked& operator=(const AsyncSignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
 
 class ThreadedMachine final : public Machine {
  public:

@@ -29,6 +29,13 @@ struct PortConfig {
   PortBackend* backend = nullptr;  ///< not owned
 };
 
+/// Who runs the guest's instructions.
+enum class Executor : u8 {
+  kAutomatic,   ///< the translator where the host lets it run, else the interpreter
+  kTranslator,  ///< create() fails where it can not run
+  kInterpreter,
+};
+
 struct MachineConfig {
   u64 memory_bytes = 128u << 20;
   base::ConstBytes kernel;  ///< ELF image; needed only during create()
@@ -43,7 +50,8 @@ struct MachineConfig {
   base::LogSink log;
   std::function<void(base::ConstBytes)> serial_output;  ///< bytes that the guest wrote to ttyS0
   /// Deterministic run: the guest's clock is its instruction count, HLT skips to the next timer.
-  bool time_by_instructions = false;
+  bool time_by_instructions = false;  ///< on the interpreter, whatever `executor` says
+  Executor executor = Executor::kAutomatic;
 };
 
 /// Why the machine is not running (any more).
@@ -54,10 +62,25 @@ enum class MachineEnd : u8 {
 };
 
 struct MachineStatistics {
-  u64 instructions = 0;
+  bool translated = false;  ///< the translator runs it
+  u64 instructions = 0;     ///< retired; with the translator, those that it left to the interpreter
   u64 blocks_decoded = 0;
   u64 interrupts = 0;
   u64 idle_nanoseconds = 0;
+
+  // Of the translator.
+  u64 blocks_translated = 0, code_bytes = 0, code_flushes = 0;
+  u64 exits_indirect = 0;  ///< jumps that missed the jump table, and safepoints of entries
+  u64 exits_link = 0;      ///< direct jumps before they were linked
+  u64 exits_insn = 0;      ///< instructions run by the interpreter's handlers
+  u64 exits_vectors = 0;   ///< loads of x87 and SSE state
+  u64 exits_poll = 0;      ///< safepoints of loops
+  u64 faults = 0;          ///< host faults of translated code
+  u64 guest_faults = 0;    ///< those that became page faults of the guest
+  u64 emulated_accesses = 0;
+  u64 interpreted_blocks = 0, interpreted_steps = 0;
+  u64 mappings = 0;  ///< host mappings that its windows take
+  u64 window_fills = 0, window_drops = 0, window_evictions = 0;
 };
 
 /// Thread rule: create, start, stop, pause, resume and statistics from any thread (one at a time is

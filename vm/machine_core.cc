@@ -2,6 +2,8 @@
 #include "vm/machine_core.h"
 
 #include "vm/boot/linux.h"
+#include "vm/cpu/translator/host_faults.h"
+#include "vm/cpu/translator/host_support.h"
 
 #include <algorithm>
 #include <chrono>
@@ -58,7 +60,25 @@ base::Result<std::unique_ptr<MachineCore>> MachineCore::create(const MachineConf
   for (u8 segment = kEs; segment <= kGs; ++segment)
     core->cpu_.segment_changed(segment);
   core->cpu_.mode_changed();
+  if (auto chosen = core->choose_executor(config); !chosen) return chosen.error();
   return core;
+}
+
+base::Result<void> MachineCore::choose_executor(const MachineConfig& config) {
+  if (config.executor == Executor::kInterpreter || config.time_by_instructions) return {};
+  const bool needed = config.executor == Executor::kTranslator;
+  if (const HostSupport& host = translator_support(); !host.usable) {
+    if (!needed) return {};
+    return Error{ErrorCode::kUnavailable, "start the translator: " + host.why_not};
+  }
+  auto translator = Translator::create(cpu_, interpreter_, {});
+  if (!translator) {
+    if (!needed) return {};
+    return translator.error();
+  }
+  translator_ = std::move(translator).value();
+  ticker_ = std::make_unique<AttentionTicker>(cpu_.context.attention);
+  return {};
 }
 
 MachineCore::MachineCore(const MachineConfig& config, std::unique_ptr<GuestRam> ram)
@@ -82,6 +102,14 @@ MachineCore::MachineCore(const MachineConfig& config, std::unique_ptr<GuestRam> 
 }
 
 MachineEnd MachineCore::run() {
+  std::unique_ptr<SignalStack> signal_stack;
+  if (translator_ != nullptr) {
+    if (auto stack = SignalStack::create()) {
+      signal_stack = std::move(stack).value();
+    } else {
+      translator_.reset();
+    }
+  }
   clock_.run();
   std::optional<MachineEnd> end;
   while (!end) {
@@ -137,9 +165,19 @@ std::optional<MachineEnd> MachineCore::turn() {
 StopReason MachineCore::run_slice() {
   const u64 start = clock_.ticks();
   board_.update_timers(start);
+  if (translator_ != nullptr) return run_translated(start);
   const u64 before = cpu_.state.instructions;
   const StopReason reason = interpreter_.run(slice_budget(start));
   measure(cpu_.state.instructions - before, clock_.ticks() - start);
+  return reason;
+}
+
+StopReason MachineCore::run_translated(u64 now) {
+  const u64 deadline = board_.next_deadline();
+  const u64 until = deadline > now ? deadline - now : 0;
+  ticker_->arm(std::clamp(until, kMinSliceNs, kSliceNs));
+  const StopReason reason = translator_->run();
+  ticker_->disarm();
   return reason;
 }
 
@@ -238,17 +276,37 @@ void MachineCore::ask_resume() {
 }
 
 void MachineCore::publish_statistics() {
-  published_.instructions.store(cpu_.state.instructions, std::memory_order_relaxed);
-  published_.blocks.store(interpreter_.statistics().blocks_decoded, std::memory_order_relaxed);
-  published_.interrupts.store(interrupts_, std::memory_order_relaxed);
-  published_.idle.store(idle_ns_, std::memory_order_relaxed);
+  const std::lock_guard lock(statistics_mutex_);
+  published_.instructions = cpu_.state.instructions;
+  published_.blocks_decoded = interpreter_.statistics().blocks_decoded;
+  published_.interrupts = interrupts_;
+  published_.idle_nanoseconds = idle_ns_;
+  published_.translated = translator_ != nullptr;
+  if (translator_ == nullptr) return;
+  const Translator::Statistics of = translator_->statistics();
+  const AddressSpaces::Statistics& spaces = translator_->space_statistics();
+  published_.blocks_translated = of.blocks_translated;
+  published_.code_bytes = of.code_bytes;
+  published_.code_flushes = of.code_flushes;
+  published_.exits_indirect = of.exits_indirect;
+  published_.exits_link = of.exits_link;
+  published_.exits_insn = of.exits_insn;
+  published_.exits_vectors = of.exits_vectors;
+  published_.exits_poll = of.exits_poll;
+  published_.faults = of.faults;
+  published_.guest_faults = of.guest_faults;
+  published_.emulated_accesses = of.emulated_accesses;
+  published_.interpreted_blocks = of.interpreted_blocks;
+  published_.interpreted_steps = of.interpreted_steps;
+  published_.mappings = translator_->mappings();
+  published_.window_fills = spaces.fills + spaces.prefills;
+  published_.window_drops = spaces.drops;
+  published_.window_evictions = spaces.evictions;
 }
 
 MachineStatistics MachineCore::statistics() const {
-  return {.instructions = published_.instructions.load(std::memory_order_relaxed),
-          .blocks_decoded = published_.blocks.load(std::memory_order_relaxed),
-          .interrupts = published_.interrupts.load(std::memory_order_relaxed),
-          .idle_nanoseconds = published_.idle.load(std::memory_order_relaxed)};
+  const std::lock_guard lock(statistics_mutex_);
+  return published_;
 }
 
 }  // namespace snowglobe::vm

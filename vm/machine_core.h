@@ -2,8 +2,10 @@
 // between guest code, devices and the host's events.
 #pragma once
 
+#include "vm/attention_ticker.h"
 #include "vm/cpu/cpu.h"
 #include "vm/cpu/interpreter.h"
+#include "vm/cpu/translator/translator.h"
 #include "vm/machine.h"
 #include "vm/machine_board.h"
 #include "vm/machine_clock.h"
@@ -39,8 +41,10 @@ class MachineCore {
  private:
   MachineCore(const MachineConfig& config, std::unique_ptr<GuestRam> ram);
 
+  base::Result<void> choose_executor(const MachineConfig& config);
   std::optional<MachineEnd> turn();
   StopReason run_slice();
+  StopReason run_translated(u64 now);
   [[nodiscard]] u64 slice_budget(u64 now);
   void measure(u64 instructions, u64 nanoseconds);
   void poll_events();
@@ -57,6 +61,8 @@ class MachineCore {
   Board board_;
   Cpu cpu_;
   Interpreter interpreter_;
+  std::unique_ptr<Translator> translator_;   ///< null: the interpreter runs everything
+  std::unique_ptr<AttentionTicker> ticker_;  ///< of the translator
 
   std::optional<SystemRequest> request_;  ///< of the guest, to be met at the end of the slice
   double instructions_per_ns_ = 0.1;      ///< measured; chooses the length of slices
@@ -70,9 +76,8 @@ class MachineCore {
   std::condition_variable changed_;
   bool standing_ = false;  ///< guarded by mutex_: the guest does not run and will not by itself
 
-  struct {
-    std::atomic<u64> instructions{0}, blocks{0}, interrupts{0}, idle{0};
-  } published_;
+  mutable std::mutex statistics_mutex_;
+  MachineStatistics published_;  ///< guarded by statistics_mutex_
 };
 
 }  // namespace snowglobe::vm

@@ -215,15 +215,18 @@ TEST_F(Paging, UserAndSupervisorTranslationsAreApart) {
 }
 
 TEST_F(Paging, APageThatIsWatchedForCodeIsWrittenThroughTheOwner) {
-  static u32 written;
-  written = ~0u;
+  struct Listener final : CpuObserver {
+    void on_code_written(u32 page) override { written = page; }
+    u32 written = ~0u;
+  } listener;
   EXPECT_FALSE(store(kPage));  // fills the TLB with the right to write
-  machine.cpu.set_code_listener([](void*, u32 page) { written = page; }, nullptr);
+  machine.cpu.add_observer(&listener);
   machine.ram().watch_code(kPage >> kPageShift);
   Insn insn;
   machine.cpu.set_code_base(SystemMachine::kCode);
   EXPECT_TRUE(machine.cpu.store<u32>(&insn, kDs, kPage, 5));
-  EXPECT_EQ(written, kPage >> kPageShift);
+  EXPECT_EQ(listener.written, kPage >> kPageShift);
+  machine.cpu.remove_observer(&listener);
 }
 
 TEST_F(Paging, PeekChangesNothing) {

@@ -34,6 +34,7 @@ struct Options {
   unsigned seconds = 60;
   bool deterministic = false;
   bool quiet_port = false;
+  std::string executor = "automatic";
 };
 
 /// Collects what the guest says, and notices the text that is waited for.
@@ -155,6 +156,17 @@ const char* name(std::optional<vm::MachineEnd> end) {
   return "?";
 }
 
+void print_translator(const vm::MachineStatistics& s) {
+  fmt::print(stderr,
+             "[translator] {} blocks, {} KiB, {} flushes; exits: {} indirect, {} link, {} insn, {} "
+             "vectors, {} poll; {} faults, {} of the guest, {} emulated; interpreted {} blocks, {} "
+             "steps; windows: {} mappings, {} fills, {} drops, {} evictions\n",
+             s.blocks_translated, s.code_bytes / 1024, s.code_flushes, s.exits_indirect,
+             s.exits_link, s.exits_insn, s.exits_vectors, s.exits_poll, s.faults, s.guest_faults,
+             s.emulated_accesses, s.interpreted_blocks, s.interpreted_steps, s.mappings,
+             s.window_fills, s.window_drops, s.window_evictions);
+}
+
 int boot(const Options& options) {
   const std::vector<std::uint8_t> kernel =
       must_read(options.kernel.empty() ? options.image + "/vmlinux" : options.kernel);
@@ -189,6 +201,9 @@ int boot(const Options& options) {
     listener.on_output(data);
   };
   config.time_by_instructions = options.deterministic;
+  config.executor = options.executor == "translator"    ? vm::Executor::kTranslator
+                    : options.executor == "interpreter" ? vm::Executor::kInterpreter
+                                                        : vm::Executor::kAutomatic;
 
   const auto machine = must(vm::Machine::create(config));
   const auto begin = std::chrono::steady_clock::now();
@@ -208,6 +223,7 @@ int boot(const Options& options) {
              name(end), took.count(), idle, statistics.instructions,
              static_cast<double>(statistics.instructions) / busy * 1e-6, statistics.blocks_decoded,
              statistics.interrupts);
+  if (statistics.translated) print_translator(statistics);
   return in_time ? 0 : 2;
 }
 
@@ -226,6 +242,8 @@ int main(int argc, char** argv) {
   app.add_option("--memory", options.memory_mib, "MiB of RAM");
   app.add_option("--seconds", options.seconds, "stop after this time");
   app.add_flag("--by-instructions", options.deterministic, "deterministic time");
+  app.add_option("--executor", options.executor)
+      ->check(CLI::IsMember({"automatic", "translator", "interpreter"}));
   app.add_flag("--quiet-port", options.quiet_port, "do not print what the agent says");
   CLI11_PARSE(app, argc, argv);
   return boot(options);

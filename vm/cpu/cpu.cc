@@ -82,13 +82,26 @@ bool Cpu::raise_system(Vector vector) {
 // -----------------------------------------------------------------------
 
 // Mappings are not listed by physical page: dropping all writable ones is rare and costs little.
-void Cpu::on_write_right_lost(u32 /*page*/) {
+void Cpu::on_write_right_lost(u32 page) {
   tlb_[0][1].flush();
   tlb_[1][1].flush();
+  for (CpuObserver* observer : observers_)
+    if (observer != nullptr) observer->on_write_right_lost(page);
 }
 
 void Cpu::on_code_written(u32 page) {
-  if (code_listener_ != nullptr) code_listener_(code_listener_context_, page);
+  for (CpuObserver* observer : observers_)
+    if (observer != nullptr) observer->on_code_written(page);
+}
+
+void Cpu::add_observer(CpuObserver* observer) {
+  const auto free = std::ranges::find(observers_, nullptr);
+  SG_ASSERT(free != observers_.end(), "too many observers");
+  *free = observer;
+}
+
+void Cpu::remove_observer(const CpuObserver* observer) {
+  std::ranges::replace(observers_, const_cast<CpuObserver*>(observer), nullptr);
 }
 
 // --- memory

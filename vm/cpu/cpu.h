@@ -11,6 +11,7 @@
 #include "vm/cpu/insn.h"
 #include "vm/cpu/state.h"
 #include "vm/cpu/tlb.h"
+#include "vm/cpu/translator/context.h"
 #include "vm/memory/ram.h"
 #include "vm/types.h"
 
@@ -54,6 +55,20 @@ struct Exception {
 /// Page-fault error code (Intel SDM Vol. 3A, 4.7).
 enum PageFaultBit : u32 { kPfPresent = 1, kPfWrite = 2, kPfUser = 4, kPfReservedBit = 8 };
 
+/// Executors that keep something derived from guest memory or page tables learn here when it is no
+/// longer true. All calls come on the machine's thread, in the middle of an instruction.
+class CpuObserver {
+ public:
+  virtual ~CpuObserver() = default;
+  /// `page` is written and held decoded code: drop what was made from it.
+  virtual void on_code_written(u32 page) = 0;
+  /// The right to write `page` is gone.
+  virtual void on_write_right_lost(u32 /*page*/) {}
+  /// All translations may have changed (MOV CR3 and the like); one page's (INVLPG).
+  virtual void on_flush() {}
+  virtual void on_flush_page(LinearAddress /*linear*/) {}
+};
+
 /// Thread rule: confined to the machine's thread, but for request_attention().
 class Cpu final : public GuestRam::Observer {
  public:
@@ -62,6 +77,7 @@ class Cpu final : public GuestRam::Observer {
   Cpu(const Cpu&) = delete;
   Cpu& operator=(const Cpu&) = delete;
 
+  TranslatorContext context;  ///< directly ahead of the state
   CpuState state;
 
   GuestRam& ram() { return ram_; }
@@ -239,19 +255,17 @@ class Cpu final : public GuestRam::Observer {
   // ----------------------------------------------------------------------------------
   void on_write_right_lost(u32 page) override;
   void on_code_written(u32 page) override;
-  /// Called when a page with decoded code is written: the executor's invalidation.
-  void set_code_listener(void (*listener)(void* context, u32 page), void* context) {
-    code_listener_ = listener;
-    code_listener_context_ = context;
-  }
+  /// Not owned. At most two observers: one an executor.
+  void add_observer(CpuObserver* observer);
+  void remove_observer(const CpuObserver* observer);
 
   // --- attention
   // -----------------------------------------------------------------------------------
   /// Makes the executor leave its loop at the next block end. Any thread.
-  void request_attention() { attention_.store(true, std::memory_order_relaxed); }
-  void clear_attention() { attention_.store(false, std::memory_order_relaxed); }
+  void request_attention() { context.attention.store(1, std::memory_order_relaxed); }
+  void clear_attention() { context.attention.store(0, std::memory_order_relaxed); }
   [[nodiscard]] bool attention_requested() const {
-    return attention_.load(std::memory_order_relaxed);
+    return context.attention.load(std::memory_order_relaxed) != 0;
   }
   /// The INTR line, driven by the interrupt controller on the machine's thread.
   void set_interrupt_line(bool asserted) { interrupt_line_ = asserted; }
@@ -273,6 +287,8 @@ class Cpu final : public GuestRam::Observer {
   /// True: TF, AC or debug registers are in force, or CS is not flat; run instruction by
   /// instruction.
   [[nodiscard]] bool slow_mode() const { return slow_mode_; }
+  /// Bit set: accesses through that segment register are checked against its limit and rights.
+  [[nodiscard]] u8 checked_segments() const { return checked_segments_; }
 
  private:
   template <class T>
@@ -341,11 +357,9 @@ class Cpu final : public GuestRam::Observer {
   bool interrupt_line_ = false;
   bool restarted_ = false;
   bool retired_code_ = false;
-  std::atomic<bool> attention_{false};
   std::optional<Exception> exception_;
 
-  void (*code_listener_)(void*, u32) = nullptr;
-  void* code_listener_context_ = nullptr;
+  std::array<CpuObserver*, 2> observers_{};
 
   Tlb tlb_[2][2];  ///< [user][write]
   Tlb always_empty_;

@@ -186,7 +186,10 @@ Decoder::Result Decoder::decode(base::ConstBytes bytes, u16 offset, Insn out[2])
     return {Outcome::kTooLong, true, 1};
   }
   if (!ZYAN_SUCCESS(status)) return {Outcome::kInvalid, true, 1};
+  return bind(decoded, offset, out);
+}
 
+Decoder::Result Decoder::bind(const Decoded& decoded, u16 offset, Insn out[2]) const {
   Insn insn;
   insn.offset = offset;
   insn.length = decoded.info.length;
@@ -218,6 +221,9 @@ Decoder::Result Decoder::decode(base::ConstBytes bytes, u16 offset, Insn out[2])
     out[1] = bound;
     return {Outcome::kOk, binding->ends_block, 2};
   }
+  out[0] = Insn{};
+  out[0].handler = raise_invalid_opcode;
+  out[0].offset = offset;
   out[0].length = decoded.info.length;
   return {Outcome::kInvalid, true, 1};
 }

@@ -83,6 +83,8 @@ class Decoder {
   };
   /// Decodes one instruction at the start of `bytes`, which lies at `offset` of its page.
   Result decode(base::ConstBytes bytes, u16 offset, Insn out[2]) const;
+  /// The second half of decode(), for who has the raw view already: chooses the handler.
+  Result bind(const Decoded& decoded, u16 offset, Insn out[2]) const;
   /// The raw Zydis view, for disassembly and the case generator. False if it is not valid.
   bool decode_raw(base::ConstBytes bytes, Decoded& decoded) const;
 

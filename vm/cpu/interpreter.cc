@@ -25,12 +25,12 @@ const Insn* refetch(Cpu& cpu, const Insn* insn) {
 
 }  // namespace
 
-struct Interpreter::Impl {
+struct Interpreter::Impl final : CpuObserver {
   explicit Impl(Cpu& the_cpu, Statistics& the_statistics)
       : cpu(the_cpu), statistics(the_statistics), pages(the_cpu.ram().page_count()) {
-    cpu.set_code_listener(&Impl::on_code_written, this);
+    cpu.add_observer(this);
   }
-  ~Impl() { cpu.set_code_listener(nullptr, nullptr); }
+  ~Impl() override { cpu.remove_observer(this); }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
 
@@ -87,9 +87,7 @@ struct Interpreter::Impl {
   };
   static constexpr u32 kCodePages = 512;
 
-  static void on_code_written(void* context, u32 page) {
-    static_cast<Impl*>(context)->invalidate(page);
-  }
+  void on_code_written(u32 page) override { invalidate(page); }
 
   [[nodiscard]] u64 tag_of(LinearAddress address, bool user) const {
     return (u64{cpu.code_generation()} << 33) | (u64{user} << 32) | address;
@@ -390,6 +388,21 @@ StopReason Interpreter::run(u64 budget) {
     }
     if (cpu.has_exception() && !impl.deliver()) return StopReason::kTripleFault;
   }
+}
+
+std::optional<StopReason> Interpreter::handle_events() {
+  return impl_->handle_events();
+}
+
+std::optional<StopReason> Interpreter::run_block() {
+  Impl& impl = *impl_;
+  Cpu& cpu = impl.cpu;
+  if (cpu.code_generation() >= (1u << 31) - (1u << 24)) [[unlikely]]
+    impl.forget_everything();
+  if (Block* block = impl.find_block(nullptr)) cpu.state.instructions += impl.run_block(*block);
+  if (cpu.take_retired_code()) impl.retired.clear();
+  if (cpu.has_exception() && !impl.deliver()) return StopReason::kTripleFault;
+  return std::nullopt;
 }
 
 StopReason Interpreter::step(bool deliver) {

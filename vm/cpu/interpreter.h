@@ -30,6 +30,13 @@ class Interpreter {
   /// `deliver` false leaves an exception pending in the Cpu instead of entering its handler.
   StopReason step(bool deliver = true);
 
+  // For the translator, which shares its loop with this executor:
+  /// Takes what stands between two blocks: attention, an interrupt, a halt. A reason to stop, or
+  /// nullopt. Call it when Cpu::has_events().
+  std::optional<StopReason> handle_events();
+  /// Runs one block and delivers its exception, if any; not in slow mode. Only kTripleFault stops.
+  std::optional<StopReason> run_block();
+
   struct Statistics {
     u64 blocks_decoded = 0;
     u64 instructions_decoded = 0;

@@ -120,6 +120,8 @@ void Cpu::flush_tlb() {
   large_pages_.reset();
   code_pages_.reset();
   new_code_generation();
+  for (CpuObserver* observer : observers_)
+    if (observer != nullptr) observer->on_flush();
 }
 
 void Cpu::flush_tlb_page(LinearAddress linear) {
@@ -131,6 +133,8 @@ void Cpu::flush_tlb_page(LinearAddress linear) {
     for (Tlb& tlb : of_mode)
       tlb.flush_page(linear);
   }
+  for (CpuObserver* observer : observers_)
+    if (observer != nullptr) observer->on_flush_page(linear);
   // Most pages hold data: then what executors remember of code is still true.
   if (!code_pages_.test((linear >> kPageShift) % code_pages_.size())) return;
   code_pages_.reset();

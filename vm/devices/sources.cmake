@@ -17,6 +17,7 @@ target_sources(snowglobe_vm PRIVATE
   devices/virtio/queue.cc
   boot/elf.cc
   boot/linux.cc
+  attention_ticker.cc
   machine.cc
   machine_board.cc
   machine_core.cc)

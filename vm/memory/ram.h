@@ -57,6 +57,10 @@ class GuestRam {
 
   /// True if `page` may be written without asking.
   [[nodiscard]] bool is_writable(u32 page) const { return (flags_[page] & kWritable) != 0; }
+  /// True if `page` is watched because code was decoded from it.
+  [[nodiscard]] bool has_code(u32 page) const { return (flags_[page] & kCode) != 0; }
+  /// The memory file, for windows that map it. Owned by this object.
+  [[nodiscard]] int descriptor() const { return descriptor_; }
   /// Acquires the right to write `page` (must be RAM): marks it dirty, drops code decoded from it.
   void acquire_write(u32 page);
   /// The host address of `page` (must be RAM). Reading is always allowed.

@@ -1,0 +1,328 @@
+// vm/cpu/translator/address_spaces.cc - filling windows run by run, and comparing them with the
+// page tables they came from.
+#include "vm/cpu/translator/address_spaces.h"
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cstring>
+#include <sys/mman.h>
+
+namespace snowglobe::vm {
+namespace {
+
+// Intel SDM Vol. 3A, 4.3.
+constexpr u32 kPresent = 1u << 0;
+constexpr u32 kWritable = 1u << 1;
+constexpr u32 kUser = 1u << 2;
+constexpr u32 kAccessed = 1u << 5;
+constexpr u32 kDirty = 1u << 6;
+constexpr u32 kLarge = 1u << 7;
+
+constexpr u32 kTablePages = 1024;  // of which a page table, or a large page, tells
+constexpr std::size_t kCodeTableBytes = std::size_t{1} << 22;
+constexpr std::size_t kMaxWindows = 96;
+constexpr u32 kMaxRun = 256;        // pages mapped around a fault
+constexpr u32 kPopulateLimit = 32;  // longer runs are entered by the host as they are touched
+
+}  // namespace
+
+base::Result<std::unique_ptr<CodeTable>> CodeTable::create() {
+  void* memory = ::mmap(nullptr, kCodeTableBytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) {
+    return base::Error{base::ErrorCode::kResourceExhausted, "no memory for a table of code pages"};
+  }
+  ::madvise(memory, kCodeTableBytes, MADV_DONTDUMP);
+  return std::unique_ptr<CodeTable>(new CodeTable(static_cast<u32*>(memory)));
+}
+
+CodeTable::~CodeTable() {
+  ::munmap(entries_, kCodeTableBytes);
+}
+
+void CodeTable::clear() {
+  ::madvise(entries_, kCodeTableBytes, MADV_DONTNEED);
+}
+
+base::Result<std::unique_ptr<AddressSpace>> AddressSpaces::make_space(Cpu& cpu, bool user) {
+  auto window = Window::create(cpu.ram().descriptor(), MappingBudget::process());
+  if (!window) return window.error();
+  auto code = CodeTable::create();
+  if (!code) return code.error();
+  auto space = std::make_unique<AddressSpace>();
+  space->window = std::move(window).value();
+  space->code = std::move(code).value();
+  space->user = user;
+  return space;
+}
+
+base::Result<std::unique_ptr<AddressSpaces>> AddressSpaces::create(Cpu& cpu) {
+  std::unique_ptr<AddressSpaces> spaces(new AddressSpaces(cpu));
+  auto kernel = make_space(cpu, false);
+  if (!kernel) return kernel.error();
+  spaces->kernel_ = std::move(kernel).value();
+  return spaces;
+}
+
+AddressSpace* AddressSpaces::user() {
+  const u32 key = cpu_.state.cr3 >> kPageShift;
+  auto& slot = users_[key];
+  if (slot == nullptr) {
+    if (users_.size() > kMaxWindows) evict_one(nullptr);
+    auto made = make_space(cpu_, true);
+    if (!made) {
+      users_.erase(key);
+      return nullptr;
+    }
+    users_[key] = std::move(made).value();
+    users_[key]->cr3 = key;
+  }
+  AddressSpace* const space = users_[key].get();
+  space->last_entered = ++entered_;
+  return space;
+}
+
+u64 AddressSpaces::mappings() const {
+  u64 total = kernel_->window->mappings();
+  for (const auto& [key, space] : users_)
+    total += space == nullptr ? 0 : space->window->mappings();
+  return total;
+}
+
+// Whole windows, least recently entered first (mapping-budget figures: a refill costs about 1 ms).
+bool AddressSpaces::evict_one(const AddressSpace* keep) {
+  auto oldest = users_.end();
+  for (auto i = users_.begin(); i != users_.end(); ++i) {
+    if (i->second == nullptr || i->second.get() == keep) continue;
+    if (i->first == cpu_.state.cr3 >> kPageShift) continue;
+    if (oldest == users_.end() || i->second->last_entered < oldest->second->last_entered)
+      oldest = i;
+  }
+  if (oldest == users_.end()) return false;
+  users_.erase(oldest);
+  ++statistics_.evictions;
+  return true;
+}
+
+void AddressSpaces::evict_others() {
+  while (evict_one(nullptr)) {
+  }
+}
+
+// --- page tables --------------------------------------------------------------------------------
+
+u32 AddressSpaces::read_entry(PhysicalAddress address) const {
+  const GuestRam& ram = cpu_.ram();
+  if (!ram.contains(address, 4)) return 0;
+  return base::load_le<u32>(ram.host_page(address >> kPageShift) + (address & kPageMask));
+}
+
+AddressSpaces::Entry AddressSpaces::entry_of(u32 directory_entry, u32 table_entry,
+                                             u32 linear_page) const {
+  Entry entry;
+  if ((directory_entry & kPresent) == 0) return entry;
+  const bool large = (directory_entry & kLarge) != 0 && (cpu_.state.cr4 & kCr4Pse) != 0;
+  const u32 leaf = large ? directory_entry : table_entry;
+  if ((leaf & kPresent) == 0) return entry;
+  const u32 rights = large ? directory_entry : directory_entry & table_entry;
+  entry.present = true;
+  entry.writable = (rights & kWritable) != 0;
+  entry.user = (rights & kUser) != 0;
+  entry.accessed = (leaf & kAccessed) != 0 && (directory_entry & kAccessed) != 0;
+  entry.dirty = (leaf & kDirty) != 0;
+  entry.physical_page =
+      large ? (leaf >> 22 << 10) + (linear_page & (kTablePages - 1)) : leaf >> kPageShift;
+  return entry;
+}
+
+AddressSpaces::Entry AddressSpaces::look_up(u32 linear_page) const {
+  const u32 directory_entry = read_entry((cpu_.state.cr3 & ~kPageMask) | (linear_page >> 10) << 2);
+  const u32 table_entry =
+      read_entry((directory_entry & ~kPageMask) | (linear_page & (kTablePages - 1)) << 2);
+  return entry_of(directory_entry, table_entry, linear_page);
+}
+
+/// Pages go into a view by their rights, not by their address: Linux maps supervisor pages into the
+/// user half for moments.
+bool AddressSpaces::belongs(const AddressSpace& space, const Entry& entry) const {
+  return entry.present && entry.user == space.user && entry.physical_page < cpu_.ram().page_count();
+}
+
+// D is never set ahead: a page that is not dirty is read-only until it is written.
+bool AddressSpaces::maps_writable(const Entry& entry, bool user) const {
+  const bool allowed = entry.writable || (!user && (cpu_.state.cr0 & kCr0Wp) == 0);
+  return allowed && entry.dirty;
+}
+
+// --- filling ------------------------------------------------------------------------------------
+
+AddressSpaces::Outcome AddressSpaces::fill(AddressSpace& space, LinearAddress linear, bool write,
+                                           bool user) {
+  const auto physical =
+      cpu_.translate(linear, write ? Cpu::Access::kWrite : Cpu::Access::kRead, user);
+  if (!physical) return Outcome::kException;
+  const u32 page = linear >> kPageShift;
+  const Entry entry = look_up(page);
+  if (!belongs(space, entry)) return Outcome::kElsewhere;
+  if (write) {
+    if (!maps_writable(entry, space.user)) return Outcome::kElsewhere;
+    cpu_.ram().acquire_write(entry.physical_page);
+  }
+  while (!map_run(space, page, entry)) {
+    if (!evict_one(&space)) return Outcome::kNoRoom;
+  }
+  return Outcome::kMapped;
+}
+
+void AddressSpaces::prefill(AddressSpace& space, LinearAddress linear) {
+  const u32 page = linear >> kPageShift;
+  const Entry entry = look_up(page);
+  if (!belongs(space, entry) || !entry.accessed) return;
+  const Window::Run run = space.window->find(page);
+  if (run.count != 0 && run.physical + (page - run.linear) == entry.physical_page &&
+      (run.writable || !maps_writable(entry, space.user))) {
+    return;
+  }
+  ++statistics_.prefills;
+  static_cast<void>(map_run(space, page, entry));
+}
+
+// Maps the longest run around a page in which neighbours are contiguous in physical memory, have
+// equal rights, and need no bit of the page tables to be set.
+bool AddressSpaces::map_run(AddressSpace& space, u32 linear_page, const Entry& entry) {
+  GuestRam& ram = cpu_.ram();
+  const bool wanted = maps_writable(entry, space.user);
+  const bool writable =
+      wanted && (ram.is_writable(entry.physical_page) || !ram.has_code(entry.physical_page));
+  const u32 directory = linear_page >> 10;
+  const u32 directory_entry = read_entry((cpu_.state.cr3 & ~kPageMask) | directory << 2);
+  const auto joins = [&](u32 page) {
+    const u32 table_entry =
+        read_entry((directory_entry & ~kPageMask) | (page & (kTablePages - 1)) << 2);
+    const Entry other = entry_of(directory_entry, table_entry, page);
+    if (!belongs(space, other) || !other.accessed) return false;
+    if (other.physical_page - entry.physical_page != page - linear_page) return false;
+    if (maps_writable(other, space.user) != wanted) return false;
+    return !wanted ||
+           (ram.is_writable(other.physical_page) || !ram.has_code(other.physical_page)) == writable;
+  };
+  const bool large = (directory_entry & kLarge) != 0 && (cpu_.state.cr4 & kCr4Pse) != 0;
+  const u32 limit = large ? kTablePages : kMaxRun;
+  u32 first = linear_page;
+  u32 last = linear_page;
+  while (first > directory << 10 && linear_page - first < limit && joins(first - 1))
+    --first;
+  while (last + 1 < (directory + 1) << 10 && last - linear_page < limit && joins(last + 1))
+    ++last;
+  const u32 count = last - first + 1;
+  const u32 physical = entry.physical_page - (linear_page - first);
+  if (writable) {
+    for (u32 i = 0; i < count; ++i)
+      ram.acquire_write(physical + i);
+  }
+  const bool populate = count <= kPopulateLimit;
+  if (!space.window->map(first, physical, count, writable, populate)) return false;
+  remember(space, first, count);
+  ++statistics_.fills;
+  statistics_.pages_filled += count;
+  return true;
+}
+
+// The copy of the page table tells later what has changed since.
+void AddressSpaces::remember(AddressSpace& space, u32 first, u32 count) {
+  const u32 index = first >> 10;
+  const u32 directory_entry = read_entry((cpu_.state.cr3 & ~kPageMask) | index << 2);
+  auto& copy = space.tables[index];
+  const PhysicalAddress table = directory_entry & ~kPageMask;
+  const bool large = (directory_entry & kLarge) != 0 && (cpu_.state.cr4 & kCr4Pse) != 0;
+  const bool readable = !large && cpu_.ram().contains(table, kPageSize);
+  if (copy == nullptr || copy->directory_entry >> kPageShift != directory_entry >> kPageShift) {
+    if (copy != nullptr) drop(space, index << 10, kTablePages);
+    copy = std::make_unique<AddressSpace::TableCopy>();
+    if (readable)
+      std::memcpy(copy->entries.data(), cpu_.ram().host_page(table >> kPageShift), kPageSize);
+  } else if (readable) {
+    const u32 at = first & (kTablePages - 1);
+    std::memcpy(&copy->entries[at], cpu_.ram().host_page(table >> kPageShift) + at * 4u,
+                count * 4u);
+  }
+  copy->directory_entry = directory_entry;
+}
+
+void AddressSpaces::note_code(AddressSpace& space, u32 linear_page, u32 physical_page) {
+  space.code->entries()[linear_page] = physical_page + 1;
+  remember(space, linear_page, 1);
+}
+
+// --- dropping -----------------------------------------------------------------------------------
+
+void AddressSpaces::drop(AddressSpace& space, u32 first, u32 count) {
+  space.window->unmap(first, count);
+  std::fill_n(space.code->entries() + first, count, 0u);
+  ++statistics_.drops;
+}
+
+void AddressSpaces::revalidate(AddressSpace& space) {
+  ++statistics_.revalidations;
+  for (auto i = space.tables.begin(); i != space.tables.end();) {
+    const u32 now = read_entry((cpu_.state.cr3 & ~kPageMask) | i->first << 2);
+    // Bits that the processor sets itself say nothing new.
+    const u32 changed = (now ^ i->second->directory_entry) & ~(now & (kAccessed | kDirty));
+    if (changed != 0) {
+      drop(space, i->first << 10, kTablePages);
+      i = space.tables.erase(i);
+      continue;
+    }
+    i->second->directory_entry = now;
+    revalidate_table(space, i->first, *i->second);
+    ++i;
+  }
+}
+
+void AddressSpaces::revalidate_table(AddressSpace& space, u32 index,
+                                     AddressSpace::TableCopy& copy) {
+  const bool large = (copy.directory_entry & kLarge) != 0 && (cpu_.state.cr4 & kCr4Pse) != 0;
+  const PhysicalAddress table = copy.directory_entry & ~kPageMask;
+  if (large || !cpu_.ram().contains(table, kPageSize)) return;
+  const u8* now = cpu_.ram().host_page(table >> kPageShift);
+  if (std::memcmp(now, copy.entries.data(), kPageSize) == 0) return;
+  u32 pending = 0;  // pages to drop, behind one another
+  for (u32 i = 0; i <= kTablePages; ++i) {
+    bool changed = false;
+    if (i < kTablePages) {
+      const u32 entry = base::load_le<u32>(now + i * 4);
+      const u32 before = copy.entries[i];
+      changed =
+          (before & kPresent) != 0 && ((entry ^ before) & ~(entry & (kAccessed | kDirty))) != 0;
+      copy.entries[i] = entry;
+    }
+    if (changed) {
+      ++pending;
+    } else if (pending != 0) {
+      const u32 first = (index << 10) + i - pending;
+      drop(space, first, pending);
+      pending = 0;
+    }
+  }
+}
+
+void AddressSpaces::flush_page(AddressSpace& space, LinearAddress linear) {
+  const u32 page = linear >> kPageShift;
+  const auto copy = space.tables.find(page >> 10);
+  const bool large = copy != space.tables.end() && (copy->second->directory_entry & kLarge) != 0 &&
+                     (cpu_.state.cr4 & kCr4Pse) != 0;
+  if (large) {
+    drop(space, page & ~(kTablePages - 1), kTablePages);
+  } else if (space.code->entries()[page] != 0 || space.window->find(page).count != 0) {
+    drop(space, page, 1);
+  }
+}
+
+void AddressSpaces::on_write_right_lost(u32 page) {
+  kernel_->window->protect_physical(page, 1);
+  for (auto& [key, space] : users_)
+    if (space != nullptr) space->window->protect_physical(page, 1);
+}
+
+}  // namespace snowglobe::vm

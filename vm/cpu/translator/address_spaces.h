@@ -1,0 +1,116 @@
+// vm/cpu/translator/address_spaces.h - one window for kernel mode and one for each address space of
+// user mode, kept in step with the guest's page tables as a TLB would be.
+//
+// A window maps what the page tables said when it was filled. On a flush (MOV CR3) it is compared
+// with them, and only what changed is dropped.
+#pragma once
+
+#include "vm/cpu/cpu.h"
+#include "vm/memory/window.h"
+
+#include <array>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+namespace snowglobe::vm {
+
+/// Which physical page of code each linear page of an address space is known to be: page + 1, or 0.
+/// Translated code compares with it when it enters a page.
+class CodeTable {
+ public:
+  static base::Result<std::unique_ptr<CodeTable>> create();
+  ~CodeTable();
+  CodeTable(const CodeTable&) = delete;
+  CodeTable& operator=(const CodeTable&) = delete;
+
+  [[nodiscard]] u32* entries() const { return entries_; }
+  void clear();
+
+ private:
+  explicit CodeTable(u32* entries) : entries_(entries) {}
+  u32* entries_;
+};
+
+struct AddressSpace {
+  /// A page table (or a large page) from which the window was filled, as it was then.
+  struct TableCopy {
+    u32 directory_entry = 0;
+    std::array<u32, 1024> entries{};
+  };
+
+  std::unique_ptr<Window> window;
+  std::unique_ptr<CodeTable> code;
+  std::unordered_map<u32, std::unique_ptr<TableCopy>> tables;  ///< by directory index
+  bool user = false;
+  u32 cr3 = 0;
+  u64 last_entered = 0;
+};
+
+/// Thread rule: confined to the machine's thread.
+class AddressSpaces {
+ public:
+  /// Errors: those of Window::create.
+  static base::Result<std::unique_ptr<AddressSpaces>> create(Cpu& cpu);
+
+  [[nodiscard]] AddressSpace& kernel() { return *kernel_; }
+  /// That of user mode under the present CR3; made if need be. Null if there is no room for a
+  /// window.
+  AddressSpace* user();
+
+  enum class Outcome : u8 {
+    kMapped,     ///< the access will succeed now
+    kException,  ///< a page fault is pending in the Cpu
+    kElsewhere,  ///< allowed, but not to be mapped here: not RAM, or a page of the other view
+    kNoRoom,     ///< the budget is used up even after eviction
+  };
+  /// After an access at `linear` through `space` faulted: looks at the page tables, and maps the
+  /// run of pages around if they allow it. `user`: rights of user mode (else of the supervisor).
+  Outcome fill(AddressSpace& space, LinearAddress linear, bool write, bool user);
+  /// Enters the page of `linear` if the page tables hold it, without raising anything.
+  void prefill(AddressSpace& space, LinearAddress linear);
+
+  /// Tells translated code that `linear_page` is this physical page, until that changes.
+  void note_code(AddressSpace& space, u32 linear_page, u32 physical_page);
+
+  /// Drops what the page tables say no more. Call for the spaces in force after a flush.
+  void revalidate(AddressSpace& space);
+  void flush_page(AddressSpace& space, LinearAddress linear);
+  void on_write_right_lost(u32 page);
+  /// Gives back all windows but that of the present CR3.
+  void evict_others();
+
+  struct Statistics {
+    u64 fills = 0, pages_filled = 0, prefills = 0, drops = 0, revalidations = 0, evictions = 0;
+  };
+  [[nodiscard]] const Statistics& statistics() const { return statistics_; }
+  [[nodiscard]] u64 mappings() const;
+
+ private:
+  explicit AddressSpaces(Cpu& cpu) : cpu_(cpu) {}
+  static base::Result<std::unique_ptr<AddressSpace>> make_space(Cpu& cpu, bool user);
+
+  struct Entry {  ///< what the page tables say of a page, rights of both levels joined
+    u32 physical_page = 0;
+    bool present = false, writable = false, user = false, accessed = false, dirty = false;
+    bool operator==(const Entry&) const = default;
+  };
+  [[nodiscard]] u32 read_entry(PhysicalAddress address) const;
+  [[nodiscard]] Entry entry_of(u32 directory_entry, u32 table_entry, u32 linear_page) const;
+  [[nodiscard]] Entry look_up(u32 linear_page) const;
+  [[nodiscard]] bool belongs(const AddressSpace& space, const Entry& entry) const;
+  [[nodiscard]] bool maps_writable(const Entry& entry, bool user) const;
+  bool map_run(AddressSpace& space, u32 linear_page, const Entry& entry);
+  void remember(AddressSpace& space, u32 first, u32 count);
+  void revalidate_table(AddressSpace& space, u32 index, AddressSpace::TableCopy& copy);
+  void drop(AddressSpace& space, u32 first, u32 count);
+  bool evict_one(const AddressSpace* keep);
+
+  Cpu& cpu_;
+  std::unique_ptr<AddressSpace> kernel_;
+  std::unordered_map<u32, std::unique_ptr<AddressSpace>> users_;  ///< by CR3's page
+  u64 entered_ = 0;
+  Statistics statistics_;
+};
+
+}  // namespace snowglobe::vm

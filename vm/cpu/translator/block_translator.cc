@@ -1,0 +1,586 @@
+// vm/cpu/translator/block_translator.cc - decoding, planning and emitting of one block.
+//
+// Every sequence does its last access that can fault before it changes a guest register, so that
+// the guest instruction can be run again from its start. Guest flags are the host's; glue changes
+// them only where the analysis says that they are dead, or saves them.
+#include "vm/cpu/translator/block_translator.h"
+
+#include "vm/cpu/cpu.h"
+
+#include <algorithm>
+
+namespace snowglobe::vm {
+namespace {
+
+constexpr i32 kMaxPendingStack = 4096;
+
+const Insn* finish(Cpu& cpu, const Insn* insn) {
+  cpu.state.eip = cpu.eip_of(insn);
+  return nullptr;
+}
+
+bool is_general_stack_pointer(const ZydisDecodedOperand& operand) {
+  if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER) return false;
+  const ZydisRegisterClass kind = ZydisRegisterGetClass(operand.reg.value);
+  return (kind == ZYDIS_REGCLASS_GPR16 || kind == ZYDIS_REGCLASS_GPR32) &&
+         ZydisRegisterGetId(operand.reg.value) == kEsp;
+}
+
+bool touches_stack_pointer(const GuestInsn& insn) {
+  const auto& operands = insn.decoded.operands;
+  return std::any_of(operands, operands + insn.decoded.info.operand_count_visible,
+                     is_general_stack_pointer);
+}
+
+HostRegister address_register(ZydisRegister reg) {
+  return reg == ZYDIS_REGISTER_NONE ? kNoRegister
+                                    : host_register(static_cast<u8>(ZydisRegisterGetId(reg)));
+}
+
+bool is_direct(Way way) {
+  return way == Way::kJump || way == Way::kJumpIf || way == Way::kJumpIfZeroCount ||
+         way == Way::kLoop || way == Way::kCall;
+}
+
+bool ends_block(Way way) {
+  switch (way) {
+    case Way::kHandlerEnd:
+    case Way::kJump:
+    case Way::kCall:
+    case Way::kJumpIndirect:
+    case Way::kCallIndirect:
+    case Way::kReturn:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+bool BlockTranslator::translate(const Source& source, u8* begin, u8* end, u32 position,
+                                TranslatedBlock& block) {
+  source_ = &source;
+  block_ = &block;
+  block.physical = source.physical;
+  block.linear = source.linear;
+  block.user = source.user;
+  page_ = source.linear & ~kPageMask;
+  position_ = position;
+  stack_ = 0;
+  ended_ = false;
+  stubs_to_emit_.clear();
+  if (!decode(source, block)) return true;
+  analyse_flags(insns_);
+  plan();
+
+  Emitter out(begin, end, executable_ + position);
+  out_ = &out;
+  emit_entries();
+  for (std::size_t i = 0; i < insns_.size() && !ended_; ++i)
+    emit_insn(i);
+  if (!ended_) {
+    flush_stack();
+    emit_link(next_eip(insns_.back()), 0xFF);
+  }
+  emit_stubs();
+  block.end = position_ + out.position();
+  ++statistics_.blocks;
+  statistics_.insns += insns_.size();
+  statistics_.bytes += out.position();
+  return !out.overflowed();
+}
+
+Decoder::Result BlockTranslator::decode_one(base::ConstBytes bytes, u16 offset, GuestInsn& insn,
+                                            Insn slots[2]) {
+  const Decoder::Result result = decoder_.decode_raw(bytes, insn.decoded)
+                                     ? decoder_.bind(insn.decoded, offset, slots)
+                                     : decoder_.decode(bytes, offset, slots);
+  if (result.outcome == Decoder::Outcome::kOk) {
+    insn.bytes = bytes.data();
+    classify(insn);
+  } else {
+    insn.decoded.info.length = 1;
+    insn.way = Way::kHandlerEnd;
+  }
+  return result;
+}
+
+// False if the only instruction crosses into a page that is not at hand.
+bool BlockTranslator::decode(const Source& source, TranslatedBlock& block) {
+  insns_.clear();
+  base::ConstBytes bytes = source.bytes;
+  std::array<u8, 32> joined{};
+  u16 offset = static_cast<u16>(source.linear & kPageMask);
+  while (insns_.size() < options.max_insns && !bytes.empty()) {
+    GuestInsn insn;
+    insn.offset = offset;
+    Insn slots[2];
+    Decoder::Result result = decode_one(bytes, offset, insn, slots);
+    if (result.outcome == Decoder::Outcome::kTruncated) {
+      if (!insns_.empty()) break;
+      block.crossing = true;
+      if (source.beyond.empty()) return false;
+      block.second_page = source.second_page;
+      std::copy(bytes.begin(), bytes.end(), joined.begin());
+      std::copy(source.beyond.begin(), source.beyond.end(),
+                joined.begin() + static_cast<std::ptrdiff_t>(bytes.size()));
+      bytes = base::ConstBytes(joined).first(bytes.size() + source.beyond.size());
+      result = decode_one(bytes, offset, insn, slots);
+    }
+    // Slots are kept for all: an instruction may turn out not to be encodable.
+    insn.handler_index = static_cast<u32>(block.insns.size());
+    block.insns.insert(block.insns.end(), slots, slots + result.count);
+    Insn last;
+    last.handler = finish;
+    last.offset = static_cast<u16>(offset + slots[result.count - 1].length);
+    block.insns.push_back(last);
+    insns_.push_back(insn);
+    if (block.crossing || ends_block(insn.way)) break;
+    offset = static_cast<u16>(offset + insn.decoded.info.length);
+    bytes = bytes.subspan(insn.decoded.info.length);
+  }
+  if (block.crossing) {
+    // `joined` is gone when emitting begins.
+    crossing_bytes_ = joined;
+    insns_[0].bytes = crossing_bytes_.data();
+  }
+  return true;
+}
+
+// Chooses where the safepoint and the checks for vector state go: where flags are dead, if there is
+// such a place.
+void BlockTranslator::plan() {
+  plan_.assign(insns_.size(), {});
+  std::size_t segment = 0;
+  for (std::size_t i = 0; i < insns_.size(); ++i) {
+    if (insns_[i].way == Way::kHandler || i + 1 == insns_.size()) {
+      plan_vectors(segment, i + 1);
+      segment = i + 1;
+    }
+  }
+  for (std::size_t i = 0; i < insns_.size(); ++i) {
+    if (!is_direct(insns_[i].way)) continue;
+    const u32 target = next_eip(insns_[i]) + insns_[i].decoded.immediate(0);
+    if (target > eip_of(insns_[i])) continue;
+    std::size_t at = i;
+    while (at > 0 && !insns_[at].flags_dead_before)
+      --at;
+    plan_[at].poll = true;
+    return;
+  }
+}
+
+void BlockTranslator::plan_vectors(std::size_t from, std::size_t to) {
+  for (std::size_t i = from; i < to; ++i) {
+    if (!insns_[i].vectors) continue;
+    std::size_t at = i;
+    while (at > from && !insns_[at].flags_dead_before)
+      --at;
+    plan_[insns_[at].flags_dead_before ? at : i].vectors = true;
+    return;
+  }
+}
+
+u32 BlockTranslator::add_site(Site site) {
+  site.block = block_;
+  const u32 number = static_cast<u32>(sites_.size());
+  sites_.push_back(site);
+  block_->sites.push_back(number);
+  return number;
+}
+
+void BlockTranslator::leave_if_not_equal(u32 site, bool restore_flags, bool to_miss) {
+  stubs_to_emit_.push_back(
+      {out_->jump_forward_if(static_cast<u8>(HostCondition::kNz)), site, restore_flags, to_miss});
+}
+
+void BlockTranslator::emit_page_check(u32 linear_page, u32 physical_page, bool preserve) {
+  out_->compare_immediate32({.base = kCodeTable, .disp = static_cast<i32>(linear_page * 4)},
+                            physical_page + 1);
+  leave_if_not_equal(0, preserve, true);
+}
+
+// Entries: for indirect jumps (checks that R8D is our address), for direct ones from other pages
+// (checks that our linear page still is our physical page in this address space), and for our own.
+void BlockTranslator::emit_entries() {
+  const bool preserve = !insns_[0].flags_dead_before;
+  const u32 physical_page = block_->physical >> kPageShift;
+  const u32 linear_page = block_->linear >> kPageShift;
+  block_->indirect_entry = position_ + out_->position();
+  if (preserve) out_->save_flags();
+  out_->compare_register32(kR8, block_->linear);
+  if (preserve) {
+    stubs_to_emit_.push_back(
+        {out_->jump_forward_if(static_cast<u8>(HostCondition::kNz)), kMissSite, true, false});
+  } else {
+    out_->jump_if(static_cast<u8>(HostCondition::kNz), executable_ + stubs_.miss);
+  }
+  out_->compare_byte(layout::in_context(offsetof(TranslatorContext, attention)), 0);
+  leave_if_not_equal(0, preserve, true);
+  if (preserve) {
+    const u32 over = out_->jump_forward();
+    block_->page_entry = position_ + out_->position();
+    out_->save_flags();
+    out_->bind(over);
+  } else {
+    block_->page_entry = position_ + out_->position();
+  }
+  emit_page_check(linear_page, physical_page, preserve);
+  if (preserve) out_->restore_flags();
+  block_->body = position_ + out_->position();
+  if (block_->crossing) {
+    if (preserve) out_->save_flags();
+    emit_page_check(linear_page + 1, block_->second_page, preserve);
+    if (preserve) out_->restore_flags();
+  }
+}
+
+void BlockTranslator::emit_poll(const GuestInsn& insn) {
+  flush_stack();
+  const u32 site = add_site({.kind = Site::Kind::kPoll, .eip = eip_of(insn)});
+  const bool preserve = !insn.flags_dead_before;
+  if (preserve) out_->save_flags();
+  out_->compare_byte(layout::in_context(offsetof(TranslatorContext, attention)), 0);
+  leave_if_not_equal(site, preserve, false);
+  if (preserve) out_->restore_flags();
+}
+
+void BlockTranslator::emit_vector_check(const GuestInsn& insn) {
+  flush_stack();
+  const u32 site = add_site({.kind = Site::Kind::kVectors, .eip = eip_of(insn)});
+  const bool preserve = !insn.flags_dead_before;
+  if (preserve) out_->save_flags();
+  out_->compare_byte(layout::in_context(offsetof(TranslatorContext, vectors_live)), 1);
+  leave_if_not_equal(site, preserve, false);
+  if (preserve) out_->restore_flags();
+  sites_[site].resume = position_ + out_->position();
+}
+
+void BlockTranslator::flush_stack() {
+  if (stack_ != 0) out_->lea32(kGuestStack, {.base = kGuestStack, .disp = stack_});
+  stack_ = 0;
+}
+
+// Where the operand in memory is, as the host has to say it. May use R8 and R9.
+Address BlockTranslator::operand_address(const GuestInsn& insn) {
+  const auto& memory = insn.decoded.operands[insn.memory_operand].mem;
+  Address address{.base = address_register(memory.base),
+                  .index = address_register(memory.index),
+                  .scale = static_cast<u8>(memory.scale <= 1 ? 0 : std::countr_zero(memory.scale)),
+                  .disp = static_cast<i32>(memory.disp.value),
+                  .window = true};
+  if (address.base == kGuestStack) address.disp += stack_;
+  if (insn.way == Way::kPopMemory && address.base == kGuestStack) address.disp += 4;
+  if (insn.way == Way::kLea) return address;
+  if (memory.segment == ZYDIS_REGISTER_GS) {
+    const Address base = layout::state(offsetof(CpuState, segment) + kGs * sizeof(Segment) +
+                                       offsetof(Segment, base));
+    if (address.index != kNoRegister) {
+      out_->lea32(kR9, address);
+      address = {.base = kR9, .window = true};
+    }
+    out_->load32(kR8, base);
+    if (address.base == kNoRegister) {
+      address.base = kR8;
+    } else {
+      address.index = kR8;
+      address.scale = 0;
+    }
+    return address;
+  }
+  if (!source_->user &&
+      is_user_site_(block_->physical - (block_->linear & kPageMask) + insn.offset)) {
+    out_->lea32(kR8, address);
+    out_->load64(kR9, layout::in_context(offsetof(TranslatorContext, user_window)));
+    return {.base = kR9, .index = kR8};
+  }
+  return address;
+}
+
+void BlockTranslator::emit_insn(std::size_t i) {
+  const GuestInsn& insn = insns_[i];
+  // What goes ahead can not fault, so that the mark may stand behind it.
+  if (plan_[i].poll) emit_poll(insn);
+  if (plan_[i].vectors) emit_vector_check(insn);
+  if (options.count_instructions) emit_count();
+  block_->marks.push_back({position_ + out_->position(), insn.offset, static_cast<i16>(stack_)});
+  switch (insn.way) {
+    case Way::kHandler:
+      return emit_handler(insn, false);
+    case Way::kHandlerEnd:
+      return emit_handler(insn, true);
+    case Way::kNothing:
+      return;
+    case Way::kCopy:
+    case Way::kLea:
+      return emit_copy(i);
+    case Way::kAbsolute:
+      return emit_absolute(insn);
+    case Way::kIncrement: {
+      const u8 number = insn.decoded.register_number(0);
+      if (number == kEsp) flush_stack();
+      const u8 prefix = insn.decoded.info.operand_width == 16 ? 0x66 : 0;
+      const bool decrement = insn.decoded.info.mnemonic == ZYDIS_MNEMONIC_DEC;
+      return out_->registers(prefix, 0xFF, decrement ? 1 : 0, host_register(number));
+    }
+    case Way::kTableLookup:
+      if (insn.decoded.operands[insn.memory_operand].mem.segment == ZYDIS_REGISTER_GS) {
+        return emit_handler(insn, false);
+      }
+      out_->byte(0x65);
+      out_->byte(0x67);
+      return out_->byte(0xD7);
+    case Way::kPushRegister:
+    case Way::kPushImmediate:
+    case Way::kPushMemory:
+      return emit_push(insn);
+    case Way::kPopRegister:
+    case Way::kPopMemory:
+      return emit_pop(insn);
+    case Way::kLeave: {
+      // The frame's pointer is read before ESP or EBP change.
+      out_->lea32(kR8, {.base = kRbp, .disp = 4});
+      out_->load32(kRbp, {.base = kRbp, .window = true});
+      out_->move32(kGuestStack, kR8);
+      stack_ = 0;
+      return;
+    }
+    case Way::kExchange: {
+      const unsigned reg = insn.decoded.is_memory(0) ? 1 : 0;
+      if (touches_stack_pointer(insn)) return emit_handler(insn, false);
+      const HostRegister host = host_register(insn.decoded.register_number(reg));
+      const Address address = operand_address(insn);
+      out_->load32(kR10, address);
+      out_->store32(address, host);
+      return out_->move32(host, kR10);
+    }
+    case Way::kMoveString:
+    case Way::kStoreString:
+    case Way::kLoadString:
+      return emit_string(insn);
+    default:
+      return emit_branch(insn);
+  }
+}
+
+void BlockTranslator::emit_handler(const GuestInsn& insn, bool ends) {
+  flush_stack();
+  const u32 site =
+      add_site({.kind = Site::Kind::kInsn, .eip = next_eip(insn), .index = insn.handler_index});
+  out_->load_immediate32(kR10, site);
+  out_->jump(executable_ + stubs_.exit);
+  sites_[site].vectors = insn.vectors_in_handler;
+  sites_[site].resume = ends ? 0 : position_ + out_->position();
+  ended_ = ends;
+  ++statistics_.handlers;
+}
+
+// ADD, SUB and LEA of ESP by a constant change only what we remember, if nobody reads their flags.
+bool BlockTranslator::fold_stack_change(std::size_t i) {
+  const GuestInsn& insn = insns_[i];
+  const Decoded& decoded = insn.decoded;
+  if (decoded.info.operand_width != 32 || !decoded.is_register(0) ||
+      !is_general_stack_pointer(decoded.operands[0])) {
+    return false;
+  }
+  i32 change = 0;
+  if (insn.way == Way::kLea) {
+    const auto& memory = decoded.operands[1].mem;
+    if (memory.base != ZYDIS_REGISTER_ESP || memory.index != ZYDIS_REGISTER_NONE) return false;
+    change = static_cast<i32>(memory.disp.value);
+  } else {
+    const bool add = decoded.info.mnemonic == ZYDIS_MNEMONIC_ADD;
+    if (!add && decoded.info.mnemonic != ZYDIS_MNEMONIC_SUB) return false;
+    if (!decoded.is_immediate(1) || i + 1 >= insns_.size()) return false;
+    if (!insns_[i + 1].flags_dead_before) return false;
+    const i32 value = static_cast<i32>(decoded.immediate(1));
+    if (value > kMaxPendingStack || value < -kMaxPendingStack) return false;
+    change = add ? value : -value;
+  }
+  if (change > kMaxPendingStack || change < -kMaxPendingStack) return false;
+  stack_ += change;
+  if (stack_ > kMaxPendingStack || stack_ < -kMaxPendingStack) flush_stack();
+  return true;
+}
+
+void BlockTranslator::emit_copy(std::size_t i) {
+  const GuestInsn& insn = insns_[i];
+  if (fold_stack_change(i)) return;
+  if (touches_stack_pointer(insn)) flush_stack();
+  Address address;
+  if (insn.has_memory) address = operand_address(insn);
+  if (insn.way == Way::kLea) address.window = false;
+  if (!out_->rewrite(insn.decoded, insn.bytes, address)) emit_handler(insn, false);
+}
+
+void BlockTranslator::emit_absolute(const GuestInsn& insn) {
+  const u8 opcode = insn.decoded.info.opcode;  // A0-A3: AL or EAX from memory, or to it
+  static constexpr std::array<u8, 4> kWithModrm = {0x8A, 0x8B, 0x88, 0x89};
+  const u8 prefix = insn.decoded.info.operand_width == 16 && (opcode & 1) != 0 ? 0x66 : 0;
+  out_->memory(prefix, kWithModrm[opcode & 3], kRax, operand_address(insn));
+}
+
+void BlockTranslator::emit_push(const GuestInsn& insn) {
+  const Address slot{.base = kGuestStack, .disp = stack_ - 4, .window = true};
+  if (insn.way == Way::kPushImmediate) {
+    out_->store_immediate32(slot, insn.decoded.immediate(0));
+  } else if (insn.way == Way::kPushMemory) {
+    out_->load32(kR8, operand_address(insn));
+    out_->store32(slot, kR8);
+  } else {
+    const u8 number = insn.decoded.register_number(0);
+    if (number == kEsp && stack_ != 0) {
+      flush_stack();
+      return emit_push(insn);
+    }
+    out_->store32(slot, host_register(number));
+  }
+  stack_ -= 4;
+}
+
+void BlockTranslator::emit_pop(const GuestInsn& insn) {
+  const Address slot{.base = kGuestStack, .disp = stack_, .window = true};
+  if (insn.way == Way::kPopRegister) {
+    const u8 number = insn.decoded.register_number(0);
+    out_->load32(host_register(number), slot);
+    stack_ = number == kEsp ? 0 : stack_ + 4;
+    return;
+  }
+  const Address address = operand_address(insn);  // may take R8 and R9
+  out_->load32(kR10, slot);
+  out_->store32(address, kR10);
+  stack_ += 4;
+}
+
+// One element, upwards: DF is clear in translated code.
+void BlockTranslator::emit_string(const GuestInsn& insn) {
+  const u8 width = static_cast<u8>(insn.decoded.info.operand_width / 8);
+  const u8 prefix = width == 2 ? 0x66 : 0;
+  const u8 wide = width == 1 ? 0 : 1;
+  const Address source{.base = kRsi, .window = true};
+  const Address destination{.base = kRdi, .window = true};
+  if (insn.way == Way::kLoadString) {
+    out_->memory(prefix, 0x8Au | wide, kRax, source);
+  } else if (insn.way == Way::kStoreString) {
+    out_->memory(prefix, 0x88u | wide, kRax, destination);
+  } else {
+    out_->memory(prefix, 0x8Au | wide, kR8, source);
+    out_->memory(prefix, 0x88u | wide, kR8, destination);
+  }
+  if (insn.way != Way::kStoreString) out_->lea32(kRsi, {.base = kRsi, .disp = width});
+  if (insn.way != Way::kLoadString) out_->lea32(kRdi, {.base = kRdi, .disp = width});
+}
+
+// R8D: the linear address. Its low 16 bits choose an entry, which checks the rest itself: so the
+// look-up changes no flags.
+void BlockTranslator::emit_indirect(HostRegister target) {
+  if (target != kR8) out_->move32(kR8, target);
+  out_->registers(0, 0x0FB7, kR9, kR8);  // movzx r9d, r8w
+  out_->jump_to({.base = kJumpTable, .index = kR9, .scale = 3});
+  ended_ = true;
+}
+
+void BlockTranslator::emit_call(const GuestInsn& insn) {
+  HostRegister target = kNoRegister;
+  if (insn.way == Way::kCallIndirect) {
+    if (insn.decoded.is_memory(0)) {
+      out_->load32(kR8, operand_address(insn));
+    } else {
+      if (insn.decoded.register_number(0) == kEsp) flush_stack();
+      out_->move32(kR8, host_register(insn.decoded.register_number(0)));
+    }
+    target = kR8;
+  }
+  out_->store_immediate32({.base = kGuestStack, .disp = stack_ - 4, .window = true},
+                          next_eip(insn));
+  stack_ -= 4;
+  flush_stack();
+  if (target != kNoRegister) return emit_indirect(target);
+  emit_link(next_eip(insn) + insn.decoded.immediate(0), 0xFF);
+  ended_ = true;
+}
+
+void BlockTranslator::emit_branch(const GuestInsn& insn) {
+  const auto relative = [&] { return next_eip(insn) + insn.decoded.immediate(0); };
+  switch (insn.way) {
+    case Way::kCall:
+    case Way::kCallIndirect:
+      return emit_call(insn);
+    case Way::kReturn: {
+      const i32 release = insn.decoded.info.operand_count_visible != 0
+                              ? static_cast<i32>(insn.decoded.immediate(0) & 0xFFFF)
+                              : 0;
+      out_->load32(kR8, {.base = kGuestStack, .disp = stack_, .window = true});
+      stack_ += 4 + release;
+      flush_stack();
+      return emit_indirect(kR8);
+    }
+    case Way::kJumpIndirect:
+      if (insn.decoded.is_memory(0)) {
+        out_->load32(kR8, operand_address(insn));
+        flush_stack();
+        return emit_indirect(kR8);
+      }
+      flush_stack();
+      return emit_indirect(host_register(insn.decoded.register_number(0)));
+    case Way::kJump:
+      flush_stack();
+      emit_link(relative(), 0xFF);
+      ended_ = true;
+      return;
+    case Way::kJumpIf:
+      flush_stack();
+      return emit_link(relative(), insn.decoded.info.opcode & 0xF);
+    case Way::kJumpIfZeroCount:
+      flush_stack();
+      out_->byte(0x67);  // jecxz +2; jmp +5; jmp target
+      out_->byte(0xE3);
+      out_->byte(2);
+      out_->byte(0xEB);
+      out_->byte(5);
+      return emit_link(relative(), 0xFF);
+    case Way::kLoop:
+      flush_stack();
+      out_->lea32(kRcx, {.base = kRcx, .disp = -1});
+      out_->byte(0x67);  // jecxz over the jump
+      out_->byte(0xE3);
+      out_->byte(5);
+      return emit_link(relative(), 0xFF);
+    default:
+      SG_ASSERT(false, "an instruction without a way");
+  }
+}
+
+// A direct jump, conditional unless `condition` is 0xFF. It leads to a stub until it is linked.
+void BlockTranslator::emit_link(u32 target, u8 condition) {
+  const u32 jump = condition == 0xFF ? out_->jump_forward() : out_->jump_forward_if(condition);
+  const u32 site = add_site({.kind = Site::Kind::kLink, .eip = target, .patch = position_ + jump});
+  stubs_to_emit_.push_back({jump, site, false, false});
+}
+
+void BlockTranslator::emit_count() {
+  const Address counter = layout::in_context(offsetof(TranslatorContext, instructions_ahead));
+  out_->load64(kR8, counter);
+  out_->lea64(kR8, {.base = kR8, .disp = 1});
+  out_->store64(counter, kR8);
+}
+
+void BlockTranslator::emit_stubs() {
+  for (const Stub& stub : stubs_to_emit_) {
+    out_->bind(stub.jump);
+    if (!stub.to_miss && stub.site != kMissSite && sites_[stub.site].kind == Site::Kind::kLink) {
+      sites_[stub.site].stub = position_ + out_->position();
+    }
+    if (stub.restore_flags) out_->restore_flags();
+    if (stub.to_miss) out_->load_immediate32(kR8, block_->linear);
+    if (stub.to_miss || stub.site == kMissSite) {
+      out_->jump(executable_ + stubs_.miss);
+    } else {
+      out_->load_immediate32(kR10, stub.site);
+      out_->jump(executable_ + stubs_.exit);
+    }
+  }
+}
+
+}  // namespace snowglobe::vm

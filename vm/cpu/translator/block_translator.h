@@ -1,0 +1,142 @@
+// vm/cpu/translator/block_translator.h - from the bytes of guest code to host code: one block.
+#pragma once
+
+#include "vm/cpu/translator/block.h"
+#include "vm/cpu/translator/context.h"
+#include "vm/cpu/translator/emitter.h"
+#include "vm/cpu/translator/guest_code.h"
+
+#include <deque>
+#include <functional>
+
+namespace snowglobe::vm {
+
+/// Positions in code memory of what every block jumps to.
+struct Stubs {
+  u32 exit = 0;  ///< R10D: number of the site
+  u32 miss = 0;  ///< R8D: linear address to go on at
+};
+
+/// What translated code finds at fixed distances from CpuState.
+namespace layout {
+inline constexpr i32 kContext = -static_cast<i32>(sizeof(TranslatorContext));
+constexpr i32 context(std::size_t field) {
+  return kContext + static_cast<i32>(field);
+}
+inline Address state(std::size_t field) {
+  return {.base = kState, .disp = static_cast<i32>(field)};
+}
+inline Address in_context(std::size_t field) {
+  return {.base = kState, .disp = context(field)};
+}
+inline Address guest_register(u8 guest) {
+  return state(offsetof(CpuState, gpr) + 4u * guest);
+}
+}  // namespace layout
+
+struct TranslationOptions {
+  unsigned max_insns = 64;
+  bool count_instructions = false;
+};
+
+/// Site numbers are places in a deque: they stay valid until everything is forgotten.
+inline constexpr u32 kMissSite = 0;
+
+class BlockTranslator {
+ public:
+  struct Source {
+    PhysicalAddress physical = 0;
+    LinearAddress linear = 0;
+    bool user = false;
+    base::ConstBytes bytes;   ///< from `linear` to the end of its page
+    base::ConstBytes beyond;  ///< of the next page, up to 15; empty if it is not at hand
+    u32 second_page = 0;      ///< physical page of `beyond`
+  };
+  /// Says if the instruction at a physical address of ring 0 should reach for the user window.
+  using IsUserSite = std::function<bool(PhysicalAddress)>;
+
+  BlockTranslator(const u8* executable, const Stubs& stubs, std::deque<Site>& sites,
+                  IsUserSite is_user_site)
+      : executable_(executable),
+        stubs_(stubs),
+        sites_(sites),
+        is_user_site_(std::move(is_user_site)) {}
+
+  TranslationOptions options;
+
+  /// Writes the code of the block that starts at the source into [begin, end) of the writable view,
+  /// which is at `position` in code memory. False if there is no room. `block.crossing` is set, and
+  /// nothing written, if the first instruction reaches into the next page and `beyond` is empty.
+  bool translate(const Source& source, u8* begin, u8* end, u32 position, TranslatedBlock& block);
+
+  struct Statistics {
+    u64 blocks = 0, insns = 0, handlers = 0, bytes = 0;
+  };
+  [[nodiscard]] const Statistics& statistics() const { return statistics_; }
+
+ private:
+  struct Plan {  ///< what goes ahead of an instruction
+    bool poll = false;
+    bool vectors = false;
+  };
+  struct Stub {
+    u32 jump;  ///< position behind the distance of the jump that leads to it; 0 for a link
+    u32 site;
+    bool restore_flags;
+    bool to_miss;
+  };
+
+  bool decode(const Source& source, TranslatedBlock& block);
+  Decoder::Result decode_one(base::ConstBytes bytes, u16 offset, GuestInsn& insn, Insn slots[2]);
+  void plan();
+  void plan_vectors(std::size_t from, std::size_t to);
+  void emit_entries();
+  void emit_page_check(u32 linear_page, u32 physical_page, bool preserve);
+  void emit_poll(const GuestInsn& insn);
+  void emit_vector_check(const GuestInsn& insn);
+  void emit_insn(std::size_t i);
+  void emit_handler(const GuestInsn& insn, bool ends);
+  void emit_copy(std::size_t i);
+  void emit_absolute(const GuestInsn& insn);
+  void emit_push(const GuestInsn& insn);
+  void emit_pop(const GuestInsn& insn);
+  void emit_string(const GuestInsn& insn);
+  void emit_branch(const GuestInsn& insn);
+  void emit_indirect(HostRegister target);
+  void emit_call(const GuestInsn& insn);
+  void emit_link(u32 target, u8 condition);
+  void emit_count();
+  void emit_stubs();
+  bool fold_stack_change(std::size_t i);
+
+  Address operand_address(const GuestInsn& insn);
+  void flush_stack();
+  u32 add_site(Site site);
+  void leave_if_not_equal(u32 site, bool restore_flags, bool to_miss);
+  [[nodiscard]] u32 eip_of(const GuestInsn& insn) const { return page_ + insn.offset; }
+  [[nodiscard]] u32 next_eip(const GuestInsn& insn) const {
+    return page_ + insn.offset + insn.decoded.info.length;
+  }
+
+  const u8* executable_;
+  Stubs stubs_;
+  std::deque<Site>& sites_;
+  IsUserSite is_user_site_;
+  Decoder decoder_;
+  Statistics statistics_;
+
+  // Of the block at work.
+  const Source* source_ = nullptr;
+  TranslatedBlock* block_ = nullptr;
+  Emitter* out_ = nullptr;
+  u32 position_ = 0;
+  LinearAddress page_ = 0;
+  i32 stack_ = 0;  ///< the guest's ESP is R12D plus this
+  bool ended_ = false;
+  std::vector<GuestInsn> insns_;
+  std::vector<Plan> plan_;
+  std::vector<Stub> stubs_to_emit_;
+  std::array<u8, 32> crossing_bytes_{};
+};
+
+}  // namespace snowglobe::vm

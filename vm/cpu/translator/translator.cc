@@ -1,0 +1,705 @@
+// vm/cpu/translator/translator.cc - finding, linking and dropping blocks; what happens at exits and
+// faults.
+#include "vm/cpu/translator/translator.h"
+
+#include "vm/cpu/translator/code_memory.h"
+#include "vm/cpu/translator/host_faults.h"
+#include "vm/cpu/translator/stubs.h"
+#include "vm/cpu/translator/vector_state.h"
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <unordered_set>
+#include <utility>
+
+namespace snowglobe::vm {
+namespace {
+
+constexpr std::size_t kJumpTableEntries = 65536;  // by the low 16 bits of the address
+constexpr std::size_t kBuckets = std::size_t{1} << 17;
+constexpr std::size_t kHeatEntries = std::size_t{1} << 17;
+constexpr std::size_t kMaxBlockBytes = 32 * 1024;
+constexpr u64 kWindowBytes = u64{1} << 32;
+
+#if defined(__x86_64__)
+u64 read_gs_base() {
+  u64 base;
+  asm volatile("rdgsbase %0" : "=r"(base));
+  return base;
+}
+void write_gs_base(u64 base) {
+  asm volatile("wrgsbase %0" : : "r"(base));
+}
+u32 read_mxcsr() {
+  u32 mxcsr;
+  asm volatile("stmxcsr %0" : "=m"(mxcsr));
+  return mxcsr;
+}
+#else
+u64 read_gs_base() {
+  return 0;
+}
+void write_gs_base(u64) {}
+u32 read_mxcsr() {
+  return 0;
+}
+#endif
+
+}  // namespace
+
+struct Translator::Impl final : CpuObserver {
+  enum class Mode : u8 { kKernel, kUser, kInterpreted };
+
+  Impl(Cpu& the_cpu, Interpreter& the_interpreter, const TranslatorOptions& the_options)
+      : cpu(the_cpu),
+        state(the_cpu.state),
+        context(the_cpu.context),
+        interpreter(the_interpreter),
+        options(the_options),
+        buckets(kBuckets, nullptr),
+        heat(kHeatEntries, 0),
+        pages(the_cpu.ram().page_count()) {
+    SG_ASSERT(reinterpret_cast<u8*>(&state) - reinterpret_cast<u8*>(&context) == sizeof context,
+              "the context must lie directly ahead of the state");
+    for (auto& table : jump_tables)
+      table.resize(kJumpTableEntries);
+  }
+  ~Impl() override { cpu.remove_observer(this); }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  base::Result<void> prepare();
+  StopReason run();
+  bool on_exit(u32 number);
+  bool on_fault();
+  bool on_insn_exit(Site& site);
+  bool on_vectors_exit(const Site& site);
+  bool dispatch(u32 link, bool indirect);
+  bool deliver();
+  bool interpret();
+  bool step();
+
+  [[nodiscard]] Mode mode() const;
+  AddressSpace* current_space(Mode mode);
+  void enter_mode(Mode mode, const AddressSpace& space);
+  void synchronize_spaces();
+
+  TranslatedBlock* find(Mode mode, AddressSpace& space, LinearAddress linear);
+  bool reaches_second_page(AddressSpace& space, TranslatedBlock& block, bool user);
+  std::optional<u32> code_page(AddressSpace& space, LinearAddress linear, bool user);
+  TranslatedBlock* translate(AddressSpace& space, PhysicalAddress physical, LinearAddress linear,
+                             bool user);
+  void add_block(std::unique_ptr<TranslatedBlock> block);
+  TranslatedBlock* look_up(PhysicalAddress physical, LinearAddress linear, bool user) const;
+  void link_to(u32 number, TranslatedBlock& target);
+  void link_known_targets(TranslatedBlock& block);
+  void set_jump(u32 number, u32 position);
+  void retire(TranslatedBlock& block);
+  void invalidate_page(u32 page);
+  void forget_everything();
+  TranslatedBlock* block_at(u32 position);
+
+  void take_flags();
+  void give_flags();
+  void vectors_to_state();
+  void state_changed() { image_valid = false; }
+
+  void on_code_written(u32 page) override { invalidate_page(page); }
+  void on_write_right_lost(u32 page) override { spaces->on_write_right_lost(page); }
+  void on_flush() override { flush_pending = true; }
+  void on_flush_page(LinearAddress linear) override;
+
+  static std::size_t bucket_of(PhysicalAddress physical, LinearAddress linear, bool user) {
+    const u64 key = (u64{physical} * 2 + (user ? 1 : 0)) ^ (u64{linear >> kPageShift} << 20);
+    return (key * 0x9E3779B97F4A7C15u) >> (64 - 17);
+  }
+  [[nodiscard]] const u8* executable(u32 position) const { return code->executable() + position; }
+
+  Cpu& cpu;
+  CpuState& state;
+  TranslatorContext& context;
+  Interpreter& interpreter;
+  TranslatorOptions options;
+  Statistics statistics;
+
+  std::unique_ptr<CodeMemory> code;
+  u32 code_used = 0;
+  u32 code_start = 0;  ///< behind the border
+  BorderCode border;
+  std::unique_ptr<FaultRegion> fault_region;
+  HostFault fault;
+  std::unique_ptr<AddressSpaces> spaces;
+  AddressSpace* user_space = nullptr;  ///< of the present CR3, if it is known
+  bool flush_pending = true;
+  std::optional<LinearAddress> prefill;  ///< the page that a guest fault was about
+
+  std::deque<Site> sites;
+  std::unique_ptr<BlockTranslator> translator;
+  std::array<std::vector<u64>, 2> jump_tables;  ///< by Mode
+  std::vector<TranslatedBlock*> buckets;
+  std::vector<u8> heat;
+  struct PageBlocks {
+    std::vector<std::unique_ptr<TranslatedBlock>> blocks;
+    std::vector<TranslatedBlock*> crossing_into;
+  };
+  std::vector<std::unique_ptr<PageBlocks>> pages;
+  std::vector<TranslatedBlock*> order;  ///< by position; may hold retired ones as null
+  std::vector<std::unique_ptr<TranslatedBlock>> retired;
+  std::unordered_set<PhysicalAddress> user_sites;
+
+  u64 gs_base = 0;               ///< in force
+  bool vectors_in_host = false;  ///< context.vectors_live as of the last resume
+  bool image_valid = false;      ///< vector_image is the newest
+  bool state_valid = true;       ///< CpuState is
+  StopReason stop = StopReason::kAttention;
+};
+
+// --- life ---------------------------------------------------------------------------------------
+
+base::Result<void> Translator::Impl::prepare() {
+  auto memory = CodeMemory::create(options.code_bytes);
+  if (!memory) return memory.error();
+  code = std::move(memory).value();
+  auto made = AddressSpaces::create(cpu);
+  if (!made) return made.error();
+  spaces = std::move(made).value();
+
+  Emitter out(code->writable(), code->writable() + kPageSize, code->executable());
+  border = emit_border(out);
+  code_start = code_used = kPageSize;
+  auto region = FaultRegion::create(code->executable(), code->executable() + code->size(),
+                                    executable(border.landing), &fault);
+  if (!region) return region.error();
+  fault_region = std::move(region).value();
+
+  sites.push_back({.kind = Site::Kind::kIndirect});
+  translator = std::make_unique<BlockTranslator>(
+      code->executable(), border.stubs, sites,
+      [this](PhysicalAddress address) { return user_sites.count(address) != 0; });
+  translator->options.max_insns = options.max_insns;
+  translator->options.count_instructions = options.count_instructions;
+  for (auto& table : jump_tables)
+    std::ranges::fill(table, reinterpret_cast<u64>(executable(border.stubs.miss)));
+
+  context.handler_object = reinterpret_cast<u64>(this);
+  using Entry = bool (*)(Impl*, u32);
+  const Entry exit_handler = [](Impl* self, u32 number) { return self->on_exit(number); };
+  const Entry fault_handler = [](Impl* self, u32) { return self->on_fault(); };
+  context.exit_handler = reinterpret_cast<u64>(exit_handler);
+  context.fault_handler = reinterpret_cast<u64>(fault_handler);
+  cpu.add_observer(this);
+  return {};
+}
+
+StopReason Translator::Impl::run() {
+  context.host_mxcsr = read_mxcsr();
+  const u64 gs_of_host = read_gs_base();
+  gs_base = gs_of_host;
+  if (dispatch(kMissSite, false)) {
+    using Enter = void (*)(CpuState*);
+    reinterpret_cast<Enter>(reinterpret_cast<u64>(executable(border.enter)))(&state);
+  }
+  if (gs_base != gs_of_host) write_gs_base(gs_of_host);
+  return stop;
+}
+
+// --- state --------------------------------------------------------------------------------------
+
+void Translator::Impl::take_flags() {
+  const u32 image = context.flags_image;
+  state.flags.set((image >> 8 & 0xFF) | ((image & 1) != 0 ? kFlagOf : 0u));
+  if (vectors_in_host) {
+    vectors_in_host = false;
+    image_valid = true;
+    state_valid = false;
+  }
+}
+
+void Translator::Impl::give_flags() {
+  const u32 flags = state.flags.get();
+  context.flags_image = (flags & 0xFF) << 8 | ((flags & kFlagOf) != 0 ? 1u : 0u);
+}
+
+void Translator::Impl::vectors_to_state() {
+  if (!state_valid) load_vector_state(context, state);
+  state_valid = true;
+}
+
+Translator::Impl::Mode Translator::Impl::mode() const {
+  constexpr u32 kNeeded = kCr0Pe | kCr0Pg;
+  constexpr u8 kFlat = 1 << kDs | 1 << kEs | 1 << kSs;
+  if ((state.cr0 & kNeeded) != kNeeded || cpu.slow_mode()) return Mode::kInterpreted;
+  if ((state.eflags & kFlagDf) != 0 || (cpu.checked_segments() & kFlat) != 0)
+    return Mode::kInterpreted;
+  if ((state.segment[kDs].base | state.segment[kEs].base | state.segment[kSs].base) != 0) {
+    return Mode::kInterpreted;
+  }
+  if (state.cpl == 0) return Mode::kKernel;
+  const bool thread_local_segment = (cpu.checked_segments() >> kGs & 1) == 0;
+  return state.cpl == 3 && thread_local_segment ? Mode::kUser : Mode::kInterpreted;
+}
+
+AddressSpace* Translator::Impl::current_space(Mode mode) {
+  if (mode == Mode::kKernel) return &spaces->kernel();
+  if (user_space == nullptr) user_space = spaces->user();
+  return user_space;
+}
+
+void Translator::Impl::synchronize_spaces() {
+  flush_pending = false;
+  spaces->revalidate(spaces->kernel());
+  user_space = spaces->user();
+  if (user_space != nullptr) spaces->revalidate(*user_space);
+  const AddressSpace& copied = user_space != nullptr ? *user_space : spaces->kernel();
+  context.user_window = reinterpret_cast<u64>(copied.window->base());
+}
+
+void Translator::Impl::on_flush_page(LinearAddress linear) {
+  spaces->flush_page(spaces->kernel(), linear);
+  if (user_space != nullptr) spaces->flush_page(*user_space, linear);
+}
+
+void Translator::Impl::enter_mode(Mode mode, const AddressSpace& space) {
+  context.jump_table = reinterpret_cast<u64>(jump_tables[static_cast<std::size_t>(mode)].data());
+  context.code_table = reinterpret_cast<u64>(space.code->entries());
+  const u64 window = reinterpret_cast<u64>(space.window->base());
+  if (window == gs_base) return;
+  write_gs_base(window);
+  gs_base = window;
+}
+
+// --- exits --------------------------------------------------------------------------------------
+
+bool Translator::Impl::on_exit(u32 number) {
+  take_flags();
+  Site& site = sites[number];
+  switch (site.kind) {
+    case Site::Kind::kIndirect:
+      ++statistics.exits_indirect;
+      state.eip = static_cast<u32>(context.scratch[0]);
+      return dispatch(kMissSite, true);
+    case Site::Kind::kLink:
+      ++statistics.exits_link;
+      state.eip = site.eip;
+      return dispatch(number, false);
+    case Site::Kind::kPoll:
+      ++statistics.exits_poll;
+      state.eip = site.eip;
+      return dispatch(kMissSite, false);
+    case Site::Kind::kVectors:
+      ++statistics.exits_vectors;
+      return on_vectors_exit(site);
+    case Site::Kind::kInsn:
+      ++statistics.exits_insn;
+      return on_insn_exit(site);
+  }
+  return false;
+}
+
+bool Translator::Impl::on_vectors_exit(const Site& site) {
+  if ((state.cr0 & (kCr0Ts | kCr0Em)) != 0) {
+    state.eip = site.eip;
+    return step() && dispatch(kMissSite, false);
+  }
+  if (!image_valid) store_vector_state(state, context);
+  image_valid = true;
+  vectors_in_host = true;
+  context.restore_vectors = 1;
+  context.resume = reinterpret_cast<u64>(executable(site.resume));
+  return true;
+}
+
+bool Translator::Impl::on_insn_exit(Site& site) {
+  TranslatedBlock& block = *site.block;
+  if (site.vectors) {
+    vectors_to_state();
+    image_valid = false;
+  }
+  cpu.set_code_base(block.linear & ~kPageMask);
+  const Insn* insn = &block.insns[site.index];
+  do {
+    insn = insn->handler(cpu, insn);
+  } while (insn != nullptr);
+  ++state.instructions;
+  if (cpu.left_early()) [[unlikely]] {
+    cpu.take_restarted();
+    if (cpu.has_exception() && !deliver()) return false;
+    return dispatch(kMissSite, false);
+  }
+  const bool straight_on = state.eip == site.eip && site.resume != 0 && block.valid &&
+                           !cpu.has_events() && !flush_pending &&
+                           mode() == (block.user ? Mode::kUser : Mode::kKernel);
+  if (!straight_on) return dispatch(kMissSite, false);
+  give_flags();
+  context.resume = reinterpret_cast<u64>(executable(site.resume));
+  return true;
+}
+
+// --- faults -------------------------------------------------------------------------------------
+
+bool Translator::Impl::on_fault() {
+  const bool vectors = vectors_in_host;
+  take_flags();
+  ++statistics.faults;
+  const u32 position =
+      static_cast<u32>(fault.instruction - reinterpret_cast<u64>(code->executable()));
+  TranslatedBlock* const block = block_at(position);
+  SG_ASSERT(block != nullptr, "a fault outside of all translated blocks");
+  const auto mark =
+      std::prev(std::ranges::upper_bound(block->marks, position, {}, &InsnMark::position));
+  const LinearAddress eip = (block->linear & ~kPageMask) + mark->offset;
+  const i16 stack = mark->stack;
+  const PhysicalAddress physical = block->physical - (block->linear & kPageMask) + mark->offset;
+
+  AddressSpace* space = current_space(block->user ? Mode::kUser : Mode::kKernel);
+  u64 offset = fault.address - reinterpret_cast<u64>(space->window->base());
+  bool through_user_window = false;
+  if (!block->user && offset >= kWindowBytes && user_space != nullptr) {
+    offset = fault.address - reinterpret_cast<u64>(user_space->window->base());
+    through_user_window = true;
+    space = user_space;
+  }
+  const bool in_window = fault.signal == SIGSEGV && offset < kWindowBytes;
+  if (in_window) {
+    const LinearAddress linear = static_cast<u32>(offset);
+    const auto outcome = spaces->fill(*space, linear, fault.write, block->user);
+    if (outcome == AddressSpaces::Outcome::kMapped && block->valid) {
+      if (vectors) {
+        vectors_in_host = true;
+        context.restore_vectors = 1;
+      }
+      context.resume = fault.instruction;
+      return true;
+    }
+    state.eip = eip;
+    state.gpr[kEsp] += static_cast<u32>(static_cast<i32>(stack));
+    if (outcome == AddressSpaces::Outcome::kException) {
+      ++statistics.guest_faults;
+      prefill = linear;
+      return deliver() && dispatch(kMissSite, false);
+    }
+    if (outcome == AddressSpaces::Outcome::kElsewhere && !block->user && !through_user_window &&
+        block->valid && user_sites.insert(physical).second) {
+      retire(*block);  // to be translated again, for the user window
+    }
+    ++statistics.emulated_accesses;
+    return step() && dispatch(kMissSite, false);
+  }
+  state.eip = eip;
+  state.gpr[kEsp] += static_cast<u32>(static_cast<i32>(stack));
+  return step() && dispatch(kMissSite, false);
+}
+
+bool Translator::Impl::deliver() {
+  state.halted = false;
+  if (cpu.deliver_exception()) return true;
+  stop = StopReason::kTripleFault;
+  return false;
+}
+
+// One block on the interpreter. False: stop.
+bool Translator::Impl::interpret() {
+  vectors_to_state();
+  image_valid = false;
+  if (cpu.slow_mode()) return step();
+  ++statistics.interpreted_blocks;
+  if (const auto reason = interpreter.run_block()) {
+    stop = *reason;
+    return false;
+  }
+  return true;
+}
+
+bool Translator::Impl::step() {
+  vectors_to_state();
+  image_valid = false;
+  ++statistics.interpreted_steps;
+  const StopReason reason = interpreter.step();
+  if (reason == StopReason::kBudget || reason == StopReason::kHalted) return true;
+  stop = reason;
+  return false;
+}
+
+// --- the loop -----------------------------------------------------------------------------------
+
+// Finds where to go on from CpuState. `link`: the site to link to it, or kMissSite; `indirect`:
+// enter it into the jump table. False: leave, for the reason in `stop`.
+bool Translator::Impl::dispatch(u32 link, bool indirect) {
+  while (true) {
+    if (cpu.has_events()) [[unlikely]] {
+      link = kMissSite;
+      indirect = false;
+      if (state.interrupt_shadow && cpu.interrupt_line() && (state.eflags & kFlagIf) != 0) {
+        if (!step()) return false;
+        continue;
+      }
+      if (const auto reason = interpreter.handle_events()) {
+        stop = *reason;
+        return false;
+      }
+    }
+    if (!retired.empty() && link == kMissSite) retired.clear();
+    if (flush_pending) synchronize_spaces();
+    const Mode now = mode();
+    AddressSpace* const space = now == Mode::kInterpreted ? nullptr : current_space(now);
+    TranslatedBlock* const block = space == nullptr ? nullptr : find(now, *space, state.eip);
+    if (block == nullptr) {
+      link = kMissSite;
+      indirect = false;
+      if (!interpret()) return false;
+      continue;
+    }
+    if (now == Mode::kUser && prefill) {
+      spaces->prefill(*space, *prefill);
+      prefill.reset();
+    }
+    enter_mode(now, *space);
+    if (link != kMissSite && link < sites.size()) link_to(link, *block);
+    if (indirect) {
+      jump_tables[static_cast<std::size_t>(now)][state.eip & 0xFFFF] =
+          reinterpret_cast<u64>(executable(block->indirect_entry));
+    }
+    give_flags();
+    context.resume = reinterpret_cast<u64>(executable(block->body));
+    return true;
+  }
+}
+
+// --- blocks -------------------------------------------------------------------------------------
+
+// The physical page of code, known to the address space from now on. nullopt: it can not be
+// fetched.
+std::optional<u32> Translator::Impl::code_page(AddressSpace& space, LinearAddress linear,
+                                               bool user) {
+  const u32 known = space.code->entries()[linear >> kPageShift];
+  if (known != 0) return known - 1;
+  const auto physical = cpu.translate(linear, Cpu::Access::kExecute, user);
+  if (!physical) {
+    cpu.clear_exception();  // the interpreter will raise it again
+    return std::nullopt;
+  }
+  const u32 page = *physical >> kPageShift;
+  if (page >= cpu.ram().page_count()) return std::nullopt;
+  spaces->note_code(space, linear >> kPageShift, page);
+  return page;
+}
+
+TranslatedBlock* Translator::Impl::look_up(PhysicalAddress physical, LinearAddress linear,
+                                           bool user) const {
+  for (TranslatedBlock* block = buckets[bucket_of(physical, linear, user)]; block != nullptr;
+       block = block->next_in_bucket) {
+    if (block->physical == physical && block->linear == linear && block->user == user) return block;
+  }
+  return nullptr;
+}
+
+TranslatedBlock* Translator::Impl::find(Mode mode, AddressSpace& space, LinearAddress linear) {
+  const bool user = mode == Mode::kUser;
+  const auto page = code_page(space, linear, user);
+  if (!page) return nullptr;
+  const PhysicalAddress physical = *page << kPageShift | (linear & kPageMask);
+  if (TranslatedBlock* block = look_up(physical, linear, user)) {
+    if (!block->crossing || reaches_second_page(space, *block, user)) return block;
+    return nullptr;
+  }
+  u8& runs = heat[bucket_of(physical, 0, user) % kHeatEntries];
+  if (runs < options.cold_runs) {
+    ++runs;
+    return nullptr;
+  }
+  return translate(space, physical, linear, user);
+}
+
+// True if the page behind still is the one that the block was translated from.
+bool Translator::Impl::reaches_second_page(AddressSpace& space, TranslatedBlock& block, bool user) {
+  const auto second = code_page(space, (block.linear | kPageMask) + 1, user);
+  if (!second) return false;
+  if (*second == block.second_page) return true;
+  retire(block);
+  return false;
+}
+
+TranslatedBlock* Translator::Impl::translate(AddressSpace& space, PhysicalAddress physical,
+                                             LinearAddress linear, bool user) {
+  if (code_used + kMaxBlockBytes > code->size()) forget_everything();
+  auto block = std::make_unique<TranslatedBlock>();
+  BlockTranslator::Source source;
+  source.physical = physical;
+  source.linear = linear;
+  source.user = user;
+  source.bytes = cpu.ram().read(physical, kPageSize - (physical & kPageMask));
+  constexpr u32 kLongest = 15;
+  if (source.bytes.size() < kLongest) {
+    const auto second = code_page(space, (linear | kPageMask) + 1, user);
+    if (second) {
+      source.second_page = *second;
+      source.beyond = cpu.ram().read(*second << kPageShift, kLongest);
+    }
+  }
+  u8* const begin = code->writable() + code_used;
+  if (!translator->translate(source, begin, begin + kMaxBlockBytes, code_used, *block))
+    return nullptr;
+  if (block->crossing && source.beyond.empty()) return nullptr;
+  code_used = static_cast<u32>(base::align_up(block->end, 16));
+  cpu.ram().watch_code(physical >> kPageShift);
+  if (block->crossing) cpu.ram().watch_code(block->second_page);
+  TranslatedBlock* const result = block.get();
+  add_block(std::move(block));
+  link_known_targets(*result);
+  return result;
+}
+
+void Translator::Impl::add_block(std::unique_ptr<TranslatedBlock> block) {
+  const u32 page = block->physical >> kPageShift;
+  TranslatedBlock*& bucket = buckets[bucket_of(block->physical, block->linear, block->user)];
+  block->next_in_bucket = bucket;
+  bucket = block.get();
+  order.push_back(block.get());
+  if (pages[page] == nullptr) pages[page] = std::make_unique<PageBlocks>();
+  if (block->crossing) {
+    auto& second = pages[block->second_page];
+    if (second == nullptr) second = std::make_unique<PageBlocks>();
+    second->crossing_into.push_back(block.get());
+  }
+  pages[page]->blocks.push_back(std::move(block));
+}
+
+// Direct jumps inside of the page whose targets are there already.
+void Translator::Impl::link_known_targets(TranslatedBlock& block) {
+  for (const u32 number : block.sites) {
+    const Site& site = sites[number];
+    if (site.kind != Site::Kind::kLink) continue;
+    if ((site.eip ^ block.linear) >> kPageShift != 0) continue;
+    const PhysicalAddress physical = (block.physical & ~kPageMask) | (site.eip & kPageMask);
+    if (TranslatedBlock* target = look_up(physical, site.eip, block.user)) link_to(number, *target);
+  }
+}
+
+void Translator::Impl::set_jump(u32 number, u32 position) {
+  const Site& site = sites[number];
+  base::store_le(code->writable() + site.patch - 4, position - site.patch);
+}
+
+void Translator::Impl::link_to(u32 number, TranslatedBlock& target) {
+  Site& site = sites[number];
+  if (site.kind != Site::Kind::kLink || !site.block->valid || site.linked != nullptr) return;
+  if (site.block->user != target.user || site.eip != target.linear) return;
+  const bool same_page = (site.block->linear ^ target.linear) >> kPageShift == 0 &&
+                         (site.block->physical ^ target.physical) >> kPageShift == 0;
+  site.linked = &target;
+  target.incoming.push_back(number);
+  set_jump(number, same_page ? target.body : target.page_entry);
+}
+
+void Translator::Impl::retire(TranslatedBlock& block) {
+  block.valid = false;
+  for (const u32 number : block.incoming) {
+    if (sites[number].linked != &block) continue;
+    sites[number].linked = nullptr;
+    set_jump(number, sites[number].stub);
+  }
+  for (const u32 number : block.sites) {
+    if (TranslatedBlock* target = std::exchange(sites[number].linked, nullptr)) {
+      std::erase(target->incoming, number);
+    }
+  }
+  TranslatedBlock** link = &buckets[bucket_of(block.physical, block.linear, block.user)];
+  while (*link != &block)
+    link = &(*link)->next_in_bucket;
+  *link = block.next_in_bucket;
+  u64& entry = jump_tables[block.user ? 1 : 0][block.linear & 0xFFFF];
+  if (entry == reinterpret_cast<u64>(executable(block.indirect_entry))) {
+    entry = reinterpret_cast<u64>(executable(border.stubs.miss));
+  }
+  if (block.crossing && pages[block.second_page] != nullptr) {
+    std::erase(pages[block.second_page]->crossing_into, &block);
+  }
+  const auto placed = std::ranges::lower_bound(
+      order, block.body, {}, [](const TranslatedBlock* each) { return each->body; });
+  if (placed != order.end() && *placed == &block) order.erase(placed);
+  auto& blocks = pages[block.physical >> kPageShift]->blocks;
+  const auto place = std::ranges::find(blocks, &block, &std::unique_ptr<TranslatedBlock>::get);
+  retired.push_back(std::move(*place));
+  blocks.erase(place);
+}
+
+void Translator::Impl::invalidate_page(u32 page) {
+  if (pages[page] == nullptr) return;
+  ++statistics.pages_invalidated;
+  while (!pages[page]->crossing_into.empty())
+    retire(*pages[page]->crossing_into.back());
+  while (!pages[page]->blocks.empty())
+    retire(*pages[page]->blocks.back());
+}
+
+// The code memory is full: begin anew.
+void Translator::Impl::forget_everything() {
+  ++statistics.code_flushes;
+  for (auto& page : pages) {
+    if (page == nullptr) continue;
+    for (auto& block : page->blocks) {
+      block->valid = false;
+      retired.push_back(std::move(block));
+    }
+    page.reset();
+  }
+  order.clear();
+  sites.resize(1);
+  std::ranges::fill(buckets, nullptr);
+  for (auto& table : jump_tables)
+    std::ranges::fill(table, reinterpret_cast<u64>(executable(border.stubs.miss)));
+  code_used = code_start;
+}
+
+TranslatedBlock* Translator::Impl::block_at(u32 position) {
+  const auto next = std::ranges::upper_bound(
+      order, position, {}, [](const TranslatedBlock* block) { return block->indirect_entry; });
+  // Code that is retired may run on to its end.
+  for (const auto& block : retired) {
+    if (position >= block->indirect_entry && position < block->end) return block.get();
+  }
+  if (next == order.begin()) return nullptr;
+  TranslatedBlock* const block = *std::prev(next);
+  return position < block->end ? block : nullptr;
+}
+
+// --- the outside --------------------------------------------------------------------------------
+
+Translator::Translator(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Translator::~Translator() = default;
+
+base::Result<std::unique_ptr<Translator>> Translator::create(Cpu& cpu, Interpreter& interpreter,
+                                                             const TranslatorOptions& options) {
+  auto impl = std::make_unique<Impl>(cpu, interpreter, options);
+  if (auto prepared = impl->prepare(); !prepared) return prepared.error();
+  return std::unique_ptr<Translator>(new Translator(std::move(impl)));
+}
+
+StopReason Translator::run() {
+  return impl_->run();
+}
+
+void Translator::synchronize() {
+  impl_->vectors_to_state();
+  impl_->image_valid = false;
+}
+
+Translator::Statistics Translator::statistics() const {
+  Statistics all = impl_->statistics;
+  const BlockTranslator::Statistics& emitted = impl_->translator->statistics();
+  all.blocks_translated = emitted.blocks;
+  all.insns_translated = emitted.insns;
+  all.code_bytes = emitted.bytes;
+  return all;
+}
+
+const AddressSpaces::Statistics& Translator::space_statistics() const {
+  return impl_->spaces->statistics();
+}
+
+u64 Translator::mappings() const {
+  return impl_->spaces->mappings();
+}
+
+}  // namespace snowglobe::vm

@@ -1,0 +1,61 @@
+// vm/cpu/translator/translator.h - the fast executor: runs guest code that was rewritten for the
+// host.
+//
+// Most guest instructions become the same instruction with two prefix bytes, which reach guest
+// memory through a window (vm/memory/window.h). What can not be rewritten is run by the
+// interpreter's handlers; what runs rarely, by the interpreter.
+#pragma once
+
+#include "vm/cpu/cpu.h"
+#include "vm/cpu/interpreter.h"
+#include "vm/cpu/translator/address_spaces.h"
+#include "vm/cpu/translator/block_translator.h"
+
+#include <memory>
+
+namespace snowglobe::vm {
+
+struct TranslatorOptions {
+  std::size_t code_bytes = std::size_t{128} << 20;
+  /// A block is interpreted that often before it is translated.
+  unsigned cold_runs = 2;
+  unsigned max_insns = 64;
+  bool count_instructions = false;
+};
+
+/// Thread rule: confined to the machine's thread.
+class Translator {
+ public:
+  struct Statistics {
+    u64 blocks_translated = 0, insns_translated = 0, code_bytes = 0, code_flushes = 0;
+    u64 exits_indirect = 0, exits_link = 0, exits_insn = 0, exits_vectors = 0, exits_poll = 0;
+    u64 faults = 0, guest_faults = 0, emulated_accesses = 0, pages_invalidated = 0;
+    u64 interpreted_blocks = 0, interpreted_steps = 0;
+  };
+
+  /// `interpreter` drives the same Cpu. Errors: kResourceExhausted, kUnavailable.
+  static base::Result<std::unique_ptr<Translator>> create(Cpu& cpu, Interpreter& interpreter,
+                                                          const TranslatorOptions& options);
+  ~Translator();
+  Translator(const Translator&) = delete;
+  Translator& operator=(const Translator&) = delete;
+
+  /// Runs until somebody calls request_attention(), the guest halts or dies. The calling thread
+  /// must have an alternate signal stack (SignalStack).
+  StopReason run();
+
+  /// Brings CpuState up to date with what is kept elsewhere (x87, MMX, SSE). Call before looking at
+  /// it or running the interpreter on it by hand.
+  void synchronize();
+
+  [[nodiscard]] Statistics statistics() const;
+  [[nodiscard]] const AddressSpaces::Statistics& space_statistics() const;
+  [[nodiscard]] u64 mappings() const;
+
+ private:
+  struct Impl;
+  explicit Translator(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace snowglobe::vm
