@@ -81,9 +81,9 @@ inline void say(const char* text) {
   if (::write(STDERR_FILENO, text, std::strlen(text)) < 0) ::_exit(99);
 }
 
-/// Faults at page 0 from the C++ side, outside of any region.
-inline void fault_outside() {
-  volatile u64 place = kNowhere;
+/// Faults from the C++ side, outside of any region.
+inline void fault_outside(u64 address = kNowhere) {
+  volatile u64 place = address;
   *reinterpret_cast<volatile u64*>(place) = 1;
 }
 
