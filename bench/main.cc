@@ -29,7 +29,8 @@ const bench::Settings kSettings = {{"shared_buffers", "192MB"},
 
 std::vector<bench::Suite> all_suites() {
   return {bench::machine_suite(), bench::cpu_suite(),  bench::session_suite(),
-          bench::memory_suite(),  bench::bulk_suite(), bench::pgbench_suite()};
+          bench::memory_suite(),  bench::bulk_suite(), bench::pgbench_suite(),
+          bench::machines_suite()};
 }
 
 // Of the wanted suites the tasks whose suite and name contain `only`.

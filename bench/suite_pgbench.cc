@@ -2,6 +2,8 @@
 // and through an exposed port to the machine.
 #include "bench/child.h"
 #include "bench/suites.h"
+#include <algorithm>
+#include <array>
 #include <fmt/core.h>
 #include <stdexcept>
 
@@ -24,8 +26,9 @@ class Pgbench {
     prepare(bench, side);
     const int seconds = bench.choose(5, 2);
     std::vector<std::string> options = script.options;
-    for (const std::string& word : {std::string("-n"), "-c" + std::to_string(clients),
-                                    std::string("-j1"), "-T" + std::to_string(seconds)})
+    for (const std::string& word :
+         {std::string("-n"), "-c" + std::to_string(clients),
+          "-j" + std::to_string(std::min(clients, 2)), "-T" + std::to_string(seconds)})
       options.push_back(word);
     const std::string output = run(bench, side, options, std::chrono::seconds(seconds + 60));
     const std::size_t at = output.find("tps = ");

@@ -1,5 +1,9 @@
 // bench/suite_session.cc - the small things that applications and tests do all day.
 #include "bench/suites.h"
+#include <stdexcept>
+#include <sys/socket.h>
+#include <thread>
+#include <unistd.h>
 
 namespace bench {
 namespace {
@@ -46,6 +50,35 @@ void connect(Bench& bench, const Emit& emit, bool spinning) {
   emit(row);
 }
 
+// What a request and its answer between two threads cost without any server: the floor of the rows
+// below.
+void hop(Bench& bench, const Emit& emit) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    throw std::runtime_error("no pair of sockets");
+  }
+  char byte = 0;
+  std::thread echo([end = ends[1]] {
+    char echoed = 0;
+    while (::read(end, &echoed, 1) == 1)
+      (void)!::write(end, &echoed, 1);
+  });
+  Samples samples;
+  for (int i = 0; i < bench.choose(5000, 1000); ++i) {
+    samples.add(microseconds([&] {
+      (void)!::write(ends[0], &byte, 1);
+      (void)!::read(ends[0], &byte, 1);
+    }));
+  }
+  ::shutdown(ends[0], SHUT_RDWR);
+  echo.join();
+  ::close(ends[0]);
+  ::close(ends[1]);
+  Row row{.name = "a byte to another thread and back, p50", .unit = "us", .ratio = Ratio::none};
+  row.warm[Side::snowglobe] = samples.median();
+  emit(row);
+}
+
 }  // namespace
 
 Suite session_suite() {
@@ -54,6 +87,7 @@ Suite session_suite() {
                   "one client; Snowglobe through the pipe in the process, the others over "
                   "loopback TCP",
               .tasks = {}};
+  suite.tasks.push_back({"hop between threads", hop});
   for (const bool spinning : {false, true}) {
     suite.tasks.push_back(
         {"select 1" + beside(spinning),

@@ -30,5 +30,6 @@ Suite session_suite();  ///< select 1, new connections
 Suite memory_suite();   ///< page faults
 Suite bulk_suite();     ///< COPY, single inserts
 Suite pgbench_suite();
+Suite machines_suite();  ///< ten machines in one process
 
 }  // namespace bench
