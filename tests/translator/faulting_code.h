@@ -16,6 +16,31 @@
 
 namespace snowglobe::vm {
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SNOWGLOBE_TEST_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SNOWGLOBE_TEST_SANITIZED 1
+#endif
+#endif
+
+/// Sanitizers have handlers, alternate stacks and mappings of their own.
+#if defined(SNOWGLOBE_TEST_SANITIZED)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
+/// Looks at what a process does of itself, with signals above all.
+class ProcessTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (kSanitized) GTEST_SKIP() << "the process is the sanitizer's";
+    // Each death test starts the program anew.
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+  }
+};
+
 /// A page of code with a fault region around it. call() enters at offset 0 with two arguments;
 /// landing code is at kLanding.
 class Code {
@@ -30,7 +55,10 @@ class Code {
                    [](int byte) { return static_cast<u8>(byte); });
     ::mprotect(page_, 4096, PROT_READ | PROT_EXEC);
   }
-  ~Code() { ::munmap(page_, 4096); }
+  ~Code() {
+    region_.reset();  // before another thread maps its own code there
+    ::munmap(page_, 4096);
+  }
   Code(const Code&) = delete;
   Code& operator=(const Code&) = delete;
 

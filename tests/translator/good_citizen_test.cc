@@ -62,10 +62,7 @@ struct Parts {
   Parts& operator=(const Parts&) = delete;
 };
 
-class GoodCitizenTest : public ::testing::Test {
- protected:
-  void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
-};
+using GoodCitizenTest = ProcessTest;
 
 std::vector<struct sigaction> dispositions() {
   std::vector<struct sigaction> all(static_cast<std::size_t>(SIGRTMAX) + 1);

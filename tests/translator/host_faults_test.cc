@@ -158,10 +158,7 @@ TEST(HostFaults, AHandlerInstalledAfterUsIsNoticed) {
 // ---- Those who were there before
 // -----------------------------------------------------------------
 
-class HostFaultsOfOthers : public ::testing::Test {
- protected:
-  void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
-};
+using HostFaultsOfOthers = ProcessTest;
 
 TEST_F(HostFaultsOfOthers, AnEarlierHandlerGetsItsFaultWithSiginfoAndMask) {
   EXPECT_EXIT(
@@ -351,13 +348,15 @@ TEST_F(HostFaultsOfOthers, AnIgnoredSignalThatWasSentIsIgnoredButAFaultKills) {
 // ---- The alternate stack
 // -------------------------------------------------------------------------
 
+using SignalStackTest = ProcessTest;
+
 /// Runs `body` on a thread, which starts without an alternate stack.
 template <class Body>
 void on_a_thread(Body body) {
   std::thread(body).join();
 }
 
-TEST(SignalStack, IsGivenToAThreadThatHasNoneAndTakenBack) {
+TEST_F(SignalStackTest, IsGivenToAThreadThatHasNoneAndTakenBack) {
   on_a_thread([] {
     stack_t now = {};
     {
@@ -372,7 +371,7 @@ TEST(SignalStack, IsGivenToAThreadThatHasNoneAndTakenBack) {
   });
 }
 
-TEST(SignalStack, ThatIsBigEnoughIsKeptAndASmallOneComesBack) {
+TEST_F(SignalStackTest, ThatIsBigEnoughIsKeptAndASmallOneComesBack) {
   on_a_thread([] {
     std::vector<u8> big(256u << 10);
     stack_t theirs = {.ss_sp = big.data(), .ss_flags = 0, .ss_size = big.size()};
@@ -400,7 +399,7 @@ TEST(SignalStack, ThatIsBigEnoughIsKeptAndASmallOneComesBack) {
   });
 }
 
-TEST(SignalStack, OfSomebodyElseSetMeanwhileIsLeftAlone) {
+TEST_F(SignalStackTest, OfSomebodyElseSetMeanwhileIsLeftAlone) {
   on_a_thread([] {
     std::vector<u8> later(64u << 10);
     auto stack = SignalStack::create();
@@ -416,7 +415,7 @@ TEST(SignalStack, OfSomebodyElseSetMeanwhileIsLeftAlone) {
   });
 }
 
-TEST(SignalStack, IsBigEnoughForAllVectorStateAndTheFaultDoesNotTouchTheNormalStack) {
+TEST_F(SignalStackTest, IsBigEnoughForAllVectorStateAndTheFaultDoesNotTouchTheNormalStack) {
   if (!__builtin_cpu_supports("avx512f")) GTEST_SKIP() << "no AVX-512 here";
   on_a_thread([] {
     auto stack = SignalStack::create();

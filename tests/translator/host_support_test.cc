@@ -5,6 +5,7 @@
 // tests start the program anew).
 #include "vm/cpu/translator/host_support.h"
 
+#include "tests/translator/faulting_code.h"
 #include "vm/types.h"
 
 #include <array>
@@ -36,18 +37,6 @@
 
 namespace snowglobe::vm {
 namespace {
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
-#else
-constexpr bool kSanitized = false;
-#endif
 
 bool host_can() {
   return (::getauxval(AT_HWCAP2) & 2) != 0 && __builtin_cpu_supports("bmi2") != 0;

@@ -50,17 +50,17 @@ constinit std::array<Slot, kSlots> g_slots;
 /// Slots from here on were never used: the handler need not look at them.
 constinit std::atomic<std::size_t> g_slots_used{0};
 
+/// Each store is a release, so that none is seen before the version became odd.
 void publish(Slot& slot, u64 begin, u64 end, u64 landing, HostFault* fault) {
-  slot.begin.store(begin, std::memory_order_relaxed);
-  slot.end.store(end, std::memory_order_relaxed);
-  slot.landing.store(landing, std::memory_order_relaxed);
-  slot.fault.store(fault, std::memory_order_relaxed);
+  slot.begin.store(begin, std::memory_order_release);
+  slot.end.store(end, std::memory_order_release);
+  slot.landing.store(landing, std::memory_order_release);
+  slot.fault.store(fault, std::memory_order_release);
   slot.version.fetch_add(1, std::memory_order_release);  // even: valid
 }
 
 void retract(Slot& slot) {
   slot.version.fetch_add(1, std::memory_order_relaxed);  // odd, before any field changes
-  std::atomic_thread_fence(std::memory_order_release);
   slot.taken.store(false, std::memory_order_release);
 }
 
@@ -76,11 +76,10 @@ Landing find_landing(u64 instruction) {
     const Slot& slot = g_slots[i];
     const u64 version = slot.version.load(std::memory_order_acquire);
     if ((version & 1) != 0) continue;
-    const u64 begin = slot.begin.load(std::memory_order_relaxed);
-    const u64 end = slot.end.load(std::memory_order_relaxed);
-    const Landing landing{slot.landing.load(std::memory_order_relaxed),
-                          slot.fault.load(std::memory_order_relaxed)};
-    std::atomic_thread_fence(std::memory_order_acquire);
+    const u64 begin = slot.begin.load(std::memory_order_acquire);
+    const u64 end = slot.end.load(std::memory_order_acquire);
+    const Landing landing{slot.landing.load(std::memory_order_acquire),
+                          slot.fault.load(std::memory_order_acquire)};
     if (slot.version.load(std::memory_order_relaxed) != version) continue;
     if (instruction >= begin && instruction < end) return landing;
   }

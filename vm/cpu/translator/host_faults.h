@@ -18,12 +18,13 @@ struct HostFault {
 };
 
 /// A stretch of executable memory whose faults are ours, for the life of the object. When an
-/// instruction inside faults, the handler fills `*fault`, changes nothing but RIP, to `landing`, and
-/// returns: all other registers, flags and vector state reach the landing code as they were.
+/// instruction inside faults, the handler fills `*fault`, changes nothing but RIP, to `landing`,
+/// and returns: all other registers, flags and vector state reach the landing code as they were.
 /// Handlers are installed with the first region of the process and chained: a fault outside of all
-/// regions runs the former handler with its own mask and flags (SA_SIGINFO, SA_NODEFER, SA_RESETHAND),
-/// or, if there was none, dies as it would have. They stay installed when the last region goes.
-/// Thread rule: create and destroy on any thread; the handler takes no lock.
+/// regions runs the former handler with its own mask and flags (SA_SIGINFO, SA_NODEFER,
+/// SA_RESETHAND), or, if there was none, dies as it would have. They stay installed when the last
+/// region goes. Destroy it before the memory goes: another thread may map its own code at the same
+/// address. Thread rule: create and destroy on any thread; the handler takes no lock.
 class FaultRegion {
  public:
   /// Errors: kResourceExhausted (too many regions), kIo (sigaction).
