@@ -54,12 +54,15 @@ Sides<Series> alternate_one(Bench& bench, int rounds, const std::function<double
                    [&once](Side side, Samples& samples) { samples.add(once(side)); });
 }
 
-Row row_of(const std::string& name, const std::string& unit, const Sides<Series>& series) {
-  Row row{.name = name, .unit = unit};
+Row row_of(const Bench& bench, const std::string& name, const std::string& unit,
+           const Sides<Series>& series, Ratio ratio) {
+  const double best = ratio == Ratio::of_rates ? 1.0 : 0.0;
+  Row row{.name = name, .unit = unit, .ratio = ratio};
   for (const Side side : kSides) {
-    if (series[side].warm.empty()) continue;
+    const Samples& warm = series[side].warm;
+    if (warm.empty()) continue;
     row.first[side] = series[side].first;
-    row.warm[side] = series[side].warm.median();
+    row.warm[side] = bench.plan().best ? warm.percentile(best) : warm.median();
   }
   row.rounds = static_cast<int>(series[Side::snowglobe].warm.count());
   return row;

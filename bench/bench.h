@@ -71,8 +71,9 @@ Sides<Series> alternate(Bench& bench, int rounds, const Batch& batch);
 /// The same with one figure a batch.
 Sides<Series> alternate_one(Bench& bench, int rounds, const std::function<double(Side)>& once);
 
-/// A row of first figures and medians.
-Row row_of(const std::string& name, const std::string& unit, const Sides<Series>& series);
+/// A row of first figures and of medians, or with Plan::best of the best of the later ones.
+Row row_of(const Bench& bench, const std::string& name, const std::string& unit,
+           const Sides<Series>& series, Ratio ratio = Ratio::of_times);
 
 /// A connection to each side that is there.
 Sides<std::unique_ptr<Client>> connect_all(Bench& bench);

@@ -13,6 +13,7 @@ namespace bench {
 /// Plain data; workers get it by fork().
 struct Plan {
   bool quick = false;
+  bool best = false;               ///< the best of a row's figures in place of the median
   snowglobe::Options options;      ///< of every machine
   std::filesystem::path folder;    ///< for clusters and files of this run
   std::filesystem::path image;     ///< the folder that the machine found

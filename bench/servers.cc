@@ -6,11 +6,13 @@
 #include "bench/worker.h"
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <stdexcept>
 #include <sys/vfs.h>
+#include <thread>
 
 namespace bench {
 namespace {
@@ -89,6 +91,14 @@ std::string file_system(const fs::path& folder) {
                    : "on a disk, unlike the machine's: their commits pay for it";
 }
 
+// Figures of a host that does something else as well are not worth much.
+std::string host() {
+  double load = 0;
+  const bool known = ::getloadavg(&load, 1) == 1;
+  return fmt::format("{} cores, load {:.2f}{}", std::thread::hardware_concurrency(), load,
+                     known && load > 0.7 ? ": NOT QUIET" : "");
+}
+
 void head_of_native(Report& report, Side side, NativeServer& server, const Settings& ours) {
   Client client(server.conninfo());
   report.head(name_of(side), client.run("select version()"));
@@ -98,6 +108,7 @@ void head_of_native(Report& report, Side side, NativeServer& server, const Setti
 }  // namespace
 
 NativeServers start_servers(Plan& plan, Report& report) {
+  report.head("host", host());
   const Json introduction = introduce(plan);
   plan.image = introduction.at("image").get<std::string>();
   plan.settings = introduction.at("own").get<Settings>();

@@ -25,7 +25,7 @@ void copy(Bench& bench, const Emit& emit) {
     clients[side]->run(kTable);
     return milliseconds([&] { clients[side]->copy_in("copy loaded from stdin", text); });
   };
-  Row row = row_of(fmt::format("COPY in of {} rows", rows), "ms",
+  Row row = row_of(bench, fmt::format("COPY in of {} rows", rows), "ms",
                    alternate_one(bench, bench.choose(5, 2), once));
   row.bound = kBulkBound;
   emit(row);
@@ -41,7 +41,7 @@ void inserts(Bench& bench, const Emit& emit) {
         clients[side]->run(fmt::format("insert into loaded values ({}, 1, 2.50, 'a word')", i));
     });
   };
-  Row row = row_of(fmt::format("{} single INSERTs, each committed", rows), "ms",
+  Row row = row_of(bench, fmt::format("{} single INSERTs, each committed", rows), "ms",
                    alternate_one(bench, bench.choose(5, 2), once));
   row.bound = kBulkBound;
   emit(row);

@@ -109,7 +109,7 @@ void measure(Bench& bench, const Emit& emit, Tables& tables, const Statement& st
     clients[side]->run("drop index if exists words_word_idx");
     return took;
   };
-  Row row = row_of(fmt::format("{}: {}", statement.name, size), "ms",
+  Row row = row_of(bench, fmt::format("{}: {}", statement.name, size), "ms",
                    alternate_one(bench, bench.choose(5, 3), once));
   row.bound = 2.5;
   row.in_geomean = true;

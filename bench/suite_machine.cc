@@ -40,9 +40,9 @@ void boot(Bench& bench, const Emit& emit) {
     if (side == Side::snowglobe) return samples.add(boot_once(bench));
     samples.add(restarted.servers[side]->restart() * 1e3);
   };
-  Row row = row_of("cold boot to the first query's answer", "ms",
-                   alternate(bench, bench.choose(7, 3), batch));
-  row.ratio = Ratio::none;  // a native server starts without a kernel
+  Row row = row_of(bench, "cold boot to the first query's answer", "ms",
+                   alternate(bench, bench.choose(7, 3), batch),
+                   Ratio::none);  // a native server starts without a kernel
   row.bound = kBootBound;
   emit(row);
 }

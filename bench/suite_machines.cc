@@ -25,7 +25,8 @@ void measure(Bench& bench, const Emit& emit, Machines& machines, const std::stri
     for (const snowglobe::Database& machine : machines)
       samples.add(visit(side == Side::snowglobe ? machine.conninfo() : bench.conninfo(side)));
   };
-  emit(row_of(name + ", ten machines in turn", "ms", alternate(bench, bench.choose(5, 2), batch)));
+  emit(row_of(bench, name + ", ten machines in turn", "ms",
+              alternate(bench, bench.choose(5, 2), batch)));
 }
 
 }  // namespace

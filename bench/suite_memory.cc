@@ -17,7 +17,8 @@ void measure(Bench& bench, const Emit& emit, const std::string& name, const std:
     client.run("set work_mem = '64MB'");
     return milliseconds([&] { client.run(sql); });
   };
-  Row row = row_of(name + beside(spinning), "ms", alternate_one(bench, bench.choose(7, 3), once));
+  Row row =
+      row_of(bench, name + beside(spinning), "ms", alternate_one(bench, bench.choose(7, 3), once));
   row.bound = kFaultBound;
   emit(row);
 }

@@ -79,8 +79,8 @@ Task task(const std::shared_ptr<Pgbench>& pgbench, const Script& script, int cli
             const auto once = [&](Side side) {
               return pgbench->rate(bench, side, script, clients);
             };
-            Row row = row_of(name, "tps", alternate_one(bench, bench.choose(3, 1), once));
-            row.ratio = Ratio::of_rates;
+            Row row = row_of(bench, name, "tps", alternate_one(bench, bench.choose(3, 1), once),
+                             Ratio::of_rates);
             row.bound = kPgbenchBound;
             emit(row);
           }};

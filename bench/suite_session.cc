@@ -20,7 +20,7 @@ void select_one(Bench& bench, const Emit& emit, bool spinning) {
       samples.add(microseconds([&] { clients[side]->run("select 1"); }));
   };
   const Sides<Series> series = alternate(bench, bench.choose(10, 4), batch);
-  Row p50 = row_of("select 1, warm session, p50" + beside(spinning), "us", series);
+  Row p50 = row_of(bench, "select 1, warm session, p50" + beside(spinning), "us", series);
   p50.first = {};
   p50.bound = kSelectBound;
   Row p99 = p50;
@@ -44,7 +44,7 @@ void connect(Bench& bench, const Emit& emit, bool spinning) {
       }));
     }
   };
-  Row row = row_of("new connection and select 1, p50" + beside(spinning), "ms",
+  Row row = row_of(bench, "new connection and select 1, p50" + beside(spinning), "ms",
                    alternate(bench, bench.choose(10, 3), batch));
   row.bound = kConnectBound;
   emit(row);
