@@ -268,14 +268,15 @@ class Cpu final : public GuestRam::Observer {
     return context.attention.load(std::memory_order_relaxed) != 0;
   }
   /// The INTR line, driven by the interrupt controller on the machine's thread.
-  void set_interrupt_line(bool asserted) { interrupt_line_ = asserted; }
-  [[nodiscard]] bool interrupt_line() const { return interrupt_line_; }
+  void set_interrupt_line(bool asserted) { context.interrupt_line = asserted ? 1 : 0; }
+  [[nodiscard]] bool interrupt_line() const { return context.interrupt_line != 0; }
   /// True if anything but the next block may have to be looked at. One branch for all, as it is
   /// asked between any two blocks.
   [[nodiscard]] bool has_events() const {
-    return (static_cast<unsigned>(attention_requested()) | static_cast<unsigned>(interrupt_line_) |
-            static_cast<unsigned>(state.halted) | static_cast<unsigned>(state.interrupt_shadow) |
-            static_cast<unsigned>(retired_code_)) != 0;
+    return (static_cast<unsigned>(attention_requested()) |
+            static_cast<unsigned>(context.interrupt_line) | static_cast<unsigned>(state.halted) |
+            static_cast<unsigned>(state.interrupt_shadow) | static_cast<unsigned>(retired_code_)) !=
+           0;
   }
   /// The executor retired code that it frees between two blocks.
   void note_retired_code() { retired_code_ = true; }
@@ -354,7 +355,6 @@ class Cpu final : public GuestRam::Observer {
   bool watch_data_ = false;       ///< a data breakpoint is armed
   u32 data_breakpoints_hit_ = 0;
   bool handler_entered_ = false;
-  bool interrupt_line_ = false;
   bool restarted_ = false;
   bool retired_code_ = false;
   std::optional<Exception> exception_;

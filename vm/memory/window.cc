@@ -87,7 +87,8 @@ constexpr std::size_t kWindowBytes = std::size_t{1} << 32;
 constexpr std::size_t kGuardBefore = kPageSize;
 constexpr std::size_t kGuardBehind = std::size_t{64} << 10;
 /// A guest's page table then covers whole page tables of the host.
-constexpr std::size_t kAlignment = std::size_t{2} << 20;
+constexpr std::size_t kAlignment =
+    kWindowBytes;  // so that the low half of a host address is the guest's
 /// Without the right to dump: such a mapping has no pages, and core dumps leave it out.
 constexpr int kNothing = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
 
@@ -127,11 +128,17 @@ base::Result<std::unique_ptr<Window>> Window::create(int descriptor, MappingBudg
                  "reserve 4 GiB of addresses for a window (is there a limit, ulimit -v?): " +
                      std::system_category().message(reason)};
   }
-  void* base = static_cast<u8*>(reservation) + kGuardBefore;
+  // Give back what alignment did not need, before anything else can be mapped near it.
+  u8* const begin = static_cast<u8*>(reservation);
+  void* base = begin + kGuardBefore;
   std::size_t space = kReserved - kGuardBefore;
   std::align(kAlignment, kWindowBytes, base, space);
-  return std::unique_ptr<Window>(new Window(descriptor, budget, static_cast<u8*>(reservation),
-                                            kReserved, static_cast<u8*>(base)));
+  u8* const kept = static_cast<u8*>(base) - kGuardBefore;
+  constexpr std::size_t kKept = kWindowBytes + kGuardBefore + kGuardBehind;
+  if (kept != begin) ::munmap(begin, static_cast<std::size_t>(kept - begin));
+  ::munmap(kept + kKept, static_cast<std::size_t>(begin + kReserved - (kept + kKept)));
+  return std::unique_ptr<Window>(
+      new Window(descriptor, budget, kept, kKept, static_cast<u8*>(base)));
 }
 
 Window::Window(int descriptor, MappingBudget& budget, u8* reservation, std::size_t reserved,

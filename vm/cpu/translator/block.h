@@ -19,6 +19,7 @@ struct Site {
     kInsn,      ///< an instruction that the interpreter's handler runs
     kVectors,   ///< x87 and SSE state is wanted in the host's registers
     kPoll,      ///< a safepoint inside a block
+    kEnabled,   ///< interrupts were enabled while one waits
   };
   Kind kind = Kind::kIndirect;
   TranslatedBlock* block = nullptr;
@@ -28,14 +29,17 @@ struct Site {
   u32 stub = 0;    ///< kLink: position of the code that leaves, to which the jump led at first
   u32 resume = 0;  ///< kInsn, kVectors: position of the code behind
   TranslatedBlock* linked = nullptr;  ///< kLink
+  u16 mnemonic = 0;                   ///< kInsn: Zydis' number, for the profile
   bool vectors = false;               ///< kInsn: works on x87, MMX or SSE state
+  bool casts_shadow = false;          ///< kEnabled: by STI, after which one instruction runs first
 };
 
 /// Where the code of a guest instruction begins.
 struct InsnMark {
-  u32 position = 0;  ///< in code memory
-  u16 offset = 0;    ///< of the guest instruction from the start of its linear page
-  i16 stack = 0;     ///< the guest's ESP is R12D plus this
+  u32 position = 0;      ///< in code memory
+  u16 offset = 0;        ///< of the guest instruction from the start of its linear page
+  i16 stack = 0;         ///< the guest's ESP is R12D plus this
+  bool repeats = false;  ///< REP: after a fault it starts again from its first byte
 };
 
 struct TranslatedBlock {

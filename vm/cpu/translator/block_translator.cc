@@ -289,13 +289,17 @@ Address BlockTranslator::operand_address(const GuestInsn& insn) {
     }
     return address;
   }
-  if (!source_->user &&
-      is_user_site_(block_->physical - (block_->linear & kPageMask) + insn.offset)) {
+  if (is_user_site(insn)) {
     out_->lea32(kR8, address);
     out_->load64(kR9, layout::in_context(offsetof(TranslatorContext, user_window)));
     return {.base = kR9, .index = kR8};
   }
   return address;
+}
+
+bool BlockTranslator::is_user_site(const GuestInsn& insn) const {
+  return !source_->user &&
+         is_user_site_(block_->physical - (block_->linear & kPageMask) + insn.offset);
 }
 
 void BlockTranslator::emit_insn(std::size_t i) {
@@ -304,7 +308,8 @@ void BlockTranslator::emit_insn(std::size_t i) {
   if (plan_[i].poll) emit_poll(insn);
   if (plan_[i].vectors) emit_vector_check(insn);
   if (options.count_instructions) emit_count();
-  block_->marks.push_back({position_ + out_->position(), insn.offset, static_cast<i16>(stack_)});
+  block_->marks.push_back({position_ + out_->position(), insn.offset, static_cast<i16>(stack_),
+                           insn.way == Way::kRepeatMove || insn.way == Way::kRepeatStore});
   switch (insn.way) {
     case Way::kHandler:
       return emit_handler(insn, false);
@@ -359,6 +364,27 @@ void BlockTranslator::emit_insn(std::size_t i) {
     case Way::kStoreString:
     case Way::kLoadString:
       return emit_string(insn);
+    case Way::kRepeatMove:
+    case Way::kRepeatStore:
+      // Copies from and to user space take one window for each side: the handler does.
+      return is_user_site(insn) ? emit_handler(insn, false) : emit_repeat(insn);
+    case Way::kPushSegment: {
+      const auto number = insn.decoded.register_number(0);
+      out_->memory(0, 0x0FB7, kR8,  // movzx
+                   layout::state(offsetof(CpuState, segment) + number * sizeof(Segment) +
+                                 offsetof(Segment, selector)));
+      out_->store32({.base = kGuestStack, .disp = stack_ - 4, .window = true}, kR8);
+      stack_ -= 4;
+      return;
+    }
+    case Way::kPushFlags:
+      return emit_push_flags();
+    case Way::kPopFlags:
+      return source_->user ? emit_handler(insn, false) : emit_pop_flags(insn);
+    case Way::kClearInterrupts:
+      return source_->user ? emit_handler(insn, false) : emit_clear_interrupts(insn);
+    case Way::kSetInterrupts:
+      return source_->user ? emit_handler(insn, false) : emit_set_interrupts(insn);
     default:
       return emit_branch(insn);
   }
@@ -371,6 +397,7 @@ void BlockTranslator::emit_handler(const GuestInsn& insn, bool ends) {
   out_->load_immediate32(kR10, site);
   out_->jump(executable_ + stubs_.exit);
   sites_[site].vectors = insn.vectors_in_handler;
+  sites_[site].mnemonic = static_cast<u16>(insn.decoded.info.mnemonic);
   sites_[site].resume = ends ? 0 : position_ + out_->position();
   ended_ = ends;
   ++statistics_.handlers;
@@ -470,6 +497,130 @@ void BlockTranslator::emit_string(const GuestInsn& insn) {
   }
   if (insn.way != Way::kStoreString) out_->lea32(kRsi, {.base = kRsi, .disp = width});
   if (insn.way != Way::kLoadString) out_->lea32(kRdi, {.base = kRdi, .disp = width});
+}
+
+// On host pointers, as the destination takes no other segment. A window starts at a multiple of
+// 4 GiB, so that the low half of such a pointer is the guest's: also when a fault interrupts it.
+void BlockTranslator::emit_repeat(const GuestInsn& insn) {
+  const u8 width = static_cast<u8>(insn.decoded.info.operand_width / 8);
+  const bool move = insn.way == Way::kRepeatMove;
+  out_->load64(kR8, layout::in_context(offsetof(TranslatorContext, window)));
+  if (move) out_->lea64(kRsi, {.base = kRsi, .index = kR8});
+  out_->lea64(kRdi, {.base = kRdi, .index = kR8});
+  out_->byte(0xF3);
+  if (width == 2) out_->byte(0x66);
+  out_->byte(static_cast<u8>((move ? 0xA4 : 0xAA) | (width == 1 ? 0 : 1)));
+  if (move) out_->move32(kRsi, kRsi);
+  out_->move32(kRdi, kRdi);
+}
+
+namespace {
+
+// The byte of CpuState::eflags that holds IF.
+Address interrupt_flag_byte() {
+  return layout::state(offsetof(CpuState, eflags) + 1);
+}
+constexpr u8 kIfInByte = kFlagIf >> 8;
+
+// reg &= mask, with flags left alone: PEXT and PDEP by the same mask (BMI2). R9 is lost.
+void emit_mask(Emitter& out, HostRegister reg, u32 mask) {
+  SG_DCHECK(reg == kR8 || reg == kR10, "other registers need other VEX bits");
+  const u8 low = static_cast<u8>(reg & 7);
+  out.load_immediate32(kR9, mask);
+  for (const u8 prefix : {u8{0x32}, u8{0x33}}) {  // VEX.NDS.LZ.F3 (PEXT), F2 (PDEP)
+    out.byte(0xC4);
+    out.byte(0x42);  // R, B inverted: both extended; map 0F38
+    out.byte(static_cast<u8>((~reg & 0xF) << 3 | (prefix & 3)));  // vvvv = reg
+    out.byte(0xF5);
+    out.byte(static_cast<u8>(0xC0 | low << 3 | (kR9 & 7)));
+  }
+}
+
+}  // namespace
+
+// Live flags must survive, so that no instruction here may change them.
+void BlockTranslator::emit_push_flags() {
+  out_->byte(0x9C);  // pushfq; pop r8: the host's stack is as good as any
+  out_->byte(0x41);
+  out_->byte(0x58);
+  emit_mask(*out_, kR8, kArithmeticFlags);
+  out_->load32(kR10, layout::state(offsetof(CpuState, eflags)));
+  emit_mask(*out_, kR10, ~(kFlagRf | kFlagVm | kArithmeticFlags));
+  out_->lea32(kR8, {.base = kR8, .index = kR10});
+  out_->store32({.base = kGuestStack, .disp = stack_ - 4, .window = true}, kR8);
+  stack_ -= 4;
+}
+
+// Only IF and the arithmetic flags change here; anything else is for the handler.
+void BlockTranslator::emit_pop_flags(const GuestInsn& insn) {
+  constexpr u32 kOthers = kFlagTf | kFlagDf | kFlagIopl | kFlagNt | kFlagAc | kFlagId;
+  flush_stack();
+  const Address flags = layout::state(offsetof(CpuState, eflags));
+  out_->load32(kR8, {.base = kGuestStack, .window = true});
+  out_->load32(kR9, flags);
+  out_->registers(0, 0x33, kR9, kR8);  // xor
+  out_->registers(0, 0xF7, 0, kR9);    // test r9d, imm32
+  out_->word32(kOthers);
+  const u32 plain = out_->jump_forward_if(static_cast<u8>(HostCondition::kZ));
+  // The handler works on flags that are about to be replaced.
+  const u32 handler =
+      add_site({.kind = Site::Kind::kInsn, .eip = next_eip(insn), .index = insn.handler_index});
+  out_->load_immediate32(kR10, handler);
+  out_->jump(executable_ + stubs_.exit);
+  out_->bind(plain);
+  out_->memory(0, 0x80, 4, interrupt_flag_byte());  // and byte, ~IF
+  out_->byte(static_cast<u8>(~kIfInByte));
+  out_->move32(kR9, kR8);
+  out_->registers(0, 0x81, 4, kR9);  // and r9d, IF
+  out_->word32(kFlagIf);
+  out_->memory(0, 0x09, kR9, flags);  // or
+  out_->lea32(kGuestStack, {.base = kGuestStack, .disp = 4});
+  // IF went on while an interrupt waits: both as 0 or not 0, joined.
+  out_->registers(0, 0xC1, 5, kR9);  // shr r9d, 9
+  out_->byte(9);
+  out_->memory(0, 0x22, kR9,
+               layout::in_context(offsetof(TranslatorContext, interrupt_line)));  // and r9b
+  const u32 waiting = out_->jump_forward_if(static_cast<u8>(HostCondition::kNz));
+  const auto load_flags = [this] {
+    out_->move32(kR11, kRax);
+    out_->registers(0, 0x0FB6, kRax, kR8);  // movzx eax, r8b
+    out_->registers(0, 0xC1, 4, kRax);      // shl eax, 8
+    out_->byte(8);
+    out_->registers(0, 0x0FBA, 4, kR8);  // bt r8d, 11
+    out_->byte(11);
+    out_->registers(0, 0x0F92, 0, kRax);  // setc al
+    out_->restore_flags();
+  };
+  load_flags();
+  const u32 done = out_->jump_forward();
+  out_->bind(waiting);
+  load_flags();
+  const u32 enabled = add_site({.kind = Site::Kind::kEnabled, .eip = next_eip(insn)});
+  out_->load_immediate32(kR10, enabled);
+  out_->jump(executable_ + stubs_.exit);
+  out_->bind(done);
+  sites_[handler].resume = position_ + out_->position();
+}
+
+void BlockTranslator::emit_clear_interrupts(const GuestInsn& insn) {
+  const bool preserve = !insn.flags_dead_before;
+  if (preserve) out_->save_flags();
+  out_->memory(0, 0x80, 4, interrupt_flag_byte());  // and
+  out_->byte(static_cast<u8>(~kIfInByte));
+  if (preserve) out_->restore_flags();
+}
+
+void BlockTranslator::emit_set_interrupts(const GuestInsn& insn) {
+  const bool preserve = !insn.flags_dead_before;
+  flush_stack();
+  const u32 site =
+      add_site({.kind = Site::Kind::kEnabled, .eip = next_eip(insn), .casts_shadow = true});
+  if (preserve) out_->save_flags();
+  out_->memory(0, 0x80, 1, interrupt_flag_byte());  // or
+  out_->byte(kIfInByte);
+  out_->compare_byte(layout::in_context(offsetof(TranslatorContext, interrupt_line)), 0);
+  leave_if_not_equal(site, preserve, false);
+  if (preserve) out_->restore_flags();
 }
 
 // R8D: the linear address. Its low 16 bits choose an entry, which checks the rest itself: so the

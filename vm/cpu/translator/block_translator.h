@@ -101,6 +101,12 @@ class BlockTranslator {
   void emit_push(const GuestInsn& insn);
   void emit_pop(const GuestInsn& insn);
   void emit_string(const GuestInsn& insn);
+  void emit_repeat(const GuestInsn& insn);
+  void emit_push_flags();
+  void emit_pop_flags(const GuestInsn& insn);
+  void emit_set_interrupts(const GuestInsn& insn);
+  void emit_clear_interrupts(const GuestInsn& insn);
+  [[nodiscard]] bool is_user_site(const GuestInsn& insn) const;
   void emit_branch(const GuestInsn& insn);
   void emit_indirect(HostRegister target);
   void emit_call(const GuestInsn& insn);

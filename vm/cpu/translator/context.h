@@ -19,10 +19,9 @@ struct alignas(64) TranslatorContext {
   u64 exit_handler = 0;   ///< C++ function for exits, and its first argument
   u64 fault_handler = 0;  ///< the same for faults
   u64 handler_object = 0;
-  u64 host_gs_base = 0;  ///< of the application, put back at the end of a run
   u32 host_mxcsr = 0x1F80;
   u32 padding0 = 0;
-  u64 padding1[6] = {};
+  u64 padding1[7] = {};
 
   u64 instructions_ahead = 0;  ///< counted by translated code, if it counts
   u64 jump_table = 0;          ///< of the mode in force
@@ -33,7 +32,8 @@ struct alignas(64) TranslatorContext {
   u32 restore_vectors = 0;  ///< the landing code loads vector_image first
   u8 vectors_live = 0;      ///< 1: x87, MMX and SSE state is in the host's registers
   std::atomic<u8> attention{0};
-  u8 padding2[6] = {};
+  u8 interrupt_line = 0;  ///< the INTR line is asserted
+  u8 padding2[5] = {};
 };
 
 }  // namespace snowglobe::vm

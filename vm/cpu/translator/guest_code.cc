@@ -51,7 +51,7 @@ Way way_of_push(const Decoded& decoded) {
   if (decoded.is_memory(0)) return Way::kPushMemory;
   if (decoded.is_immediate(0)) return Way::kPushImmediate;
   const bool general = ZydisRegisterGetClass(decoded.operands[0].reg.value) == ZYDIS_REGCLASS_GPR32;
-  return general ? Way::kPushRegister : Way::kHandlerEnd;
+  return general ? Way::kPushRegister : Way::kPushSegment;
 }
 
 Way way_of_pop(const Decoded& decoded) {
@@ -83,8 +83,10 @@ Way way_of_string(const Decoded& decoded, Way way) {
   const ZydisRegister segment = decoded.operands[1].type == ZYDIS_OPERAND_TYPE_MEMORY
                                     ? decoded.operands[1].mem.segment
                                     : ZYDIS_REGISTER_DS;
-  if ((decoded.info.attributes & kRepeated) != 0 || !is_flat(segment)) return Way::kHandler;
-  return way;
+  if (!is_flat(segment)) return Way::kHandler;
+  if ((decoded.info.attributes & kRepeated) == 0) return way;
+  if (way == Way::kMoveString) return Way::kRepeatMove;
+  return way == Way::kStoreString ? Way::kRepeatStore : Way::kHandler;
 }
 
 bool is_near(const Decoded& decoded) {
@@ -176,6 +178,14 @@ Way way_of_integer(const Decoded& decoded) {
       return way_of_push(decoded);
     case ZYDIS_MNEMONIC_POP:
       return way_of_pop(decoded);
+    case ZYDIS_MNEMONIC_PUSHFD:
+      return Way::kPushFlags;
+    case ZYDIS_MNEMONIC_POPFD:
+      return Way::kPopFlags;
+    case ZYDIS_MNEMONIC_CLI:
+      return Way::kClearInterrupts;
+    case ZYDIS_MNEMONIC_STI:
+      return Way::kSetInterrupts;
     case ZYDIS_MNEMONIC_LEAVE:
       return decoded.info.operand_width == 32 ? Way::kLeave : Way::kHandler;
     case ZYDIS_MNEMONIC_MOVSB:
@@ -191,6 +201,8 @@ Way way_of_integer(const Decoded& decoded) {
     case ZYDIS_MNEMONIC_LODSD:
       return way_of_string(decoded, Way::kLoadString);
     // One processor: nothing to order, nothing to fetch ahead.
+    // And DF is clear in translated code.
+    case ZYDIS_MNEMONIC_CLD:
     case ZYDIS_MNEMONIC_NOP:
     case ZYDIS_MNEMONIC_PAUSE:
     case ZYDIS_MNEMONIC_LFENCE:
@@ -316,6 +328,8 @@ void analyse_flags(std::vector<GuestInsn>& insns) {
     switch (insn->way) {
       case Way::kHandler:
       case Way::kHandlerEnd:
+      case Way::kPushFlags:
+      case Way::kSetInterrupts:
       case Way::kJumpIf:
       case Way::kJumpIfZeroCount:
       case Way::kLoop:

@@ -30,6 +30,13 @@ enum class Way : u8 {
   kMoveString,
   kStoreString,
   kLoadString,
+  kRepeatMove,
+  kRepeatStore,
+  kPushSegment,
+  kPushFlags,
+  kPopFlags,  ///< these three in ring 0 only, else the handler's
+  kClearInterrupts,
+  kSetInterrupts,
   kJump,
   kJumpIf,
   kJumpIfZeroCount,

@@ -148,7 +148,8 @@ struct Translator::Impl final : CpuObserver {
   std::vector<std::unique_ptr<TranslatedBlock>> retired;
   std::unordered_set<PhysicalAddress> user_sites;
 
-  u64 gs_base = 0;               ///< in force
+  std::array<u64, ZYDIS_MNEMONIC_MAX_VALUE + 1> handler_runs{};  ///< by mnemonic
+  u64 gs_base = 0;                                               ///< in force
   bool vectors_in_host = false;  ///< context.vectors_live as of the last resume
   bool image_valid = false;      ///< vector_image is the newest
   bool state_valid = true;       ///< CpuState is
@@ -266,7 +267,7 @@ void Translator::Impl::enter_mode(Mode mode, const AddressSpace& space) {
   const u64 window = reinterpret_cast<u64>(space.window->base());
   if (window == gs_base) return;
   write_gs_base(window);
-  gs_base = window;
+  gs_base = context.window = window;
 }
 
 // --- exits --------------------------------------------------------------------------------------
@@ -287,11 +288,16 @@ bool Translator::Impl::on_exit(u32 number) {
       ++statistics.exits_poll;
       state.eip = site.eip;
       return dispatch(kMissSite, false);
+    case Site::Kind::kEnabled:
+      state.eip = site.eip;
+      state.interrupt_shadow = site.casts_shadow;
+      return dispatch(kMissSite, false);
     case Site::Kind::kVectors:
       ++statistics.exits_vectors;
       return on_vectors_exit(site);
     case Site::Kind::kInsn:
       ++statistics.exits_insn;
+      ++handler_runs[site.mnemonic];
       return on_insn_exit(site);
   }
   return false;
@@ -369,7 +375,8 @@ bool Translator::Impl::on_fault() {
         vectors_in_host = true;
         context.restore_vectors = 1;
       }
-      context.resume = fault.instruction;
+      context.resume =
+          mark->repeats ? reinterpret_cast<u64>(executable(mark->position)) : fault.instruction;
       return true;
     }
     state.eip = eip;
