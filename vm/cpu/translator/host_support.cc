@@ -73,7 +73,7 @@ constexpr u32 kLastPage = (1u << 20) - 1;
 constexpr u32 kReadOnlyPage = 16;
 constexpr u32 kUnmapped = 32u << kPageShift;
 constexpr u32 kFilePages = 4;
-constexpr std::size_t kCodeSize = 16 * kPageSize;
+constexpr std::size_t kCodeSize = std::size_t{16} << kPageShift;
 
 /// All that the child needs, made by the parent.
 struct Trial {
@@ -131,7 +131,7 @@ constexpr std::size_t kProbeAt = 64;
 u64 run(const Trial& trial, std::initializer_list<u8> bytes, u32 first = 0, u32 second = 0) {
   std::copy(bytes.begin(), bytes.end(), trial.code->writable() + kProbeAt);
   g_seen.signal = 0;
-  const auto entry = reinterpret_cast<u64>(trial.code->executable() + kProbeAt);
+  u8* const entry = const_cast<u8*>(trial.code->executable()) + kProbeAt;
   return reinterpret_cast<u64 (*)(u32, u32)>(entry)(first, second);
 }
 
@@ -245,7 +245,7 @@ constexpr std::array<Probe, 10> kProbes = {{
     ::sigaction(signal, &action, nullptr);
     sigaddset(&faults, signal);
   }
-  ::sigprocmask(SIG_UNBLOCK, &faults, nullptr);
+  ::pthread_sigmask(SIG_UNBLOCK, &faults, nullptr);
   g_seen.landing = reinterpret_cast<u64>(trial.code->executable());
   g_seen.code_begin = g_seen.landing + kProbeAt;
   g_seen.code_end = g_seen.landing + kCodeSize;
