@@ -70,7 +70,7 @@ struct Landing {
 };
 
 /// The landing for a fault at `instruction`; address 0 if it is in no region.
-Landing find_landing(u64 instruction) {
+[[maybe_unused]] Landing find_landing(u64 instruction) {
   const std::size_t used = g_slots_used.load(std::memory_order_acquire);
   for (std::size_t i = 0; i < used; ++i) {
     const Slot& slot = g_slots[i];
