@@ -9,6 +9,7 @@
 #include <csignal>
 #include <fmt/core.h>
 #include <fstream>
+#include <iterator>
 #include <netinet/in.h>
 #include <sstream>
 #include <stdexcept>
@@ -158,12 +159,14 @@ double NativeServer::start() {
     }
   }
   stop();
+  fail(fmt::format("{}/postgres did not start: {}", installation_.bin.string(), log_tail()));
+}
+
+std::string NativeServer::log_tail() const {
+  constexpr std::size_t kLength = 400;
   std::ifstream log(work_ / "log");
-  std::string line;
-  std::string last;
-  while (std::getline(log, line))
-    last = line;
-  fail(fmt::format("{}/postgres did not start: {}", installation_.bin.string(), last));
+  const std::string text{std::istreambuf_iterator<char>(log), std::istreambuf_iterator<char>()};
+  return text.substr(text.size() - std::min(text.size(), kLength));
 }
 
 void NativeServer::stop() noexcept {

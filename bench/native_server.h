@@ -55,6 +55,7 @@ class NativeServer {
   void write_settings(const Settings& settings);
   double start();
   void stop() noexcept;
+  [[nodiscard]] std::string log_tail() const;
   [[nodiscard]] std::vector<std::string> known_settings() const;
   [[nodiscard]] std::map<std::string, std::string> environment() const;
 
