@@ -10,19 +10,17 @@ bool is_flat(ZydisRegister segment) {
          segment == ZYDIS_REGISTER_SS;
 }
 
-// Granted parts of x87, MMX, SSE and SSE2, without what stores or loads the state as a whole.
+// Works on x87, MMX or SSE state. What is not granted was refused before.
 bool is_vector(const Decoded& decoded) {
-  switch (decoded.info.meta.isa_set) {
-    case ZYDIS_ISA_SET_X87:
-    case ZYDIS_ISA_SET_FCMOV:
-    case ZYDIS_ISA_SET_PENTIUMMMX:
-    case ZYDIS_ISA_SET_SSE:
-    case ZYDIS_ISA_SET_SSE2:
-    case ZYDIS_ISA_SET_SSE2MMX:
-    case ZYDIS_ISA_SET_SSEMXCSR:
+  switch (decoded.info.meta.isa_ext) {
+    case ZYDIS_ISA_EXT_X87:
+    case ZYDIS_ISA_EXT_MMX:
+    case ZYDIS_ISA_EXT_SSE:
+    case ZYDIS_ISA_EXT_SSE2:
       return true;
     default:
-      return false;
+      return decoded.info.mnemonic == ZYDIS_MNEMONIC_FXSAVE ||
+             decoded.info.mnemonic == ZYDIS_MNEMONIC_FXRSTOR;
   }
 }
 
@@ -286,11 +284,6 @@ void find_memory(GuestInsn& insn) {
   }
 }
 
-bool saves_vectors(const Decoded& decoded) {
-  return decoded.info.mnemonic == ZYDIS_MNEMONIC_FXSAVE ||
-         decoded.info.mnemonic == ZYDIS_MNEMONIC_FXRSTOR;
-}
-
 // 16-bit addresses, and segments that need not be flat, are the interpreter's.
 void choose_handler_for_odd_addresses(GuestInsn& insn) {
   const Decoded& decoded = insn.decoded;
@@ -319,7 +312,7 @@ void classify(GuestInsn& insn) {
   choose_handler_for_odd_addresses(insn);
   const bool copied = insn.way != Way::kHandler && insn.way != Way::kHandlerEnd;
   insn.vectors = vectors && copied;
-  insn.vectors_in_handler = !copied && (vectors || saves_vectors(decoded));
+  insn.vectors_in_handler = !copied && vectors;
 }
 
 void analyse_flags(std::vector<GuestInsn>& insns) {
