@@ -69,6 +69,7 @@ bool BlockTranslator::translate(const Source& source, u8* begin, u8* end, u32 po
   position_ = position;
   stack_ = 0;
   ended_ = false;
+  vectors_sure_ = false;
   stubs_to_emit_.clear();
   if (!decode(source, block)) return true;
   analyse_flags(insns_);
@@ -98,7 +99,7 @@ Decoder::Result BlockTranslator::decode_one(base::ConstBytes bytes, u16 offset, 
                                      : decoder_.decode(bytes, offset, slots);
   if (result.outcome == Decoder::Outcome::kOk) {
     insn.bytes = bytes.data();
-    classify(insn);
+    classify(insn, source_->user);
   } else {
     insn.decoded.info.length = 1;
     insn.way = Way::kHandlerEnd;
@@ -247,6 +248,7 @@ void BlockTranslator::emit_poll(const GuestInsn& insn) {
 }
 
 void BlockTranslator::emit_vector_check(const GuestInsn& insn) {
+  vectors_sure_ = true;
   flush_stack();
   const u32 site = add_site({.kind = Site::Kind::kVectors, .eip = eip_of(insn)});
   const bool preserve = !insn.flags_dead_before;
@@ -258,8 +260,15 @@ void BlockTranslator::emit_vector_check(const GuestInsn& insn) {
 }
 
 void BlockTranslator::flush_stack() {
-  if (stack_ != 0) out_->lea32(kGuestStack, {.base = kGuestStack, .disp = stack_});
+  if (stack_ == 0) return;
+  out_->lea32(kGuestStack, {.base = kGuestStack, .disp = stack_});
   stack_ = 0;
+  if (block_->marks.empty()) return;
+  // In the middle of an instruction: from here on R12D is the guest's ESP.
+  InsnMark mark = block_->marks.back();
+  mark.position = position_ + out_->position();
+  mark.stack = 0;
+  block_->marks.push_back(mark);
 }
 
 // Where the operand in memory is, as the host has to say it. May use R8 and R9.
@@ -306,7 +315,7 @@ void BlockTranslator::emit_insn(std::size_t i) {
   const GuestInsn& insn = insns_[i];
   // What goes ahead can not fault, so that the mark may stand behind it.
   if (plan_[i].poll) emit_poll(insn);
-  if (plan_[i].vectors) emit_vector_check(insn);
+  if (plan_[i].vectors || (insn.vectors && !vectors_sure_)) emit_vector_check(insn);
   if (options.count_instructions) emit_count();
   block_->marks.push_back({position_ + out_->position(), insn.offset, static_cast<i16>(stack_),
                            insn.way == Way::kRepeatMove || insn.way == Way::kRepeatStore});
@@ -391,6 +400,7 @@ void BlockTranslator::emit_insn(std::size_t i) {
 }
 
 void BlockTranslator::emit_handler(const GuestInsn& insn, bool ends) {
+  vectors_sure_ = false;  // leaving saves them
   flush_stack();
   const u32 site =
       add_site({.kind = Site::Kind::kInsn, .eip = next_eip(insn), .index = insn.handler_index});
@@ -553,6 +563,7 @@ void BlockTranslator::emit_push_flags() {
 
 // Only IF and the arithmetic flags change here; anything else is for the handler.
 void BlockTranslator::emit_pop_flags(const GuestInsn& insn) {
+  vectors_sure_ = false;
   constexpr u32 kOthers = kFlagTf | kFlagDf | kFlagIopl | kFlagNt | kFlagAc | kFlagId;
   flush_stack();
   const Address flags = layout::state(offsetof(CpuState, eflags));

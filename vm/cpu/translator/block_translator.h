@@ -139,6 +139,7 @@ class BlockTranslator {
   LinearAddress page_ = 0;
   i32 stack_ = 0;  ///< the guest's ESP is R12D plus this
   bool ended_ = false;
+  bool vectors_sure_ = false;  ///< x87 and SSE state is in the registers for certain
   std::vector<GuestInsn> insns_;
   std::vector<Plan> plan_;
   std::vector<Stub> stubs_to_emit_;

@@ -285,13 +285,13 @@ void find_memory(GuestInsn& insn) {
 }
 
 // 16-bit addresses, and segments that need not be flat, are the interpreter's.
-void choose_handler_for_odd_addresses(GuestInsn& insn) {
+void choose_handler_for_odd_addresses(GuestInsn& insn, bool user) {
   const Decoded& decoded = insn.decoded;
   if (!insn.has_memory || insn.way == Way::kHandlerEnd) return;
   if (decoded.info.address_width != 32) insn.way = Way::kHandler;
   if (insn.way == Way::kHandler || insn.way == Way::kLea) return;
   const ZydisRegister segment = decoded.operands[insn.memory_operand].mem.segment;
-  if (!is_flat(segment) && segment != ZYDIS_REGISTER_GS) {
+  if (!is_flat(segment) && !(user && segment == ZYDIS_REGISTER_GS)) {
     const bool branch = insn.way == Way::kJumpIndirect || insn.way == Way::kCallIndirect;
     insn.way = branch ? Way::kHandlerEnd : Way::kHandler;
   }
@@ -299,7 +299,7 @@ void choose_handler_for_odd_addresses(GuestInsn& insn) {
 
 }  // namespace
 
-void classify(GuestInsn& insn) {
+void classify(GuestInsn& insn, bool user) {
   const Decoded& decoded = insn.decoded;
   find_memory(insn);
   find_flags(insn);
@@ -309,7 +309,7 @@ void classify(GuestInsn& insn) {
   if (integer == Way::kNothing) return;
   const bool vectors = is_vector(decoded) && decoded.info.mnemonic != ZYDIS_MNEMONIC_MOVNTI;
   if (vectors) insn.way = way_of_vector(decoded);
-  choose_handler_for_odd_addresses(insn);
+  choose_handler_for_odd_addresses(insn, user);
   const bool copied = insn.way != Way::kHandler && insn.way != Way::kHandlerEnd;
   insn.vectors = vectors && copied;
   insn.vectors_in_handler = !copied && vectors;

@@ -63,7 +63,8 @@ struct GuestInsn {
 };
 
 /// Fills in way, vectors, memory and flags from `decoded`.
-void classify(GuestInsn& insn);
+/// In ring 0 GS may be null, so that its users are the handlers'.
+void classify(GuestInsn& insn, bool user);
 
 /// Works out flags_dead_before of all, which are run in order. Whoever may come next at a side exit
 /// or at the end is taken to read all flags.
