@@ -21,6 +21,7 @@ constexpr u32 kLarge = 1u << 7;
 
 constexpr u32 kTablePages = 1024;  // of which a page table, or a large page, tells
 constexpr std::size_t kCodeTableBytes = std::size_t{1} << 22;
+constexpr std::size_t kReturnStackBytes = 256 * 1024;
 constexpr std::size_t kMaxWindows = 96;
 constexpr u32 kMaxRun = 256;        // pages mapped around a fault
 constexpr u32 kPopulateLimit = 32;  // longer runs are entered by the host as they are touched
@@ -41,25 +42,58 @@ CodeTable::~CodeTable() {
   ::munmap(entries_, kCodeTableBytes);
 }
 
+base::Result<std::unique_ptr<ReturnStack>> ReturnStack::create() {
+  void* memory = ::mmap(nullptr, kReturnStackBytes + 2 * kPageSize, PROT_NONE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) {
+    return base::Error{base::ErrorCode::kResourceExhausted, "no memory for a stack of returns"};
+  }
+  std::unique_ptr<ReturnStack> stack(new ReturnStack(static_cast<u8*>(memory)));
+  if (::mprotect(stack->memory_ + kPageSize, kReturnStackBytes, PROT_READ | PROT_WRITE) != 0) {
+    return base::Error{base::ErrorCode::kResourceExhausted, "no memory for a stack of returns"};
+  }
+  return stack;
+}
+
+ReturnStack::~ReturnStack() {
+  ::munmap(memory_, kReturnStackBytes + 2 * kPageSize);
+}
+
+void ReturnStack::reset(u64 underflow) {
+  u8* const last = memory_ + kPageSize + kReturnStackBytes - sizeof(u64);
+  base::store_le(last, underflow);
+  pointer = reinterpret_cast<u64>(last);
+}
+
+bool ReturnStack::guards(u64 address) const {
+  const u64 begin = reinterpret_cast<u64>(memory_);
+  return address - begin < kPageSize ||
+         address - (begin + kPageSize + kReturnStackBytes) < kPageSize;
+}
+
 void CodeTable::clear() {
   ::madvise(entries_, kCodeTableBytes, MADV_DONTNEED);
 }
 
-base::Result<std::unique_ptr<AddressSpace>> AddressSpaces::make_space(Cpu& cpu, bool user) {
-  auto window = Window::create(cpu.ram().descriptor(), MappingBudget::process());
+base::Result<std::unique_ptr<AddressSpace>> AddressSpaces::make_space(bool user) {
+  auto window = Window::create(cpu_.ram().descriptor(), MappingBudget::process());
   if (!window) return window.error();
   auto code = CodeTable::create();
   if (!code) return code.error();
   auto space = std::make_unique<AddressSpace>();
   space->window = std::move(window).value();
   space->code = std::move(code).value();
+  auto returns = ReturnStack::create();
+  if (!returns) return returns.error();
+  space->returns = std::move(returns).value();
+  space->returns->reset(underflow_);
   space->user = user;
   return space;
 }
 
 base::Result<std::unique_ptr<AddressSpaces>> AddressSpaces::create(Cpu& cpu) {
   std::unique_ptr<AddressSpaces> spaces(new AddressSpaces(cpu));
-  auto kernel = make_space(cpu, false);
+  auto kernel = spaces->make_space(false);
   if (!kernel) return kernel.error();
   spaces->kernel_ = std::move(kernel).value();
   return spaces;
@@ -70,7 +104,7 @@ AddressSpace* AddressSpaces::user() {
   auto& slot = users_[key];
   if (slot == nullptr) {
     if (users_.size() > kMaxWindows) evict_one(nullptr);
-    auto made = make_space(cpu_, true);
+    auto made = make_space(true);
     if (!made) {
       users_.erase(key);
       return nullptr;
@@ -103,6 +137,13 @@ bool AddressSpaces::evict_one(const AddressSpace* keep) {
   users_.erase(oldest);
   ++statistics_.evictions;
   return true;
+}
+
+void AddressSpaces::reset_returns(u64 underflow) {
+  underflow_ = underflow;
+  kernel_->returns->reset(underflow);
+  for (auto& [key, space] : users_)
+    if (space != nullptr) space->returns->reset(underflow);
 }
 
 void AddressSpaces::evict_others() {

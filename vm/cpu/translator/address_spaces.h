@@ -32,6 +32,27 @@ class CodeTable {
   u32* entries_;
 };
 
+/// Where the host's CALL and RET keep return addresses for the guest's: RSP points here while
+/// translated code runs, so that the processor predicts returns. What lies here is only a guess: a
+/// return site compares. Guarded on both sides; the oldest word leads to a stub.
+class ReturnStack {
+ public:
+  static base::Result<std::unique_ptr<ReturnStack>> create();
+  ~ReturnStack();
+  ReturnStack(const ReturnStack&) = delete;
+  ReturnStack& operator=(const ReturnStack&) = delete;
+
+  /// Empties it: the next return goes to `underflow`.
+  void reset(u64 underflow);
+  [[nodiscard]] bool guards(u64 address) const;
+
+  u64 pointer = 0;  ///< RSP when it was left
+
+ private:
+  explicit ReturnStack(u8* memory) : memory_(memory) {}
+  u8* memory_;
+};
+
 struct AddressSpace {
   /// A page table (or a large page) from which the window was filled, as it was then.
   struct TableCopy {
@@ -41,6 +62,7 @@ struct AddressSpace {
 
   std::unique_ptr<Window> window;
   std::unique_ptr<CodeTable> code;
+  std::unique_ptr<ReturnStack> returns;
   std::unordered_map<u32, std::unique_ptr<TableCopy>> tables;  ///< by directory index
   bool user = false;
   u32 cr3 = 0;
@@ -77,6 +99,8 @@ class AddressSpaces {
   void revalidate(AddressSpace& space);
   void flush_page(AddressSpace& space, LinearAddress linear);
   void on_write_right_lost(u32 page);
+  /// Empties the return stacks, of new spaces as well: they lead to code that goes away.
+  void reset_returns(u64 underflow);
   /// Gives back all windows but that of the present CR3.
   void evict_others();
 
@@ -88,7 +112,7 @@ class AddressSpaces {
 
  private:
   explicit AddressSpaces(Cpu& cpu) : cpu_(cpu) {}
-  static base::Result<std::unique_ptr<AddressSpace>> make_space(Cpu& cpu, bool user);
+  base::Result<std::unique_ptr<AddressSpace>> make_space(bool user);
 
   struct Entry {  ///< what the page tables say of a page, rights of both levels joined
     u32 physical_page = 0;
@@ -110,6 +134,7 @@ class AddressSpaces {
   std::unique_ptr<AddressSpace> kernel_;
   std::unordered_map<u32, std::unique_ptr<AddressSpace>> users_;  ///< by CR3's page
   u64 entered_ = 0;
+  u64 underflow_ = 0;
   Statistics statistics_;
 };
 

@@ -57,9 +57,10 @@ struct TranslatedBlock {
   u32 end = 0;
 
   std::vector<InsnMark> marks;
-  std::vector<Insn> insns;    ///< of kInsn sites: the instruction (one or two slots) and an end
-  std::vector<u32> incoming;  ///< link sites of other blocks that jump here
-  std::vector<u32> sites;     ///< our own
+  std::vector<Insn> insns;        ///< of kInsn sites: the instruction (one or two slots) and an end
+  std::vector<u32> incoming;      ///< link sites of other blocks that jump here
+  std::vector<u32> return_sites;  ///< positions of code behind calls
+  std::vector<u32> sites;         ///< our own
   TranslatedBlock* next_in_bucket = nullptr;
 };
 

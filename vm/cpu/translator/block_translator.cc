@@ -42,13 +42,15 @@ bool is_direct(Way way) {
          way == Way::kLoop || way == Way::kCall;
 }
 
+bool loses_vectors(Way way) {
+  return way == Way::kHandler || way == Way::kCall || way == Way::kCallIndirect;
+}
+
 bool ends_block(Way way) {
   switch (way) {
     case Way::kHandlerEnd:
     case Way::kJump:
-    case Way::kCall:
     case Way::kJumpIndirect:
-    case Way::kCallIndirect:
     case Way::kReturn:
       return true;
     default:
@@ -155,7 +157,7 @@ void BlockTranslator::plan() {
   plan_.assign(insns_.size(), {});
   std::size_t segment = 0;
   for (std::size_t i = 0; i < insns_.size(); ++i) {
-    if (insns_[i].way == Way::kHandler || i + 1 == insns_.size()) {
+    if (loses_vectors(insns_[i].way) || i + 1 == insns_.size()) {
       plan_vectors(segment, i + 1);
       segment = i + 1;
     }
@@ -395,7 +397,7 @@ void BlockTranslator::emit_insn(std::size_t i) {
     case Way::kSetInterrupts:
       return source_->user ? emit_handler(insn, false) : emit_set_interrupts(insn);
     default:
-      return emit_branch(insn);
+      return emit_branch(i);
   }
 }
 
@@ -643,32 +645,62 @@ void BlockTranslator::emit_indirect(HostRegister target) {
   ended_ = true;
 }
 
-void BlockTranslator::emit_call(const GuestInsn& insn) {
-  HostRegister target = kNoRegister;
-  if (insn.way == Way::kCallIndirect) {
-    if (insn.decoded.is_memory(0)) {
-      out_->load32(kR8, operand_address(insn));
-    } else {
-      if (insn.decoded.register_number(0) == kEsp) flush_stack();
-      out_->move32(kR8, host_register(insn.decoded.register_number(0)));
-    }
-    target = kR8;
+// The host's CALL leaves the place behind it on the return stack, for the RET of the callee.
+void BlockTranslator::emit_call(std::size_t i) {
+  const GuestInsn& insn = insns_[i];
+  const bool indirect = insn.way == Way::kCallIndirect;
+  if (indirect && insn.decoded.is_memory(0)) {
+    out_->load32(kR8, operand_address(insn));
+  } else if (indirect) {
+    if (insn.decoded.register_number(0) == kEsp) flush_stack();
+    out_->move32(kR8, host_register(insn.decoded.register_number(0)));
   }
   out_->store_immediate32({.base = kGuestStack, .disp = stack_ - 4, .window = true},
                           next_eip(insn));
   stack_ -= 4;
   flush_stack();
-  if (target != kNoRegister) return emit_indirect(target);
-  emit_link(next_eip(insn) + insn.decoded.immediate(0), 0xFF);
-  ended_ = true;
+  if (indirect) {
+    out_->registers(0, 0x0FB7, kR9, kR8);  // movzx r9d, r8w
+    out_->memory(0, 0xFF, 2, {.base = kJumpTable, .index = kR9, .scale = 3});
+  } else {
+    const u32 jump = out_->call_forward();
+    const u32 site = add_site({.kind = Site::Kind::kLink,
+                               .eip = next_eip(insn) + insn.decoded.immediate(0),
+                               .patch = position_ + jump});
+    stubs_to_emit_.push_back({jump, site, false, false});
+  }
+  emit_return_site(i);
 }
 
-void BlockTranslator::emit_branch(const GuestInsn& insn) {
+// R8D: where the guest returns to. That RET came here is a guess; and meanwhile another address
+// space may be in force.
+void BlockTranslator::emit_return_site(std::size_t i) {
+  const GuestInsn& insn = insns_[i];
+  vectors_sure_ = false;
+  block_->return_sites.push_back(position_ + out_->position());
+  const bool last = i + 1 == insns_.size();
+  const bool preserve = last || !insns_[i + 1].flags_dead_before;
+  if (preserve) out_->save_flags();
+  out_->compare_register32(kR8, next_eip(insn));
+  stubs_to_emit_.push_back({out_->jump_forward_if(static_cast<u8>(HostCondition::kNz)), kMissSite,
+                            preserve, false, true});
+  if ((next_eip(insn) ^ page_) >> kPageShift == 0) {
+    out_->compare_immediate32(
+        {.base = kCodeTable, .disp = static_cast<i32>((page_ >> kPageShift) * 4)},
+        (block_->physical >> kPageShift) + 1);
+    stubs_to_emit_.push_back({out_->jump_forward_if(static_cast<u8>(HostCondition::kNz)), kMissSite,
+                              preserve, false, false});
+  }
+  if (preserve) out_->restore_flags();
+}
+
+void BlockTranslator::emit_branch(std::size_t i) {
+  const GuestInsn& insn = insns_[i];
   const auto relative = [&] { return next_eip(insn) + insn.decoded.immediate(0); };
   switch (insn.way) {
     case Way::kCall:
     case Way::kCallIndirect:
-      return emit_call(insn);
+      return emit_call(i);
     case Way::kReturn: {
       const i32 release = insn.decoded.info.operand_count_visible != 0
                               ? static_cast<i32>(insn.decoded.immediate(0) & 0xFFFF)
@@ -676,7 +708,9 @@ void BlockTranslator::emit_branch(const GuestInsn& insn) {
       out_->load32(kR8, {.base = kGuestStack, .disp = stack_, .window = true});
       stack_ += 4 + release;
       flush_stack();
-      return emit_indirect(kR8);
+      out_->byte(0xC3);  // to the return site of the host's CALL, which compares R8D
+      ended_ = true;
+      return;
     }
     case Way::kJumpIndirect:
       if (insn.decoded.is_memory(0)) {
@@ -737,7 +771,7 @@ void BlockTranslator::emit_stubs() {
     if (stub.restore_flags) out_->restore_flags();
     if (stub.to_miss) out_->load_immediate32(kR8, block_->linear);
     if (stub.to_miss || stub.site == kMissSite) {
-      out_->jump(executable_ + stubs_.miss);
+      out_->jump(executable_ + (stub.to_lookup ? stubs_.lookup : stubs_.miss));
     } else {
       out_->load_immediate32(kR10, stub.site);
       out_->jump(executable_ + stubs_.exit);

@@ -13,8 +13,9 @@ namespace snowglobe::vm {
 
 /// Positions in code memory of what every block jumps to.
 struct Stubs {
-  u32 exit = 0;  ///< R10D: number of the site
-  u32 miss = 0;  ///< R8D: linear address to go on at
+  u32 exit = 0;    ///< R10D: number of the site
+  u32 miss = 0;    ///< R8D: linear address to go on at
+  u32 lookup = 0;  ///< the same, through the jump table first
 };
 
 /// What translated code finds at fixed distances from CpuState.
@@ -84,6 +85,7 @@ class BlockTranslator {
     u32 site;
     bool restore_flags;
     bool to_miss;
+    bool to_lookup = false;
   };
 
   bool decode(const Source& source, TranslatedBlock& block);
@@ -107,9 +109,10 @@ class BlockTranslator {
   void emit_set_interrupts(const GuestInsn& insn);
   void emit_clear_interrupts(const GuestInsn& insn);
   [[nodiscard]] bool is_user_site(const GuestInsn& insn) const;
-  void emit_branch(const GuestInsn& insn);
+  void emit_branch(std::size_t i);
   void emit_indirect(HostRegister target);
-  void emit_call(const GuestInsn& insn);
+  void emit_call(std::size_t i);
+  void emit_return_site(std::size_t i);
   void emit_link(u32 target, u8 condition);
   void emit_count();
   void emit_stubs();

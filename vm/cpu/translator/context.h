@@ -21,7 +21,9 @@ struct alignas(64) TranslatorContext {
   u64 handler_object = 0;
   u32 host_mxcsr = 0x1F80;
   u32 padding0 = 0;
-  u64 padding1[7] = {};
+  u64 host_stack = 0;    ///< RSP of C++ while translated code runs
+  u64 return_stack = 0;  ///< RSP of translated code while C++ runs
+  u64 padding1[5] = {};
 
   u64 instructions_ahead = 0;  ///< counted by translated code, if it counts
   u64 jump_table = 0;          ///< of the mode in force

@@ -135,6 +135,12 @@ u32 Emitter::jump_forward() {
   return position();
 }
 
+u32 Emitter::call_forward() {
+  byte(0xE8);
+  word32(0);
+  return position();
+}
+
 u32 Emitter::jump_forward_if(u8 condition) {
   byte(0x0F);
   byte(static_cast<u8>(0x80 | condition));

@@ -96,6 +96,7 @@ class Emitter {
   void jump_register(HostRegister target) { registers(0, 0xFF, 4, target); }
   /// Jumps whose target comes later: position behind the 32-bit distance, for bind().
   u32 jump_forward();
+  u32 call_forward();
   u32 jump_forward_if(u8 condition);
   /// Lets a forward jump end here.
   void bind(u32 jump);

@@ -326,6 +326,8 @@ void analyse_flags(std::vector<GuestInsn>& insns) {
       case Way::kJumpIf:
       case Way::kJumpIfZeroCount:
       case Way::kLoop:
+      case Way::kCall:
+      case Way::kCallIndirect:
         live = kArithmeticFlags;
         break;
       default:

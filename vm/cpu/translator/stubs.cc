@@ -25,6 +25,7 @@ Address field(std::size_t offset) {
 }
 
 void emit_load_guest(Emitter& out) {
+  out.load64(kRsp, field(offsetof(TranslatorContext, return_stack)));
   out.compare_immediate32(field(offsetof(TranslatorContext, restore_vectors)), 0);
   const u32 no_vectors = out.jump_forward_if(kZ);
   out.memory(0, 0x0FAE, 1, field(offsetof(TranslatorContext, vector_image)), true);  // fxrstor64
@@ -44,6 +45,8 @@ void emit_load_guest(Emitter& out) {
 }
 
 void emit_save_guest(Emitter& out) {
+  out.store64(field(offsetof(TranslatorContext, return_stack)), kRsp);
+  out.load64(kRsp, field(offsetof(TranslatorContext, host_stack)));
   for (const u8 guest : {kEax, kEcx, kEdx, kEbx, kEsp, kEbp, kEsi, kEdi})
     out.store32(layout::guest_register(guest), host_register(guest));
   bytes(out, {0x9F});                 // lahf
@@ -83,6 +86,7 @@ BorderCode emit_border(Emitter& out) {
         {0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57});  // push rbx, rbp, r12..r15
   bytes(out, {0x48, 0x83, 0xEC, 0x08});                                 // sub rsp, 8
   out.registers(0, 0x8B, kState, kRdi, true);
+  out.store64(field(offsetof(TranslatorContext, host_stack)), kRsp);
   const u8* const go_on = out.here();
   emit_load_guest(out);
 
@@ -91,6 +95,12 @@ BorderCode emit_border(Emitter& out) {
   border.stubs.exit = out.position();
   emit_save_guest(out);
   emit_call_handler(out, offsetof(TranslatorContext, exit_handler), go_on);
+
+  border.underflow = out.position();
+  out.lea64(kRsp, {.base = kRsp, .disp = -8});  // the word stays
+  border.stubs.lookup = out.position();
+  out.registers(0, 0x0FB7, kR9, kR8);  // movzx r9d, r8w
+  out.jump_to({.base = kJumpTable, .index = kR9, .scale = 3});
 
   border.landing = out.position();
   emit_save_guest(out);

@@ -9,6 +9,7 @@ namespace snowglobe::vm {
 struct BorderCode {
   u32 enter = 0;    ///< void(CpuState*): goes on at TranslatorContext::resume, returns when told to
   u32 landing = 0;  ///< of faults
+  u32 underflow = 0;  ///< the oldest word of a return stack leads here
   Stubs stubs;
 };
 

@@ -132,6 +132,7 @@ struct Translator::Impl final : CpuObserver {
   std::unique_ptr<AddressSpaces> spaces;
   AddressSpace* user_space = nullptr;  ///< of the present CR3, if it is known
   bool flush_pending = true;
+  ReturnStack* returns = nullptr;        ///< in force; null: context.return_stack means nothing
   std::optional<LinearAddress> prefill;  ///< the page that a guest fault was about
 
   std::deque<Site> sites;
@@ -183,6 +184,7 @@ base::Result<void> Translator::Impl::prepare() {
   for (auto& table : jump_tables)
     std::ranges::fill(table, reinterpret_cast<u64>(executable(border.stubs.miss)));
 
+  spaces->reset_returns(reinterpret_cast<u64>(executable(border.underflow)));
   context.handler_object = reinterpret_cast<u64>(this);
   using Entry = bool (*)(Impl*, u32);
   const Entry exit_handler = [](Impl* self, u32 number) { return self->on_exit(number); };
@@ -264,6 +266,11 @@ void Translator::Impl::on_flush_page(LinearAddress linear) {
 void Translator::Impl::enter_mode(Mode mode, const AddressSpace& space) {
   context.jump_table = reinterpret_cast<u64>(jump_tables[static_cast<std::size_t>(mode)].data());
   context.code_table = reinterpret_cast<u64>(space.code->entries());
+  if (returns != space.returns.get()) {
+    if (returns != nullptr) returns->pointer = context.return_stack;
+    returns = space.returns.get();
+    context.return_stack = returns->pointer;
+  }
   const u64 window = reinterpret_cast<u64>(space.window->base());
   if (window == gs_base) return;
   write_gs_base(window);
@@ -392,6 +399,17 @@ bool Translator::Impl::on_fault() {
     }
     ++statistics.emulated_accesses;
     return step() && dispatch(kMissSite, false);
+  }
+  if (returns != nullptr && returns->guards(fault.address)) {
+    // Deep recursion, or one that is never undone: forget where it would have returned.
+    returns->reset(reinterpret_cast<u64>(executable(border.underflow)));
+    context.return_stack = returns->pointer;
+    if (vectors) {
+      vectors_in_host = true;
+      context.restore_vectors = 1;
+    }
+    context.resume = fault.instruction;
+    return true;
   }
   state.eip = eip;
   state.gpr[kEsp] += static_cast<u32>(static_cast<i32>(stack));
@@ -606,6 +624,12 @@ void Translator::Impl::retire(TranslatedBlock& block) {
     sites[number].linked = nullptr;
     set_jump(number, sites[number].stub);
   }
+  for (const u32 position : block.return_sites) {
+    // Callees may still come back: let them look for what is there now.
+    u8* const site = code->writable() + position;
+    site[0] = 0xE9;
+    base::store_le(site + 1, border.stubs.lookup - (position + 5));
+  }
   for (const u32 number : block.sites) {
     if (TranslatedBlock* target = std::exchange(sites[number].linked, nullptr)) {
       std::erase(target->incoming, number);
@@ -657,6 +681,8 @@ void Translator::Impl::forget_everything() {
   for (auto& table : jump_tables)
     std::ranges::fill(table, reinterpret_cast<u64>(executable(border.stubs.miss)));
   code_used = code_start;
+  returns = nullptr;
+  spaces->reset_returns(reinterpret_cast<u64>(executable(border.underflow)));
 }
 
 TranslatedBlock* Translator::Impl::block_at(u32 position) {
