@@ -36,16 +36,55 @@ void Bench::begin(std::chrono::seconds time) {
   until_ = std::chrono::steady_clock::now() + time;
 }
 
+std::map<std::string, double> Bench::counts() {
+  const snowglobe::Stats stats = snowglobe().stats();
+  const snowglobe::TranslatorStats& translator = stats.translator;
+  const auto number = [](std::uint64_t count) { return static_cast<double>(count); };
+  return {{"interrupts", number(stats.interrupts)},
+          {"interpreted", number(stats.instructions - translator.handled)},
+          {"handled", number(translator.handled)},
+          {"blocks translated", number(translator.blocks)},
+          {"faults", number(translator.faults)},
+          {"page faults", number(translator.page_faults)},
+          {"emulated accesses", number(translator.emulated_accesses)},
+          {"window fills", number(translator.window_fills)},
+          {"window drops", number(translator.window_drops)},
+          {"window evictions", number(translator.window_evictions)}};
+}
+
+namespace {
+
+// Runs a batch and adds what the machine did meanwhile.
+void counted(Bench& bench, const std::function<void()>& batch,
+             std::map<std::string, double>& counts) {
+  const std::map<std::string, double> before = bench.counts();
+  batch();
+  for (const auto& [name, count] : bench.counts())
+    counts[name] += count - before.at(name);
+}
+
+}  // namespace
+
 Sides<Series> alternate(Bench& bench, int rounds, const Batch& batch) {
   Sides<Series> series;
+  int done = 0;
   for (int round = 0; round <= rounds; ++round) {
     if (round > 1 && bench.time_is_over()) break;
     for (const Side side : bench.sides()) {
       Samples before;
-      batch(side, round == 0 ? before : series[side].warm);
-      if (round == 0) series[side].first = before.first();
+      Series& own = series[side];
+      const auto run = [&] { batch(side, round == 0 ? before : own.warm); };
+      if (round > 0 && side == Side::snowglobe) {
+        counted(bench, run, own.counts);
+        ++done;
+      } else {
+        run();
+      }
+      if (round == 0) own.first = before.first();
     }
   }
+  for (auto& [name, count] : series[Side::snowglobe].counts)
+    count /= std::max(done, 1);
   return series;
 }
 
@@ -64,6 +103,7 @@ Row row_of(const Bench& bench, const std::string& name, const std::string& unit,
     row.first[side] = series[side].first;
     row.warm[side] = bench.plan().best ? warm.percentile(best) : warm.median();
   }
+  row.counts = series[Side::snowglobe].counts;
   row.rounds = static_cast<int>(series[Side::snowglobe].warm.count());
   return row;
 }

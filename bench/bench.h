@@ -8,6 +8,7 @@
 #include "bench/row.h"
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,6 +47,9 @@ class Bench {
   /// Whether the machine was opened and is dead.
   [[nodiscard]] bool machine_is_dead() const { return snowglobe_ && !snowglobe_->is_open(); }
 
+  /// What the machine has done so far, by name.
+  std::map<std::string, double> counts();
+
   /// To be called at each task's begin; measuring ends early after `time`.
   void begin(std::chrono::seconds time);
   [[nodiscard]] bool time_is_over() const { return std::chrono::steady_clock::now() >= until_; }
@@ -60,6 +64,7 @@ class Bench {
 struct Series {
   std::optional<double> first;
   Samples warm;
+  std::map<std::string, double> counts;  ///< of the machine, a round
 };
 
 /// Takes figures on one side and adds them.

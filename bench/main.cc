@@ -6,6 +6,7 @@
 #include "bench/suites.h"
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
+#include <map>
 
 namespace {
 
@@ -17,8 +18,10 @@ struct Arguments {
   std::string json;
   std::map<std::string, std::string> settings;
   unsigned memory_mb = 512;
+  snowglobe::Executor executor = snowglobe::Executor::automatic;
   bool quick = false;
   bool best = false;
+  bool why = false;
 };
 
 // A machine of 512 MiB, as an administrator would set it: tables stay in the buffers, sorts in
@@ -27,6 +30,11 @@ const bench::Settings kSettings = {{"shared_buffers", "192MB"},
                                    {"work_mem", "64MB"},
                                    {"maintenance_work_mem", "64MB"},
                                    {"jit", "off"}};
+
+const std::map<std::string, snowglobe::Executor> kExecutors = {
+    {"automatic", snowglobe::Executor::automatic},
+    {"translator", snowglobe::Executor::translator},
+    {"interpreter", snowglobe::Executor::interpreter}};
 
 std::vector<bench::Suite> all_suites() {
   return {bench::machine_suite(), bench::cpu_suite(),  bench::session_suite(),
@@ -80,13 +88,14 @@ class Folder {
 
 int run(const Arguments& arguments) {
   bench::catch_interruptions();
-  bench::Report report(arguments.json);
+  bench::Report report(arguments.json, arguments.why);
   const Folder folder;
   bench::Plan plan;
   plan.quick = arguments.quick;
   plan.best = arguments.best;
   plan.folder = folder.path();
   plan.options.memory_mb = arguments.memory_mb;
+  plan.options.executor = arguments.executor;
   plan.options.settings = kSettings;
   for (const auto& [name, value] : arguments.settings)
     plan.options.settings[name] = value;
@@ -113,10 +122,13 @@ int main(int argc, char** argv) try {
   app.add_option("--only", arguments.only, "only tasks whose suite and name contain this text");
   app.add_option("--json", arguments.json, "write a line a row to this file");
   app.add_option("--memory", arguments.memory_mb, "MiB of the machine's RAM");
+  app.add_option("--executor", arguments.executor, "automatic, translator or interpreter")
+      ->transform(CLI::CheckedTransformer(kExecutors));
   app.add_option("--set", settings, "NAME=VALUE: a setting of PostgreSQL, on all sides");
   app.add_flag("--quick", arguments.quick, "a tenth of the rows, and few rounds");
   app.add_flag("--best", arguments.best,
                "the best of a row's figures in place of the median: for a host that is not quiet");
+  app.add_flag("--why", arguments.why, "below each row, what the machine did for it");
   CLI11_PARSE(app, argc, argv);
   for (const std::string& setting : settings) {
     const std::size_t equals = setting.find('=');

@@ -56,9 +56,17 @@ void print_line(const std::string& name, const std::string& unit,
   std::fflush(stdout);
 }
 
+void print_counts(const Row& row) {
+  std::string text;
+  for (const auto& [name, count] : row.counts) {
+    if (count > 0) text += fmt::format("{}{} {:.0f}", text.empty() ? "" : ", ", name, count);
+  }
+  if (!text.empty()) fmt::print("    a round: {}\n", text);
+}
+
 }  // namespace
 
-Report::Report(const std::string& json_path) {
+Report::Report(const std::string& json_path, bool why) : why_(why) {
   if (json_path.empty()) return;
   json_.open(json_path);
   if (!json_) throw std::runtime_error("can not write '" + json_path + "'");
@@ -101,6 +109,7 @@ void Report::add(const Row& row) {
               cell(row.warm[Side::snowglobe]), ratio_cell(ratio), cell(row.first[Side::twin]),
               cell(row.first[Side::snowglobe]), ratio_cell(first)},
              bound_cell(row));
+  if (why_) print_counts(row);
 }
 
 void Report::end_suite() {

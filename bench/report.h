@@ -11,8 +11,9 @@ namespace bench {
 
 class Report {
  public:
-  /// Throws std::runtime_error if `json_path` (empty: none) can not be written.
-  explicit Report(const std::string& json_path);
+  /// With `why`, a line below each row says what the machine did for it. Throws
+  /// std::runtime_error if `json_path` (empty: none) can not be written.
+  Report(const std::string& json_path, bool why);
   /// What the figures hold for: one line of the table's head, and of the file.
   void head(const std::string& key, const std::string& value);
   void begin_suite(const std::string& suite, const std::string& remark);
@@ -23,6 +24,7 @@ class Report {
  private:
   void write(const nlohmann::ordered_json& line);
 
+  const bool why_;
   std::ofstream json_;
   std::string suite_;
   std::vector<double> ratios_;

@@ -63,6 +63,7 @@ void to_json(Json& json, const Row& row) {
               {"bound", number(row.bound)},
               {"rounds", row.rounds},
               {"in_geomean", row.in_geomean},
+              {"counts", row.counts},
               {"error", row.error}};
 }
 
@@ -75,6 +76,7 @@ void from_json(const Json& json, Row& row) {
   row.bound = number_in(json, "bound");
   row.rounds = json.at("rounds").get<int>();
   row.in_geomean = json.at("in_geomean").get<bool>();
+  row.counts = json.at("counts").get<std::map<std::string, double>>();
   row.error = json.at("error").get<std::string>();
 }
 

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -41,7 +42,9 @@ struct Row {
   std::optional<double> bound = {};
   bool in_geomean = false;  ///< enters the suite's geometric mean of ratios
   int rounds = 0;           ///< that the median is of
-  std::string error = {};   ///< why there are no figures
+  /// What the machine did in one of the later rounds, by name: why a ratio is what it is.
+  std::map<std::string, double> counts = {};
+  std::string error = {};  ///< why there are no figures
 
   [[nodiscard]] std::optional<double> warm_ratio() const { return ratio_of(warm); }
   [[nodiscard]] std::optional<double> first_ratio() const { return ratio_of(first); }

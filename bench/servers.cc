@@ -56,6 +56,7 @@ Json introduce(const Plan& plan) {
     Client client(bench.conninfo(Side::snowglobe));
     tell({{"image", info.image.string()},
           {"executor", info.executor},
+          {"why_interpreted", info.why_interpreted},
           {"memory_mb", info.memory_mb},
           {"version", client.run("select version()")},
           {"own", settings_of(client, kOwnSettings)},
@@ -119,6 +120,8 @@ NativeServers start_servers(Plan& plan, Report& report) {
                                        introduction.at("memory_mb").get<unsigned>(),
                                        introduction.at("executor").get<std::string>(),
                                        introduction.at("version").get<std::string>()));
+  const auto why_interpreted = introduction.at("why_interpreted").get<std::string>();
+  if (!why_interpreted.empty()) report.head("", "no translator: " + why_interpreted);
   NativeServers servers;
   Sides<std::string> why;
   servers[Side::twin] = NativeServer::twin(plan.image, why[Side::twin], options);
