@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <iostream>
+#include <map>
 #include <unistd.h>
 
 namespace {
@@ -24,15 +25,23 @@ enum ExitCode : int {
 struct Arguments {
   std::string image;
   unsigned memory_mb = 128;
+  snowglobe::Executor executor = snowglobe::Executor::automatic;
   std::string sql;
   bool json = false;
   bool quiet = false;
 };
 
+std::map<std::string, snowglobe::Executor> executors() {
+  return {{"automatic", snowglobe::Executor::automatic},
+          {"translator", snowglobe::Executor::translator},
+          {"interpreter", snowglobe::Executor::interpreter}};
+}
+
 snowglobe::Database open(const Arguments& arguments) {
   snowglobe::Options options;
   options.image = arguments.image;
   options.memory_mb = arguments.memory_mb;
+  options.executor = arguments.executor;
   const bool chatty = !arguments.quiet && isatty(STDERR_FILENO) != 0;
   if (chatty) {
     options.on_progress = [](const snowglobe::Progress& progress) {
@@ -66,6 +75,16 @@ int run_version() {
   return kOk;
 }
 
+void print_translator(const snowglobe::TranslatorStats& stats) {
+  std::printf(
+      "translated   %llu blocks, %.1f MB of code; windows: %llu mappings, %llu evictions; %llu "
+      "faults\n",
+      static_cast<unsigned long long>(stats.blocks), static_cast<double>(stats.code_bytes) / 1e6,
+      static_cast<unsigned long long>(stats.mappings),
+      static_cast<unsigned long long>(stats.window_evictions),
+      static_cast<unsigned long long>(stats.faults));
+}
+
 int run_doctor(const Arguments& arguments) {
   std::printf("library      %s\n", std::string(snowglobe::library_version()).c_str());
   snowglobe::Database database = open(arguments);
@@ -74,13 +93,16 @@ int run_doctor(const Arguments& arguments) {
               static_cast<double>(info.image_bytes) / 1e6, info.image_id.c_str());
   std::printf("kernel       %s\n", info.kernel_version.c_str());
   std::printf("PostgreSQL   %s\n", info.postgres_version.c_str());
-  std::printf("executor     %s\n", info.executor.c_str());
+  std::printf(
+      "executor     %s%s%s\n", info.executor.c_str(),
+      info.why_interpreted.empty() ? "" : "; no translator here: ", info.why_interpreted.c_str());
   std::printf("boot         %lld ms with %u MiB\n", static_cast<long long>(info.boot_time.count()),
               info.memory_mb);
   const auto start = std::chrono::steady_clock::now();
   const std::string answer = database.version();
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
   std::printf("first query  %.0f ms: %s\n", took.count(), answer.c_str());
+  if (info.executor == "translator") print_translator(database.stats().translator);
   std::printf("everything works\n");
   return kOk;
 }
@@ -124,6 +146,9 @@ int main(int count, char** values) try {
       ->envname("SNOWGLOBE_IMAGE");
   app.add_option("--memory", arguments.memory_mb, "RAM of the machine in MiB")
       ->envname("SNOWGLOBE_MEMORY_MB");
+  app.add_option("--executor", arguments.executor,
+                 "Who runs the guest: automatic, translator or interpreter")
+      ->transform(CLI::CheckedTransformer(executors(), CLI::ignore_case));
   app.add_flag("-q,--quiet", arguments.quiet, "No progress on the terminal");
   const CLI::App* version = app.add_subcommand("version", "Print the version of the library");
   CLI::App* sql = app.add_subcommand("sql", "Run one statement in a fresh database");

@@ -62,8 +62,9 @@ enum class MachineEnd : u8 {
 };
 
 struct MachineStatistics {
-  bool translated = false;  ///< the translator runs it
-  u64 instructions = 0;     ///< retired; with the translator, those that it left to the interpreter
+  bool translated = false;      ///< the translator runs it
+  std::string why_interpreted;  ///< for people, if kAutomatic came out as the interpreter
+  u64 instructions = 0;  ///< retired; with the translator, those that it left to the interpreter
   u64 blocks_decoded = 0;
   u64 interrupts = 0;
   u64 idle_nanoseconds = 0;

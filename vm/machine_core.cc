@@ -66,16 +66,17 @@ base::Result<std::unique_ptr<MachineCore>> MachineCore::create(const MachineConf
 
 base::Result<void> MachineCore::choose_executor(const MachineConfig& config) {
   if (config.executor == Executor::kInterpreter || config.time_by_instructions) return {};
-  const bool needed = config.executor == Executor::kTranslator;
+  const auto without = [&](Error error) -> base::Result<void> {
+    if (config.executor == Executor::kTranslator) return error;
+    published_.why_interpreted = std::move(error.message);
+    return {};
+  };
   if (const HostSupport& host = translator_support(); !host.usable) {
-    if (!needed) return {};
-    return Error{ErrorCode::kUnavailable, "start the translator: " + host.why_not};
+    return without({ErrorCode::kUnavailable, host.why_not});
   }
   auto translator = Translator::create(cpu_, interpreter_, {});
-  if (!translator) {
-    if (!needed) return {};
-    return translator.error();
-  }
+  if (!translator) return without(translator.error());
+  published_.translated = true;
   translator_ = std::move(translator).value();
   ticker_ = std::make_unique<AttentionTicker>(cpu_.context.attention);
   return {};
@@ -108,6 +109,8 @@ MachineEnd MachineCore::run() {
       signal_stack = std::move(stack).value();
     } else {
       translator_.reset();
+      const std::lock_guard lock(statistics_mutex_);
+      published_.why_interpreted = stack.error().message;
     }
   }
   clock_.run();

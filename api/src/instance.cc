@@ -19,6 +19,24 @@ constexpr std::chrono::milliseconds kFileLimit = std::chrono::minutes(2);
 constexpr std::chrono::milliseconds kListenLimit = std::chrono::seconds(10);
 constexpr std::chrono::milliseconds kStatisticsLimit = std::chrono::seconds(1);
 
+TranslatorStats translator_stats(const vm::MachineStatistics& machine) {
+  TranslatorStats stats;
+  stats.blocks = machine.blocks_translated;
+  stats.code_bytes = machine.code_bytes;
+  stats.code_flushes = machine.code_flushes;
+  stats.handled = machine.exits_insn;
+  stats.interpreted_blocks = machine.interpreted_blocks;
+  stats.interpreted_steps = machine.interpreted_steps;
+  stats.faults = machine.faults;
+  stats.page_faults = machine.guest_faults;
+  stats.emulated_accesses = machine.emulated_accesses;
+  stats.mappings = machine.mappings;
+  stats.window_fills = machine.window_fills;
+  stats.window_drops = machine.window_drops;
+  stats.window_evictions = machine.window_evictions;
+  return stats;
+}
+
 }  // namespace
 
 Instance::Instance() : owner_(getpid()) {}
@@ -93,7 +111,12 @@ Info Instance::info() const {
   info.image = image.folder;
   info.image_bytes = image.kernel.bytes + image.root.bytes + image.cluster.bytes;
   info.memory_mb = parts_->options.memory_mb;
-  info.executor = "interpreter";
+  const vm::MachineStatistics machine = parts_->machine->statistics();
+  info.executor = machine.translated ? "translator" : "interpreter";
+  info.why_interpreted = machine.why_interpreted;
+  if (!machine.translated && parts_->executor_from_environment) {
+    info.why_interpreted = "SNOWGLOBE_EXECUTOR asks for the interpreter";
+  }
   info.boot_time = parts_->boot_time;
   return info;
 }
@@ -106,6 +129,7 @@ Stats Instance::stats() const {
   stats.interrupts = machine.interrupts;
   stats.idle = std::chrono::nanoseconds(machine.idle_nanoseconds);
   stats.disk_bytes = parts_->data_disk->own_bytes();
+  stats.translator = translator_stats(machine);
   if (!is_open()) return stats;
   // The table of streams belongs to the machine's thread.
   const auto answer = std::make_shared<std::promise<std::size_t>>();

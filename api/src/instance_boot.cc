@@ -5,6 +5,7 @@
 #include "guest/agent/protocol.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 
 namespace snowglobe::detail {
@@ -31,6 +32,25 @@ std::vector<std::string> setting_list(const std::map<std::string, std::string>& 
     list.back().append("=").append(value);
   }
   return list;
+}
+
+Executor named_executor(std::string_view name) {
+  if (name.empty() || name == "automatic") return Executor::automatic;
+  if (name == "translator") return Executor::translator;
+  if (name == "interpreter") return Executor::interpreter;
+  throw InvalidArgument("SNOWGLOBE_EXECUTOR is neither automatic nor translator nor interpreter");
+}
+
+vm::Executor executor_of(Executor executor) {
+  switch (executor) {
+    case Executor::automatic:
+      return vm::Executor::kAutomatic;
+    case Executor::translator:
+      return vm::Executor::kTranslator;
+    case Executor::interpreter:
+      return vm::Executor::kInterpreter;
+  }
+  throw InvalidArgument("Options::executor is none of the three");
 }
 
 std::string how_it_ended(vm::MachineEnd end) {
@@ -77,6 +97,11 @@ void Instance::Parts::report(int done, const std::string& text) const {
 
 void Instance::Parts::load_image() {
   setting_list(options.settings);  // a wrong one is known before anything is built
+  if (const char* const name = std::getenv("SNOWGLOBE_EXECUTOR");  // NOLINT(concurrency-mt-unsafe)
+      name != nullptr && options.executor == Executor::automatic) {
+    options.executor = named_executor(name);
+    executor_from_environment = options.executor != Executor::automatic;
+  }
   image = value_or_throw(find_image(image_places(options.image)));
   if (options.memory_mb < image.memory_minimum || options.memory_mb > image.memory_maximum) {
     throw InvalidArgument("Options::memory_mb is " + std::to_string(options.memory_mb) +
@@ -140,6 +165,7 @@ void Instance::Parts::build_machine() {
   config.clock = &clock;
   config.random = &random;
   config.loop = &loop;
+  config.executor = executor_of(options.executor);
   config.log = [this](const base::LogLine& line) {
     tell(LogSource::machine, static_cast<LogLevel>(line.level), line.text);
   };

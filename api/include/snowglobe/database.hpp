@@ -34,18 +34,38 @@ struct Info {
   std::filesystem::path image;  ///< the folder that was used
   std::uint64_t image_bytes = 0;
   unsigned memory_mb = 0;
-  std::string executor;  ///< "interpreter"
+  std::string executor;         ///< "translator" or "interpreter"
+  std::string why_interpreted;  ///< in words, if Options left the choice and the translator can not
+                                ///< run here; else empty
   std::chrono::milliseconds boot_time{0};
+};
+
+/// What the translator has done so far; nothing on the interpreter.
+struct TranslatorStats {
+  std::uint64_t blocks = 0;              ///< pieces of guest code that were translated
+  std::uint64_t code_bytes = 0;          ///< machine code made of them
+  std::uint64_t code_flushes = 0;        ///< times that all of it was dropped for want of room
+  std::uint64_t handled = 0;             ///< single instructions run by the interpreter's functions
+  std::uint64_t interpreted_blocks = 0;  ///< cold or odd blocks, and single steps, that the
+  std::uint64_t interpreted_steps = 0;   ///< interpreter ran
+  std::uint64_t faults = 0;              ///< SIGSEGV and SIGFPE taken by translated code
+  std::uint64_t page_faults = 0;         ///< those that became page faults of the guest
+  std::uint64_t emulated_accesses = 0;   ///< those that were run by the interpreter
+  std::uint64_t mappings = 0;            ///< of the host, in use for windows now
+  std::uint64_t window_fills = 0;        ///< runs of pages mapped into windows,
+  std::uint64_t window_drops = 0;        ///< taken out again,
+  std::uint64_t window_evictions = 0;    ///< and whole windows given up for others
 };
 
 /// What it has done so far.
 struct Stats {
-  std::uint64_t instructions = 0;  ///< that the guest executed
+  std::uint64_t instructions = 0;  ///< that the interpreter ran: with the translator, what it left
   std::uint64_t blocks_decoded = 0;
   std::uint64_t interrupts = 0;
   std::chrono::nanoseconds idle{0};  ///< time in which the guest slept
   std::uint64_t disk_bytes = 0;      ///< of the data disk that differ from the image
   unsigned sessions = 0;             ///< connections that are open through the pipe
+  TranslatorStats translator;
 };
 
 /// Move-only. The machine ends when the last of the Database and its Sessions is gone, or at

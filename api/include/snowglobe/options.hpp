@@ -28,6 +28,15 @@ struct LogLine {
   std::string text;  ///< without a newline
 };
 
+/// Who runs the guest's instructions. The translator rewrites them for the host's processor and is
+/// 20 to 100 times as fast; the interpreter runs everywhere and takes no signals.
+enum class Executor : std::uint8_t {
+  automatic,    ///< as the environment's SNOWGLOBE_EXECUTOR says; without it the translator where
+                ///< the host lets it run, else the interpreter
+  translator,   ///< the open throws an Error with the reason where it can not run
+  interpreter,  ///< no machine code is made, no signal handler installed
+};
+
 /// Callbacks run on a thread of the library: they must not block, must not throw, and must not call
 /// the database that they belong to.
 struct Options {
@@ -35,6 +44,8 @@ struct Options {
   std::filesystem::path image = {};
   /// RAM of the machine, 48 to 1024.
   unsigned memory_mb = 128;
+  /// Database::info() says which one it became, and why.
+  Executor executor = Executor::automatic;
   /// How far the data disk may grow in the host's memory; 0: to its full capacity.
   unsigned disk_limit_mb = 0;
   /// Settings of postgresql.conf, e.g. {"work_mem", "8MB"}.
