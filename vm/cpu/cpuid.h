@@ -10,7 +10,7 @@ inline constexpr u32 kTscHz = 1'000'000'000;
 
 /// CPUID leaf 1, EAX: family 6, model 14, stepping 8 (the last of Intel's processors without 64-bit
 /// mode). Linux distrusts SEP below 0x633, and holds the TSC to be constant from model 14 on.
-inline constexpr u32 kCpuSignature = 0x6E8;
+inline constexpr u32 kCpuSignature = 0x000106A5;
 
 struct CpuidResult {
   u32 eax = 0;
