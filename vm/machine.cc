@@ -91,6 +91,8 @@ class ThreadedMachine final : public Machine {
 
   MachineStatistics statistics() const override { return body_->core->statistics(); }
 
+  MachineCore* core() override { return body_->core.get(); }
+
  private:
   struct Body {
     std::unique_ptr<MachineCore> core;

@@ -19,6 +19,9 @@
 
 namespace snowglobe::vm {
 
+class MachineCore;
+struct TranslatorOptions;
+
 struct DiskConfig {
   BlockBackend* backend = nullptr;  ///< not owned; outlives the machine
   std::string serial;               ///< at most 20 bytes (VIRTIO_BLK_T_GET_ID)
@@ -52,6 +55,7 @@ struct MachineConfig {
   /// Deterministic run: the guest's clock is its instruction count, HLT skips to the next timer.
   bool time_by_instructions = false;  ///< on the interpreter, whatever `executor` says
   Executor executor = Executor::kAutomatic;
+  const TranslatorOptions* translator = nullptr;  ///< not owned; needed only during create()
 };
 
 /// Why the machine is not running (any more).
@@ -113,6 +117,10 @@ class Machine {
   virtual bool port_open(std::size_t index) const = 0;
 
   [[nodiscard]] virtual MachineStatistics statistics() const = 0;
+
+  /// What is inside, for developers' tools: on the machine's thread, or while it is paused.
+  /// Null where there is no such thing.
+  virtual MachineCore* core() { return nullptr; }
 };
 
 }  // namespace snowglobe::vm

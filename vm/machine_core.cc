@@ -74,7 +74,8 @@ base::Result<void> MachineCore::choose_executor(const MachineConfig& config) {
   if (const HostSupport& host = translator_support(); !host.usable) {
     return without({ErrorCode::kUnavailable, host.why_not});
   }
-  auto translator = Translator::create(cpu_, interpreter_, {});
+  auto translator = Translator::create(
+      cpu_, interpreter_, config.translator != nullptr ? *config.translator : TranslatorOptions{});
   if (!translator) return without(translator.error());
   published_.translated = true;
   translator_ = std::move(translator).value();

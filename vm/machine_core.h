@@ -38,6 +38,11 @@ class MachineCore {
   [[nodiscard]] const Board& board() const { return board_; }
   [[nodiscard]] MachineStatistics statistics() const;
 
+  // For developers' tools, on the machine's thread:
+  [[nodiscard]] Cpu& cpu() { return cpu_; }
+  /// Null on the interpreter.
+  [[nodiscard]] Translator* translator() { return translator_.get(); }
+
  private:
   MachineCore(const MachineConfig& config, std::unique_ptr<GuestRam> ram);
 

@@ -41,7 +41,8 @@ TranslatorStats translator_stats(const vm::MachineStatistics& machine) {
 
 Instance::Instance() : owner_(getpid()) {}
 
-std::shared_ptr<Instance> Instance::boot(const Options& options) {
+std::shared_ptr<Instance> Instance::boot(const Options& options,
+                                         const vm::TranslatorOptions* translator) {
   const auto start = std::chrono::steady_clock::now();
   std::shared_ptr<Instance> instance(new Instance);
   instance->parts_ = std::make_unique<Parts>(options);
@@ -49,7 +50,7 @@ std::shared_ptr<Instance> Instance::boot(const Options& options) {
   parts.load_image();
   parts.build_agent();
   parts.build_network();
-  parts.build_machine();
+  parts.build_machine(translator);
   if (auto started = parts.machine->start([&parts](vm::MachineEnd end) { parts.on_end(end); });
       !started) {
     throw_error(started.error());
@@ -201,6 +202,13 @@ void Instance::unlisten(const std::string& address, std::uint16_t port) {
     std::erase_if(parts_->exposed, [&](const auto& listener) {
       return address.empty() || (listener->address() == address && listener->port() == port);
     });
+    return true;
+  });
+}
+
+void Instance::inspect(const std::function<void(vm::MachineCore&)>& look) {
+  on_machine_thread<bool>([this, look] {
+    look(*parts_->machine->core());
     return true;
   });
 }

@@ -8,6 +8,11 @@
 #include <memory>
 #include <sys/types.h>
 
+namespace snowglobe::vm {
+class MachineCore;
+struct TranslatorOptions;
+}  // namespace snowglobe::vm
+
 namespace snowglobe::detail {
 
 /// Thread rule: any thread, but never the machine's own. In a forked child the destructor does
@@ -16,7 +21,10 @@ class Instance final : public Server {
  public:
   /// Finds the image, builds the machine, and returns when PostgreSQL accepts connections.
   /// Throws as Database::open_in_memory.
-  static std::shared_ptr<Instance> boot(const Options& options);
+  static std::shared_ptr<Instance> boot(const Options& options) { return boot(options, nullptr); }
+  /// With the translator set up in another way, for tests and developers' tools. Not owned.
+  static std::shared_ptr<Instance> boot(const Options& options,
+                                        const vm::TranslatorOptions* translator);
   ~Instance() override;
 
   [[nodiscard]] ServerAddress address() const override;
@@ -35,6 +43,10 @@ class Instance final : public Server {
 
   std::uint16_t listen(const std::string& address, std::uint16_t port) override;
   void unlisten(const std::string& address, std::uint16_t port) override;
+
+  /// Has `look` called on the machine's thread, between two slices, and waits; for developers'
+  /// tools. Throws as get() does.
+  void inspect(const std::function<void(vm::MachineCore&)>& look);
 
  private:
   struct Parts;

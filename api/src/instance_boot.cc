@@ -149,7 +149,7 @@ void Instance::Parts::build_network() {
   pipe = value_or_throw(net::PipeListener::create(*network, {}));
 }
 
-void Instance::Parts::build_machine() {
+void Instance::Parts::build_machine(const vm::TranslatorOptions* translator) {
   root_disk = value_or_throw(FileDisk::open(image.root.path));
   data_disk = std::make_unique<OverlayDisk>(value_or_throw(cluster_disk(image)),
                                             vm::u64{options.disk_limit_mb} << 20);
@@ -166,6 +166,7 @@ void Instance::Parts::build_machine() {
   config.random = &random;
   config.loop = &loop;
   config.executor = executor_of(options.executor);
+  config.translator = translator;
   config.log = [this](const base::LogLine& line) {
     tell(LogSource::machine, static_cast<LogLevel>(line.level), line.text);
   };

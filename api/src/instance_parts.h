@@ -87,7 +87,7 @@ struct Instance::Parts {
   void load_image();
   void build_agent();
   void build_network();
-  void build_machine();
+  void build_machine(const vm::TranslatorOptions* translator);
   void on_serial(base::ConstBytes bytes);
   void on_end(vm::MachineEnd end);
   void wait_until_ready();

@@ -102,6 +102,7 @@ struct Translator::Impl final : CpuObserver {
 
   void take_flags();
   void give_flags();
+  void stress();
   void vectors_to_state();
   void state_changed() { image_valid = false; }
 
@@ -155,6 +156,8 @@ struct Translator::Impl final : CpuObserver {
   bool image_valid = false;      ///< vector_image is the newest
   bool state_valid = true;       ///< CpuState is
   StopReason stop = StopReason::kAttention;
+  bool one_block_ran = false;  ///< TranslatorOptions::unchained: run() is to return
+  u32 stress_state = 0;
 };
 
 // --- life ---------------------------------------------------------------------------------------
@@ -196,6 +199,7 @@ base::Result<void> Translator::Impl::prepare() {
 }
 
 StopReason Translator::Impl::run() {
+  one_block_ran = false;
   context.host_mxcsr = read_mxcsr();
   const u64 gs_of_host = read_gs_base();
   gs_base = gs_of_host;
@@ -212,6 +216,7 @@ StopReason Translator::Impl::run() {
 void Translator::Impl::take_flags() {
   const u32 image = context.flags_image;
   state.flags.set((image >> 8 & 0xFF) | ((image & 1) != 0 ? kFlagOf : 0u));
+  state.instructions += std::exchange(context.instructions_ahead, 0);
   if (vectors_in_host) {
     vectors_in_host = false;
     image_valid = true;
@@ -334,8 +339,9 @@ bool Translator::Impl::on_insn_exit(Site& site) {
   do {
     insn = insn->handler(cpu, insn);
   } while (insn != nullptr);
-  ++state.instructions;
+  if (!options.count_instructions) ++state.instructions;
   if (cpu.left_early()) [[unlikely]] {
+    if (options.count_instructions) --state.instructions;  // it was counted ahead
     cpu.take_restarted();
     if (cpu.has_exception() && !deliver()) return false;
     return dispatch(kMissSite, false);
@@ -387,6 +393,7 @@ bool Translator::Impl::on_fault() {
       return true;
     }
     state.eip = eip;
+    if (options.count_instructions) --state.instructions;  // it was counted ahead
     state.gpr[kEsp] += static_cast<u32>(static_cast<i32>(stack));
     if (outcome == AddressSpaces::Outcome::kException) {
       ++statistics.guest_faults;
@@ -412,6 +419,7 @@ bool Translator::Impl::on_fault() {
     return true;
   }
   state.eip = eip;
+  if (options.count_instructions) --state.instructions;
   state.gpr[kEsp] += static_cast<u32>(static_cast<i32>(stack));
   return step() && dispatch(kMissSite, false);
 }
@@ -452,6 +460,10 @@ bool Translator::Impl::step() {
 // enter it into the jump table. False: leave, for the reason in `stop`.
 bool Translator::Impl::dispatch(u32 link, bool indirect) {
   while (true) {
+    if (one_block_ran) [[unlikely]] {
+      stop = StopReason::kAttention;
+      return false;
+    }
     if (cpu.has_events()) [[unlikely]] {
       link = kMissSite;
       indirect = false;
@@ -466,6 +478,11 @@ bool Translator::Impl::dispatch(u32 link, bool indirect) {
     }
     if (!retired.empty() && link == kMissSite) retired.clear();
     if (flush_pending) synchronize_spaces();
+    if (options.stress_period != 0) [[unlikely]] {
+      link = kMissSite;
+      indirect = false;
+      stress();
+    }
     const Mode now = mode();
     AddressSpace* const space = now == Mode::kInterpreted ? nullptr : current_space(now);
     TranslatedBlock* const block = space == nullptr ? nullptr : find(now, *space, state.eip);
@@ -473,6 +490,7 @@ bool Translator::Impl::dispatch(u32 link, bool indirect) {
       link = kMissSite;
       indirect = false;
       if (!interpret()) return false;
+      one_block_ran = options.unchained;
       continue;
     }
     if (now == Mode::kUser && prefill) {
@@ -480,7 +498,12 @@ bool Translator::Impl::dispatch(u32 link, bool indirect) {
       prefill.reset();
     }
     enter_mode(now, *space);
-    if (link != kMissSite && link < sites.size()) link_to(link, *block);
+    if (options.unchained) [[unlikely]] {
+      one_block_ran = true;
+      indirect = false;
+    } else if (link != kMissSite && link < sites.size()) {
+      link_to(link, *block);
+    }
     if (indirect) {
       jump_tables[static_cast<std::size_t>(now)][state.eip & 0xFFFF] =
           reinterpret_cast<u64>(executable(block->indirect_entry));
@@ -489,6 +512,40 @@ bool Translator::Impl::dispatch(u32 link, bool indirect) {
     context.resume = reinterpret_cast<u64>(executable(block->body));
     return true;
   }
+}
+
+// Makes rare things common. Nothing that is dropped here is in use: the next block is looked up
+// afterwards.
+void Translator::Impl::stress() {
+  stress_state = (stress_state + options.stress_seed) * 1'664'525 + 1'013'904'223;
+  const u32 random = stress_state >> 8;
+  if (random % options.stress_period != 0) return;
+  const u32 which = random / options.stress_period;
+  AddressSpace& space = user_space != nullptr && which % 2 != 0 ? *user_space : spaces->kernel();
+  switch (which / 2 % 16) {
+    case 0:
+      forget_everything();
+      break;
+    case 1:
+      spaces->evict_others();
+      break;
+    case 2:
+    case 3:
+    case 4:
+    case 5:
+      if (!order.empty()) invalidate_page(order[which % order.size()]->physical >> kPageShift);
+      break;
+    case 6:
+    case 7:
+      cpu.request_attention();
+      break;
+    default:
+      if (!space.tables.empty()) {
+        const auto table = std::next(space.tables.begin(), which % space.tables.size());
+        spaces->flush_page(space, table->first << 22 | (which << kPageShift & 0x3F'F000));
+      }
+  }
+  retired.clear();
 }
 
 // --- blocks -------------------------------------------------------------------------------------
@@ -571,7 +628,7 @@ TranslatedBlock* Translator::Impl::translate(AddressSpace& space, PhysicalAddres
   if (block->crossing) cpu.ram().watch_code(block->second_page);
   TranslatedBlock* const result = block.get();
   add_block(std::move(block));
-  link_known_targets(*result);
+  if (!options.unchained) link_known_targets(*result);
   return result;
 }
 
@@ -733,6 +790,40 @@ const AddressSpaces::Statistics& Translator::space_statistics() const {
 
 u64 Translator::mappings() const {
   return impl_->spaces->mappings();
+}
+
+bool Translator::is_translated_code(u64 host) const {
+  const u64 begin = reinterpret_cast<u64>(impl_->code->executable());
+  return host - begin < impl_->code->size();
+}
+
+std::optional<Translator::Place> Translator::place_of(u64 host) const {
+  if (!is_translated_code(host)) return std::nullopt;
+  const u32 position = static_cast<u32>(host - reinterpret_cast<u64>(impl_->code->executable()));
+  const TranslatedBlock* const block = impl_->block_at(position);
+  if (block == nullptr) return std::nullopt;
+  const auto behind = std::ranges::upper_bound(block->marks, position, {}, &InsnMark::position);
+  Place place{block->linear, block->user};
+  if (behind != block->marks.begin())
+    place.eip = (block->linear & ~kPageMask) + std::prev(behind)->offset;
+  return place;
+}
+
+std::vector<Translator::BlockView> Translator::blocks_at(LinearAddress linear) const {
+  std::vector<BlockView> found;
+  for (const TranslatedBlock* block : impl_->order) {
+    if ((block->linear ^ linear) >> kPageShift != 0) continue;
+    const auto holds = [&](const InsnMark& mark) { return mark.offset == (linear & kPageMask); };
+    if (std::ranges::none_of(block->marks, holds)) continue;
+    BlockView view;
+    view.block = block;
+    view.guest = impl_->cpu.ram().read(block->physical, kPageSize - (block->physical & kPageMask));
+    view.host = base::ConstBytes(impl_->executable(block->indirect_entry),
+                                 block->end - block->indirect_entry);
+    view.host_address = reinterpret_cast<u64>(view.host.data());
+    found.push_back(view);
+  }
+  return found;
 }
 
 }  // namespace snowglobe::vm

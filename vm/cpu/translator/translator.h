@@ -10,18 +10,13 @@
 #include "vm/cpu/interpreter.h"
 #include "vm/cpu/translator/address_spaces.h"
 #include "vm/cpu/translator/block_translator.h"
+#include "vm/cpu/translator/options.h"
 
 #include <memory>
+#include <optional>
+#include <vector>
 
 namespace snowglobe::vm {
-
-struct TranslatorOptions {
-  std::size_t code_bytes = std::size_t{128} << 20;
-  /// A block is interpreted that often before it is translated.
-  unsigned cold_runs = 2;
-  unsigned max_insns = 64;
-  bool count_instructions = false;
-};
 
 /// Thread rule: confined to the machine's thread.
 class Translator {
@@ -51,6 +46,24 @@ class Translator {
   [[nodiscard]] Statistics statistics() const;
   [[nodiscard]] const AddressSpaces::Statistics& space_statistics() const;
   [[nodiscard]] u64 mappings() const;
+
+  // For developers' tools (docs/translator-tools.md):
+  struct Place {
+    LinearAddress eip = 0;
+    bool user = false;
+  };
+  /// The guest instruction that a host address inside of translated code belongs to. Code that was
+  /// dropped since is not known any more.
+  [[nodiscard]] std::optional<Place> place_of(u64 host) const;
+  [[nodiscard]] bool is_translated_code(u64 host) const;
+  struct BlockView {
+    const TranslatedBlock* block = nullptr;  ///< until the next run()
+    base::ConstBytes guest;                  ///< from its start to the end of the page
+    base::ConstBytes host;
+    u64 host_address = 0;  ///< at which `host` runs; the positions of the block less its entry's
+  };
+  /// All blocks that hold the guest instruction at a linear address, of all modes.
+  [[nodiscard]] std::vector<BlockView> blocks_at(LinearAddress linear) const;
 
  private:
   struct Impl;

@@ -1,0 +1,26 @@
+// vm/cpu/translator/options.h - how the translator works. All but the defaults is for tests and
+// developers' tools.
+#pragma once
+
+#include "vm/types.h"
+
+#include <cstddef>
+
+namespace snowglobe::vm {
+
+struct TranslatorOptions {
+  std::size_t code_bytes = std::size_t{128} << 20;
+  /// A block is interpreted that often before it is translated.
+  unsigned cold_runs = 2;
+  unsigned max_insns = 64;
+  /// CpuState::instructions is exact whenever translated code has been left.
+  bool count_instructions = false;
+  /// Blocks are never linked, and run() returns after each (kAttention): for lockstep and traces.
+  bool unchained = false;
+  /// Stress: about every so many look-ups for a block something rare is done (code forgotten, a
+  /// page of code or of a window dropped, other windows evicted, attention called). 0: never.
+  u32 stress_period = 0;
+  u32 stress_seed = 1;
+};
+
+}  // namespace snowglobe::vm
