@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <sys/mman.h>
+#include <utility>
 
 namespace snowglobe::vm {
 namespace {
@@ -300,7 +301,10 @@ void AddressSpaces::note_code(AddressSpace& space, u32 linear_page, u32 physical
 
 void AddressSpaces::drop(AddressSpace& space, u32 first, u32 count) {
   space.window->unmap(first, count);
-  std::fill_n(space.code->entries() + first, count, 0u);
+  for (u32 page = first; page < first + count; ++page) {
+    const u32 known = std::exchange(space.code->entries()[page], 0u);
+    if (known != 0 && !space.user && kernel_code_listener_) kernel_code_listener_(known - 1);
+  }
   ++statistics_.drops;
 }
 

@@ -31,6 +31,7 @@ struct Site {
   TranslatedBlock* linked = nullptr;  ///< kLink
   u16 mnemonic = 0;                   ///< kInsn: Zydis' number, for the profile
   bool vectors = false;               ///< kInsn: works on x87, MMX or SSE state
+  bool keeps_flags = false;           ///< kInsn: has nothing to do with arithmetic flags
   bool casts_shadow = false;          ///< kEnabled: by STI, after which one instruction runs first
 };
 
@@ -55,6 +56,7 @@ struct TranslatedBlock {
   u32 page_entry = 0;
   u32 body = 0;
   u32 end = 0;
+  u32 cold_end = 0;  ///< of the code by which it leaves, which lies elsewhere
 
   std::vector<InsnMark> marks;
   std::vector<Insn> insns;        ///< of kInsn sites: the instruction (one or two slots) and an end

@@ -60,7 +60,7 @@ bool ends_block(Way way) {
 
 }  // namespace
 
-bool BlockTranslator::translate(const Source& source, u8* begin, u8* end, u32 position,
+bool BlockTranslator::translate(const Source& source, const Room& hot, const Room& cold,
                                 TranslatedBlock& block) {
   source_ = &source;
   block_ = &block;
@@ -68,7 +68,7 @@ bool BlockTranslator::translate(const Source& source, u8* begin, u8* end, u32 po
   block.linear = source.linear;
   block.user = source.user;
   page_ = source.linear & ~kPageMask;
-  position_ = position;
+  position_ = hot.position;
   stack_ = 0;
   ended_ = false;
   vectors_sure_ = false;
@@ -77,7 +77,7 @@ bool BlockTranslator::translate(const Source& source, u8* begin, u8* end, u32 po
   analyse_flags(insns_);
   plan();
 
-  Emitter out(begin, end, executable_ + position);
+  Emitter out(hot.begin, hot.end, executable_ + hot.position);
   out_ = &out;
   emit_entries();
   for (std::size_t i = 0; i < insns_.size() && !ended_; ++i)
@@ -86,12 +86,14 @@ bool BlockTranslator::translate(const Source& source, u8* begin, u8* end, u32 po
     flush_stack();
     emit_link(next_eip(insns_.back()), 0xFF);
   }
-  emit_stubs();
+  Emitter stubs(cold.begin, cold.end, executable_ + cold.position);
+  emit_stubs(stubs, cold.position);
   block.end = position_ + out.position();
+  block.cold_end = cold.position + stubs.position();
   ++statistics_.blocks;
   statistics_.insns += insns_.size();
-  statistics_.bytes += out.position();
-  return !out.overflowed();
+  statistics_.bytes += out.position() + stubs.position();
+  return !out.overflowed() && !stubs.overflowed();
 }
 
 Decoder::Result BlockTranslator::decode_one(base::ConstBytes bytes, u16 offset, GuestInsn& insn,
@@ -229,10 +231,11 @@ void BlockTranslator::emit_entries() {
   } else {
     block_->page_entry = position_ + out_->position();
   }
-  emit_page_check(linear_page, physical_page, preserve);
+  // The kernel's code is where it is: when that changes, the translator drops the blocks.
+  if (source_->user) emit_page_check(linear_page, physical_page, preserve);
   if (preserve) out_->restore_flags();
   block_->body = position_ + out_->position();
-  if (block_->crossing) {
+  if (block_->crossing && source_->user) {
     if (preserve) out_->save_flags();
     emit_page_check(linear_page + 1, block_->second_page, preserve);
     if (preserve) out_->restore_flags();
@@ -341,9 +344,6 @@ void BlockTranslator::emit_insn(std::size_t i) {
       return out_->registers(prefix, 0xFF, decrement ? 1 : 0, host_register(number));
     }
     case Way::kTableLookup:
-      if (insn.decoded.operands[insn.memory_operand].mem.segment == ZYDIS_REGISTER_GS) {
-        return emit_handler(insn, false);
-      }
       out_->byte(0x65);
       out_->byte(0x67);
       return out_->byte(0xD7);
@@ -409,6 +409,8 @@ void BlockTranslator::emit_handler(const GuestInsn& insn, bool ends) {
   out_->load_immediate32(kR10, site);
   out_->jump(executable_ + stubs_.exit);
   sites_[site].vectors = insn.vectors_in_handler;
+  sites_[site].keeps_flags =
+      !ends && insn.flags_read == 0 && insn.flags_killed == 0 && insn.decoded.info.length != 0;
   sites_[site].mnemonic = static_cast<u16>(insn.decoded.info.mnemonic);
   sites_[site].resume = ends ? 0 : position_ + out_->position();
   ended_ = ends;
@@ -684,7 +686,7 @@ void BlockTranslator::emit_return_site(std::size_t i) {
   out_->compare_register32(kR8, next_eip(insn));
   stubs_to_emit_.push_back({out_->jump_forward_if(static_cast<u8>(HostCondition::kNz)), kMissSite,
                             preserve, false, true});
-  if ((next_eip(insn) ^ page_) >> kPageShift == 0) {
+  if (source_->user && (next_eip(insn) ^ page_) >> kPageShift == 0) {
     out_->compare_immediate32(
         {.base = kCodeTable, .disp = static_cast<i32>((page_ >> kPageShift) * 4)},
         (block_->physical >> kPageShift) + 1);
@@ -762,19 +764,19 @@ void BlockTranslator::emit_count() {
   out_->store64(counter, kR8);
 }
 
-void BlockTranslator::emit_stubs() {
+void BlockTranslator::emit_stubs(Emitter& cold, u32 position) {
   for (const Stub& stub : stubs_to_emit_) {
-    out_->bind(stub.jump);
-    if (!stub.to_miss && stub.site != kMissSite && sites_[stub.site].kind == Site::Kind::kLink) {
-      sites_[stub.site].stub = position_ + out_->position();
-    }
-    if (stub.restore_flags) out_->restore_flags();
-    if (stub.to_miss) out_->load_immediate32(kR8, block_->linear);
+    out_->bind(stub.jump, cold.here());
+    const bool link =
+        !stub.to_miss && stub.site != kMissSite && sites_[stub.site].kind == Site::Kind::kLink;
+    if (link) sites_[stub.site].stub = position + cold.position();
+    if (stub.restore_flags) cold.restore_flags();
+    if (stub.to_miss) cold.load_immediate32(kR8, block_->linear);
     if (stub.to_miss || stub.site == kMissSite) {
-      out_->jump(executable_ + (stub.to_lookup ? stubs_.lookup : stubs_.miss));
+      cold.jump(executable_ + (stub.to_lookup ? stubs_.lookup : stubs_.miss));
     } else {
-      out_->load_immediate32(kR10, stub.site);
-      out_->jump(executable_ + stubs_.exit);
+      cold.load_immediate32(kR10, stub.site);
+      cold.jump(executable_ + stubs_.exit);
     }
   }
 }

@@ -65,10 +65,17 @@ class BlockTranslator {
 
   TranslationOptions options;
 
-  /// Writes the code of the block that starts at the source into [begin, end) of the writable view,
-  /// which is at `position` in code memory. False if there is no room. `block.crossing` is set, and
-  /// nothing written, if the first instruction reaches into the next page and `beyond` is empty.
-  bool translate(const Source& source, u8* begin, u8* end, u32 position, TranslatedBlock& block);
+  /// A stretch of code memory to write to.
+  struct Room {
+    u8* begin = nullptr;  ///< in the writable view
+    u8* end = nullptr;
+    u32 position = 0;  ///< of `begin` in code memory
+  };
+  /// Writes the code of the block that starts at the source: what runs into `hot`, what leaves it
+  /// into `cold`, so that code that runs lies close together. False if there is no room.
+  /// `block.crossing` is set, and nothing written, if the first instruction reaches into the next
+  /// page and `beyond` is empty.
+  bool translate(const Source& source, const Room& hot, const Room& cold, TranslatedBlock& block);
 
   struct Statistics {
     u64 blocks = 0, insns = 0, handlers = 0, bytes = 0;
@@ -115,7 +122,7 @@ class BlockTranslator {
   void emit_return_site(std::size_t i);
   void emit_link(u32 target, u8 condition);
   void emit_count();
-  void emit_stubs();
+  void emit_stubs(Emitter& cold, u32 position);
   bool fold_stack_change(std::size_t i);
 
   Address operand_address(const GuestInsn& insn);

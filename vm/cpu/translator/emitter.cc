@@ -153,6 +153,11 @@ void Emitter::bind(u32 jump) {
   base::store_le(begin_ + jump - 4, position() - jump);
 }
 
+void Emitter::bind(u32 jump, const u8* target) {
+  if (overflowed_) return;
+  base::store_le(begin_ + jump - 4, static_cast<u32>(target - (executable_ + jump)));
+}
+
 // LAHF has all arithmetic flags but OF, which an addition to AL that overflows brings back.
 void Emitter::save_flags() {
   move32(kR11, kRax);

@@ -100,6 +100,8 @@ class Emitter {
   u32 jump_forward_if(u8 condition);
   /// Lets a forward jump end here.
   void bind(u32 jump);
+  /// Lets it end at an address in code memory.
+  void bind(u32 jump, const u8* target);
 
   /// Saves flags in AX, with EAX kept in R11; takes them back.
   void save_flags();

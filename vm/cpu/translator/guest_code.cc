@@ -81,10 +81,20 @@ Way way_of_string(const Decoded& decoded, Way way) {
   const ZydisRegister segment = decoded.operands[1].type == ZYDIS_OPERAND_TYPE_MEMORY
                                     ? decoded.operands[1].mem.segment
                                     : ZYDIS_REGISTER_DS;
-  if (!is_flat(segment)) return Way::kHandler;
+  if (!is_flat(segment) || decoded.info.address_width != 32) return Way::kHandler;
   if ((decoded.info.attributes & kRepeated) == 0) return way;
   if (way == Way::kMoveString) return Way::kRepeatMove;
   return way == Way::kStoreString ? Way::kRepeatStore : Way::kHandler;
+}
+
+Way way_of_table_lookup(const Decoded& decoded) {
+  for (unsigned i = 0; i < decoded.info.operand_count; ++i) {
+    const ZydisDecodedOperand& operand = decoded.operands[i];
+    if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && !is_flat(operand.mem.segment)) {
+      return Way::kHandler;
+    }
+  }
+  return decoded.info.address_width == 32 ? Way::kTableLookup : Way::kHandler;
 }
 
 bool is_near(const Decoded& decoded) {
@@ -171,7 +181,7 @@ Way way_of_integer(const Decoded& decoded) {
     case ZYDIS_MNEMONIC_LEA:
       return Way::kLea;
     case ZYDIS_MNEMONIC_XLAT:
-      return Way::kTableLookup;
+      return way_of_table_lookup(decoded);
     case ZYDIS_MNEMONIC_PUSH:
       return way_of_push(decoded);
     case ZYDIS_MNEMONIC_POP:

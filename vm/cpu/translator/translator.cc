@@ -100,10 +100,11 @@ struct Translator::Impl final : CpuObserver {
   void forget_everything();
   TranslatedBlock* block_at(u32 position);
 
-  void take_flags();
-  void give_flags();
-  void stress();
+  void take_state();
+  void flags_to_state();
+  void flags_to_image();
   void vectors_to_state();
+  void stress();
   void state_changed() { image_valid = false; }
 
   void on_code_written(u32 page) override { invalidate_page(page); }
@@ -127,6 +128,8 @@ struct Translator::Impl final : CpuObserver {
   std::unique_ptr<CodeMemory> code;
   u32 code_used = 0;
   u32 code_start = 0;  ///< behind the border
+  u32 cold_start = 0;  ///< from here on, what leaves blocks
+  u32 cold_used = 0;
   BorderCode border;
   std::unique_ptr<FaultRegion> fault_region;
   HostFault fault;
@@ -153,6 +156,7 @@ struct Translator::Impl final : CpuObserver {
   std::array<u64, ZYDIS_MNEMONIC_MAX_VALUE + 1> handler_runs{};  ///< by mnemonic
   u64 gs_base = 0;                                               ///< in force
   bool vectors_in_host = false;  ///< context.vectors_live as of the last resume
+  bool flags_in_image = false;   ///< context.flags_image is the newest, not CpuState
   bool image_valid = false;      ///< vector_image is the newest
   bool state_valid = true;       ///< CpuState is
   StopReason stop = StopReason::kAttention;
@@ -169,10 +173,13 @@ base::Result<void> Translator::Impl::prepare() {
   auto made = AddressSpaces::create(cpu);
   if (!made) return made.error();
   spaces = std::move(made).value();
+  // Blocks of ring 0 do not compare pages.
+  spaces->set_kernel_code_listener([this](u32 page) { invalidate_page(page); });
 
   Emitter out(code->writable(), code->writable() + kPageSize, code->executable());
   border = emit_border(out);
   code_start = code_used = kPageSize;
+  cold_start = cold_used = static_cast<u32>(code->size() / 8 * 5);
   auto region = FaultRegion::create(code->executable(), code->executable() + code->size(),
                                     executable(border.landing), &fault);
   if (!region) return region.error();
@@ -213,18 +220,25 @@ StopReason Translator::Impl::run() {
 
 // --- state --------------------------------------------------------------------------------------
 
-void Translator::Impl::take_flags() {
-  const u32 image = context.flags_image;
-  state.flags.set((image >> 8 & 0xFF) | ((image & 1) != 0 ? kFlagOf : 0u));
+// What an exit has saved. Most exits go on without anybody looking at the flags.
+void Translator::Impl::take_state() {
+  flags_in_image = true;
   state.instructions += std::exchange(context.instructions_ahead, 0);
-  if (vectors_in_host) {
-    vectors_in_host = false;
-    image_valid = true;
-    state_valid = false;
-  }
+  if (!vectors_in_host) return;
+  vectors_in_host = false;
+  image_valid = true;
+  state_valid = false;
 }
 
-void Translator::Impl::give_flags() {
+void Translator::Impl::flags_to_state() {
+  if (!flags_in_image) return;
+  flags_in_image = false;
+  const u32 image = context.flags_image;
+  state.flags.set((image >> 8 & 0xFF) | ((image & 1) != 0 ? kFlagOf : 0u));
+}
+
+void Translator::Impl::flags_to_image() {
+  if (flags_in_image) return;
   const u32 flags = state.flags.get();
   context.flags_image = (flags & 0xFF) << 8 | ((flags & kFlagOf) != 0 ? 1u : 0u);
 }
@@ -285,7 +299,7 @@ void Translator::Impl::enter_mode(Mode mode, const AddressSpace& space) {
 // --- exits --------------------------------------------------------------------------------------
 
 bool Translator::Impl::on_exit(u32 number) {
-  take_flags();
+  take_state();
   Site& site = sites[number];
   switch (site.kind) {
     case Site::Kind::kIndirect:
@@ -334,6 +348,7 @@ bool Translator::Impl::on_insn_exit(Site& site) {
     vectors_to_state();
     image_valid = false;
   }
+  if (!site.keeps_flags) flags_to_state();
   cpu.set_code_base(block.linear & ~kPageMask);
   const Insn* insn = &block.insns[site.index];
   do {
@@ -350,7 +365,7 @@ bool Translator::Impl::on_insn_exit(Site& site) {
                            !cpu.has_events() && !flush_pending &&
                            mode() == (block.user ? Mode::kUser : Mode::kKernel);
   if (!straight_on) return dispatch(kMissSite, false);
-  give_flags();
+  flags_to_image();
   context.resume = reinterpret_cast<u64>(executable(site.resume));
   return true;
 }
@@ -359,7 +374,7 @@ bool Translator::Impl::on_insn_exit(Site& site) {
 
 bool Translator::Impl::on_fault() {
   const bool vectors = vectors_in_host;
-  take_flags();
+  take_state();
   ++statistics.faults;
   const u32 position =
       static_cast<u32>(fault.instruction - reinterpret_cast<u64>(code->executable()));
@@ -425,6 +440,7 @@ bool Translator::Impl::on_fault() {
 }
 
 bool Translator::Impl::deliver() {
+  flags_to_state();
   state.halted = false;
   if (cpu.deliver_exception()) return true;
   stop = StopReason::kTripleFault;
@@ -433,6 +449,7 @@ bool Translator::Impl::deliver() {
 
 // One block on the interpreter. False: stop.
 bool Translator::Impl::interpret() {
+  flags_to_state();
   vectors_to_state();
   image_valid = false;
   if (cpu.slow_mode()) return step();
@@ -445,6 +462,7 @@ bool Translator::Impl::interpret() {
 }
 
 bool Translator::Impl::step() {
+  flags_to_state();
   vectors_to_state();
   image_valid = false;
   ++statistics.interpreted_steps;
@@ -461,10 +479,12 @@ bool Translator::Impl::step() {
 bool Translator::Impl::dispatch(u32 link, bool indirect) {
   while (true) {
     if (one_block_ran) [[unlikely]] {
+      flags_to_state();
       stop = StopReason::kAttention;
       return false;
     }
     if (cpu.has_events()) [[unlikely]] {
+      flags_to_state();
       link = kMissSite;
       indirect = false;
       if (state.interrupt_shadow && cpu.interrupt_line() && (state.eflags & kFlagIf) != 0) {
@@ -508,7 +528,7 @@ bool Translator::Impl::dispatch(u32 link, bool indirect) {
       jump_tables[static_cast<std::size_t>(now)][state.eip & 0xFFFF] =
           reinterpret_cast<u64>(executable(block->indirect_entry));
     }
-    give_flags();
+    flags_to_image();
     context.resume = reinterpret_cast<u64>(executable(block->body));
     return true;
   }
@@ -604,7 +624,9 @@ bool Translator::Impl::reaches_second_page(AddressSpace& space, TranslatedBlock&
 
 TranslatedBlock* Translator::Impl::translate(AddressSpace& space, PhysicalAddress physical,
                                              LinearAddress linear, bool user) {
-  if (code_used + kMaxBlockBytes > code->size()) forget_everything();
+  if (code_used + kMaxBlockBytes > cold_start || cold_used + kMaxBlockBytes > code->size()) {
+    forget_everything();
+  }
   auto block = std::make_unique<TranslatedBlock>();
   BlockTranslator::Source source;
   source.physical = physical;
@@ -619,11 +641,14 @@ TranslatedBlock* Translator::Impl::translate(AddressSpace& space, PhysicalAddres
       source.beyond = cpu.ram().read(*second << kPageShift, kLongest);
     }
   }
-  u8* const begin = code->writable() + code_used;
-  if (!translator->translate(source, begin, begin + kMaxBlockBytes, code_used, *block))
-    return nullptr;
+  const auto room = [this](u32 position) {
+    u8* const begin = code->writable() + position;
+    return BlockTranslator::Room{begin, begin + kMaxBlockBytes, position};
+  };
+  if (!translator->translate(source, room(code_used), room(cold_used), *block)) return nullptr;
   if (block->crossing && source.beyond.empty()) return nullptr;
   code_used = static_cast<u32>(base::align_up(block->end, 16));
+  cold_used = block->cold_end;
   cpu.ram().watch_code(physical >> kPageShift);
   if (block->crossing) cpu.ram().watch_code(block->second_page);
   TranslatedBlock* const result = block.get();
@@ -738,8 +763,10 @@ void Translator::Impl::forget_everything() {
   for (auto& table : jump_tables)
     std::ranges::fill(table, reinterpret_cast<u64>(executable(border.stubs.miss)));
   code_used = code_start;
+  cold_used = cold_start;
   returns = nullptr;
   spaces->reset_returns(reinterpret_cast<u64>(executable(border.underflow)));
+  retired.clear();  // no old code goes on from here
 }
 
 TranslatedBlock* Translator::Impl::block_at(u32 position) {
@@ -771,6 +798,7 @@ StopReason Translator::run() {
 }
 
 void Translator::synchronize() {
+  impl_->flags_to_state();
   impl_->vectors_to_state();
   impl_->image_valid = false;
 }
