@@ -247,6 +247,12 @@ Window::Run Window::find(u32 linear) const {
   return index < runs_.size() && runs_[index].linear <= linear ? runs_[index] : Run{};
 }
 
+std::pair<Window::Run, Window::Run> Window::neighbours(u32 linear) const {
+  std::size_t index = index_of(linear);  // holds it, or begins behind
+  if (index < runs_.size() && runs_[index].linear <= linear) ++index;
+  return {index == 0 ? Run{} : runs_[index - 1], index == runs_.size() ? Run{} : runs_[index]};
+}
+
 void Window::for_each(u32 linear, u32 count, const std::function<void(const Run&)>& visit) const {
   const u32 end = linear + count;
   for (std::size_t i = index_of(linear); i < runs_.size() && runs_[i].linear < end; ++i)

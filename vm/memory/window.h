@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace snowglobe::vm {
@@ -82,6 +83,9 @@ class Window {
   };
   /// The run that holds `linear`; count 0 if it is not mapped.
   [[nodiscard]] Run find(u32 linear) const;
+  /// The last run that begins at or ahead of `linear`, and the first behind; count 0 where there is
+  /// none.
+  [[nodiscard]] std::pair<Run, Run> neighbours(u32 linear) const;
   /// Calls `visit` for each run (or part of one) inside of [linear, linear + count), in order. The
   /// window must not be changed meanwhile.
   void for_each(u32 linear, u32 count, const std::function<void(const Run&)>& visit) const;

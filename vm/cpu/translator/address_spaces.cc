@@ -230,6 +230,14 @@ void AddressSpaces::prefill(AddressSpace& space, LinearAddress linear) {
   static_cast<void>(map_run(space, page, entry));
 }
 
+// The pages around `page` that have no mapping: first and last. Only itself if it has one.
+std::pair<u32, u32> AddressSpaces::unmapped_around(const AddressSpace& space, u32 page) {
+  const auto [before, behind] = space.window->neighbours(page);
+  const u32 first = before.count == 0 ? 0 : before.linear + before.count;
+  const u32 last = behind.count == 0 ? (u32{1} << 20) - 1 : behind.linear - 1;
+  return page < first ? std::pair{page, page} : std::pair{first, last};
+}
+
 // Maps the longest run around a page in which neighbours are contiguous in physical memory, have
 // equal rights, and need no bit of the page tables to be set.
 bool AddressSpaces::map_run(AddressSpace& space, u32 linear_page, const Entry& entry) {
@@ -251,11 +259,15 @@ bool AddressSpaces::map_run(AddressSpace& space, u32 linear_page, const Entry& e
   };
   const bool large = (directory_entry & kLarge) != 0 && (cpu_.state.cr4 & kCr4Pse) != 0;
   const u32 limit = large ? kTablePages : kMaxRun;
+  // What is mapped already stays as it is: to map it again would empty the host's page tables.
+  const auto [lowest, highest] = unmapped_around(space, linear_page);
   u32 first = linear_page;
   u32 last = linear_page;
-  while (first > directory << 10 && linear_page - first < limit && joins(first - 1))
+  while (first > std::max(directory << 10, lowest) && linear_page - first < limit &&
+         joins(first - 1))
     --first;
-  while (last + 1 < (directory + 1) << 10 && last - linear_page < limit && joins(last + 1))
+  while (last < std::min(((directory + 1) << 10) - 1, highest) && last - linear_page < limit &&
+         joins(last + 1))
     ++last;
   const u32 count = last - first + 1;
   const u32 physical = entry.physical_page - (linear_page - first);

@@ -131,6 +131,7 @@ class AddressSpaces {
   [[nodiscard]] Entry look_up(u32 linear_page) const;
   [[nodiscard]] bool belongs(const AddressSpace& space, const Entry& entry) const;
   [[nodiscard]] bool maps_writable(const Entry& entry, bool user) const;
+  static std::pair<u32, u32> unmapped_around(const AddressSpace& space, u32 page);
   bool map_run(AddressSpace& space, u32 linear_page, const Entry& entry);
   void remember(AddressSpace& space, u32 first, u32 count);
   void revalidate_table(AddressSpace& space, u32 index, AddressSpace::TableCopy& copy);
