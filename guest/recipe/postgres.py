@@ -7,13 +7,20 @@ import os
 import shutil
 from pathlib import Path
 
-from . import debian
+from . import debian, training
 from .cache import GUEST, cores, digest, run, stage
 
 PATCHES = GUEST / "patches"
 
 # -no-pie belongs to programs alone: in LDFLAGS it would break the shared modules.
 _CFLAGS = "-O2 -march=pentium4 -mtune=generic -mfpmath=sse -fno-pie"
+# Compiled once to see how it runs, and once more for that. The server is optimized as a whole as well.
+_COUNTING = "COPT=-fprofile-generate"
+_COUNTED = "COPT=-fprofile-use -fprofile-partial-training -Wno-missing-profile"
+_WHOLE = " -flto=auto"
+# Code and constants as one segment that begins at a multiple of 4 MiB, for the patch huge-text.
+_SERVER_LAYOUT = ("-Wl,-z,noseparate-code -Wl,-z,max-page-size=0x400000 "
+                  "-Wl,-Ttext-segment=0x8000000")
 _CONFIGURE = ["--build=x86_64-linux-gnu", "--host=i686-linux-gnu", "--prefix=/usr",
               "--libdir=/usr/lib", "--sysconfdir=/etc/postgresql", "--without-readline",
               "--with-openssl", "--with-zlib", "--with-uuid=e2fs"]
@@ -32,13 +39,15 @@ def build(source, sysroot, icu=False):
         run(["./configure", *_CONFIGURE, "--with-icu" if icu else "--without-icu",
              f"CC=gcc -m32 --sysroot={sysroot}", "CXX=false", f"CFLAGS={_CFLAGS}",
              # configure tries these two by running a program, which it does not when crossing.
-             "LDFLAGS=-Wl,--as-needed", "LDFLAGS_EX_BE=-Wl,--export-dynamic",
+             "LDFLAGS=-Wl,--as-needed", f"LDFLAGS_EX_BE=-Wl,--export-dynamic {_SERVER_LAYOUT}",
              "LDFLAGS_EX=-no-pie", "ZIC=./zic",
              f"PKG_CONFIG_LIBDIR={sysroot}/usr/lib/i386-linux-gnu/pkgconfig",
              f"PKG_CONFIG_SYSROOT_DIR={sysroot}"], log, cwd=code)
         jobs = ["make", "-s", f"-j{cores()}"]
+        _profile(code, folder / "counting", sysroot, jobs, log)
         run([*jobs, "-C", "src/timezone", "zic", "ZIC="], log, cwd=code)
-        run([*jobs, "world-bin"], log, cwd=code)
+        run([*jobs, "-C", "src/backend", "AR=gcc-ar", _COUNTED + _WHOLE], log, cwd=code)
+        run([*jobs, "world-bin", "AR=gcc-ar", _COUNTED], log, cwd=code)
         run(["make", "-s", "install-world-bin", f"DESTDIR={folder / 'tree'}"], log, cwd=code)
         _tests(code, folder / "testing", jobs, log)
         (folder / "symbols").mkdir()
@@ -48,9 +57,22 @@ def build(source, sysroot, icu=False):
                 run(["strip", "--strip-unneeded", file])
         shutil.rmtree(code)
         log.unlink()
-    key = digest(Path(__file__), *sorted(PATCHES.glob("postgresql-*.patch")), icu,
-                 debian.versions(source), sysroot.name)
-    return stage("postgres", key, "building PostgreSQL (about 5 minutes on two cores)", make)
+    key = digest(Path(__file__), Path(training.__file__), training.WORK,
+                 *sorted(PATCHES.glob("postgresql-*.patch")), icu, debian.versions(source),
+                 sysroot.name)
+    return stage("postgres", key, "building PostgreSQL twice (about 10 minutes on two cores)", make)
+
+
+def _profile(code, folder, sysroot, jobs, log):
+    """Leaves the counts of a run of everything in `code`, which is otherwise as before."""
+    run([*jobs, "-C", "src/timezone", "zic", "ZIC="], log, cwd=code)
+    # libpq must not call exit(), and looks, unless it is told that there are counters: they do.
+    counting = ["-C", "src", _COUNTING, "enable_coverage=yes"]
+    run([*jobs, *counting], log, cwd=code)
+    run(["make", "-s", *counting, "install", f"DESTDIR={folder}"], log, cwd=code)
+    training.train(folder, sysroot, code)
+    shutil.rmtree(folder)
+    run(["make", "-s", "-C", "src", "clean"], log, cwd=code)
 
 
 def _tests(code, folder, jobs, log):

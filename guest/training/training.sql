@@ -1,0 +1,66 @@
+-- guest/training/training.sql - ordinary work of many kinds, small: what PostgreSQL is compiled for.
+--
+-- Which way branches go and what calls what, as seen here, decides how the compiler lays out and inlines; what is not
+-- here is compiled as ever.
+
+create table accounts(aid int primary key, bid int, abalance int, filler char(84));
+insert into accounts select i, i % 10, 0, '' from generate_series(1, 30000) i;
+vacuum analyze accounts;
+create table words(id serial primary key, w text, n numeric(12,2), f float8, d timestamptz default now(), j jsonb);
+insert into words(w, n, f, j) select md5(i::text), i * 1.17, sqrt(i), jsonb_build_object('id', i, 'name', 'n' || i, 'tags', jsonb_build_array(i, i + 1)) from generate_series(1, 20000) i;
+create index on words(w); create index on words(n); create index on words using gin (j);
+analyze words;
+select sum(i) from generate_series(1, 100000) i;
+select count(*), sum(i), avg(i), max(i) from generate_series(1, 50000) i where i % 3 = 0;
+select count(*) from (select w from words order by w) x;
+select count(*) from (select md5(i::text) m from generate_series(1, 20000) i order by 1) x;
+select w, n from words order by n desc limit 10;
+select a.bid, count(*), sum(w.n) from accounts a join words w on a.aid = w.id group by a.bid order by 1;
+select bid, sum(aid), avg(abalance), min(filler) from accounts group by bid having count(*) > 10;
+select l, sum(n), avg(n), sum(f), avg(f), sum(n * (1 - 0.05)), count(*) from (select n, f, substr(w, 1, 1) l from words) x group by l order by l;
+select sum(sqrt(f)), sum(f * 1.5 + 2), stddev(f), sum(sin(f)) from words;
+with recursive t(n, s) as (values (1, 0::bigint) union all select n + 1, s + n from t where n < 20000) select max(s) from t;
+with recursive tree as (select 1 id, 0 depth union all select id * 2, depth + 1 from tree where depth < 12) select count(*), max(depth) from tree;
+select count(*) from words where j ->> 'name' like 'n1%';
+select sum((j ->> 'id')::int) from words where j @> '{"tags": [17]}';
+select jsonb_agg(j -> 'tags') is null, count(*) from words where (j -> 'tags' ->> 0)::int % 7 = 1;
+select count(*) from (select jsonb_build_object('a', i, 'b', i::text) b from generate_series(1, 10000) i) q where b ->> 'b' like '%7%';
+select json_agg(row_to_json(x)) is null from (select id, w, n, d from words limit 2000) x;
+select count(*) from words where w like '%ab%';
+select count(*) from words where w ilike '%AB1%';
+select count(*) from words where w ~ '^[0-9]+[a-f]{2}.*(12|34)$';
+select count(*), sum(length(regexp_replace(w, '[a-f]+', '-', 'g'))) from (select w from words limit 4000) x;
+select string_agg(upper(substr(w, 1, 3)), ',' order by id) is null from words where id < 3000;
+select count(distinct substr(w, 1, 3)) from words;
+select id, rank() over (partition by id % 10 order by n), lag(n) over (order by id) from words where id < 3000;
+select date_trunc('hour', d + id * interval '1 minute') h, count(*) from words group by 1 order by 1 limit 5;
+select count(*) from words a where exists (select 1 from accounts b where b.aid = a.id and b.bid = 3);
+select count(*) from words a left join accounts b on b.aid = a.id + 15000 where b.aid is null;
+select count(*) from words where id in (select aid from accounts where bid = 4);
+select (select count(*) from accounts b where b.aid = a.id) from words a where id < 500;
+select case when id % 2 = 0 then 'even' when id % 3 = 0 then 'three' else coalesce(nullif(w, ''), 'x') end, count(*) from words where id < 2000 group by 1 limit 5;
+select sum(n) from unnest(array(select id from words where id < 5000)) n;
+select array_agg(id order by w) is null from words where id < 2000;
+do $$ declare s bigint := 0; begin for i in 1..100000 loop s := s + i % 7; end loop; end $$;
+create function fib(n int) returns int language plpgsql as $$ begin if n < 2 then return n; end if; return fib(n - 1) + fib(n - 2); end $$;
+select fib(16);
+do $$ declare r record; t text := ''; a int[] := '{}'; begin for r in select * from words where id < 2000 loop t := left(t || r.w, 50); a := a || r.id; if r.n > 100 and r.f < 20 then perform length(t); end if; end loop; end $$;
+create index on accounts(filler, aid); create index on words(f, w);
+update words set n = n + 1 where id % 5 = 0;
+delete from words where id % 11 = 0;
+insert into words(w, n) select w, n from words where id < 3000;
+insert into accounts values (1, 1, 1, 'x') on conflict (aid) do update set abalance = accounts.abalance + 1;
+vacuum analyze words;
+create materialized view mv as select bid, count(*) c from accounts group by bid;
+refresh materialized view mv;
+create table parent(id int primary key, t text); create table child(id int primary key, p int references parent(id) on delete cascade);
+insert into parent select i, 't' || i from generate_series(1, 2000) i; insert into child select i, i from generate_series(1, 2000) i;
+delete from parent where id % 4 = 0;
+begin; savepoint a; insert into parent values (100000, 'x'); rollback to a; insert into parent values (100001, 'y'); commit;
+copy words(w, n) to :'file'; create table copied(w text, n numeric); copy copied from :'file';
+select to_tsvector('english', 'The quick brown foxes jumped over ' || w) @@ to_tsquery('fox & jump') from words where id < 1500;
+explain (analyze, costs off) select count(*) from accounts where bid = 2;
+select count(*) from pg_class c join pg_attribute a on a.attrelid = c.oid join pg_type t on t.oid = a.atttypid;
+select table_name, column_name from information_schema.columns where table_schema = 'pg_catalog' limit 50;
+drop materialized view mv; drop table child, parent, copied, words, accounts; drop function fib;
+checkpoint;
