@@ -1,7 +1,8 @@
 // tests/cpu/differential_test.cc - a fixed slice of the oracle: the same cases each time, run on
-// the real processor and in the interpreter. `./dev fuzz cpu` runs others, for longer.
+// the real processor and in both executors. `./dev fuzz cpu` runs others, for longer.
 #include "tests/cpu/oracle/campaign.h"
-#include "tests/cpu/oracle/interpreter_executor.h"
+#include "tests/cpu/oracle/emulated_executor.h"
+#include "vm/cpu/translator/host_support.h"
 
 #include <gtest/gtest.h>
 #include <memory>
@@ -51,7 +52,7 @@ class Differential : public testing::Test {
 
 TEST_F(Differential, InterpreterAgreesWithTheProcessorOnEveryInstructionThatIsGranted) {
   const Generator generator(kSeed);
-  const auto interpreter = make_interpreter_executor(InterpreterPath::kBlocks);
+  const auto interpreter = make_emulated_executor(ExecutorPath::kBlocks);
   const Tally tally = run(generator, interpreter.get(), kCases);
   // Every mnemonic of the table had its share, or the slice proves less than it says.
   for (const auto& [mnemonic, forms] : generator.table().by_mnemonic()) {
@@ -64,14 +65,22 @@ TEST_F(Differential, InterpreterAgreesWithTheProcessorOnEveryInstructionThatIsGr
 
 TEST_F(Differential, SingleStepsAgreeWithTheProcessorToo) {
   const Generator generator(kSeed + 1);
-  const auto interpreter = make_interpreter_executor(InterpreterPath::kStep);
+  const auto interpreter = make_emulated_executor(ExecutorPath::kStep);
   run(generator, interpreter.get(), kCases / 5);
+}
+
+TEST_F(Differential, TranslatorAgreesWithTheProcessorToo) {
+  const vm::HostSupport& host = vm::translator_support();
+  if (!host.usable) GTEST_SKIP() << host.why_not;
+  const Generator generator(kSeed + 2);
+  const auto translator = make_emulated_executor(ExecutorPath::kTranslated);
+  run(generator, translator.get(), kCases / 5);
 }
 
 TEST_F(Differential, InterpreterRefusesWhatItsCpuidDoesNotGrant) {
   const std::vector<std::string> only{"(refused)"};
   const Generator generator(kSeed, only);
-  const auto interpreter = make_interpreter_executor(InterpreterPath::kBlocks);
+  const auto interpreter = make_emulated_executor(ExecutorPath::kBlocks);
   run(generator, interpreter.get(), kCases / 10);
 }
 
@@ -116,7 +125,7 @@ class BrokenExecutor final : public Executor {
   static constexpr u64 kBroken = 17;
 
  private:
-  std::unique_ptr<Executor> inner_ = make_interpreter_executor(InterpreterPath::kStep);
+  std::unique_ptr<Executor> inner_ = make_emulated_executor(ExecutorPath::kStep);
 };
 
 TEST_F(Differential, OneWrongBitIsFoundAndNamed) {

@@ -1,7 +1,8 @@
 // tests/cpu/oracle_finds_test.cc - what the oracle found, each as a case of its own with the answer
 // of the real processor, so that it is checked where the oracle can not run, too.
-#include "tests/cpu/oracle/interpreter_executor.h"
+#include "tests/cpu/oracle/emulated_executor.h"
 #include "vm/cpu/cpu.h"
+#include "vm/cpu/translator/host_support.h"
 
 #include <algorithm>
 #include <gtest/gtest.h>
@@ -14,7 +15,7 @@ namespace {
 constexpr u32 kWritable = ORACLE_ARENA + 0x1000;
 constexpr u32 kReadOnly = ORACLE_ARENA + ORACLE_READ_ONLY_PAGE * vm::kPageSize;
 
-class OracleFinds : public testing::TestWithParam<InterpreterPath> {
+class OracleFinds : public testing::TestWithParam<ExecutorPath> {
  protected:
   OracleFinds() {
     test_.input = {};
@@ -39,10 +40,15 @@ class OracleFinds : public testing::TestWithParam<InterpreterPath> {
     return base::load_le<u32>(outcome_.raw.memory + offset_in_windows);
   }
 
+  void SetUp() override {
+    const vm::HostSupport& host = vm::translator_support();
+    if (GetParam() == ExecutorPath::kTranslated && !host.usable) GTEST_SKIP() << host.why_not;
+  }
+
   void run(std::initializer_list<u8> bytes) {
     std::copy(bytes.begin(), bytes.end(), test_.code.begin());
     test_.length = static_cast<u8>(bytes.size());
-    const auto executor = make_interpreter_executor(GetParam());
+    const auto executor = make_emulated_executor(GetParam());
     executor->load({&test_, 1});
     executor->run(test_, outcome_);
   }
@@ -54,10 +60,12 @@ class OracleFinds : public testing::TestWithParam<InterpreterPath> {
   Outcome outcome_{};
 };
 
-INSTANTIATE_TEST_SUITE_P(Both, OracleFinds,
-                         testing::Values(InterpreterPath::kStep, InterpreterPath::kBlocks),
+INSTANTIATE_TEST_SUITE_P(All, OracleFinds,
+                         testing::Values(ExecutorPath::kStep, ExecutorPath::kBlocks,
+                                         ExecutorPath::kTranslated),
                          [](const auto& path) {
-                           return path.param == InterpreterPath::kStep ? "Step" : "Blocks";
+                           constexpr const char* kNames[] = {"Step", "Blocks", "Translated"};
+                           return kNames[static_cast<unsigned>(path.param)];
                          });
 
 TEST_P(OracleFinds, XlatHonoursASegmentOverride) {

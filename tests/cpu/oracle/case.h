@@ -50,6 +50,9 @@ inline u32 slot_address(u64 index) {
 struct Outcome {
   OracleOutput raw;
   bool lost = false;  ///< the executor did not survive the case
+  /// Flags that the instruction would have overwritten are anything if it trapped: translated code
+  /// does not keep what nobody can read (but the trap's handler).
+  bool dead_flags_lost = false;
 
   [[nodiscard]] bool trapped() const { return raw.trap != ORACLE_NO_TRAP; }
 };

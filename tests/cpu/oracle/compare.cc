@@ -42,11 +42,14 @@ std::string trap_text(const OracleOutput& raw) {
 
 class Comparison {
  public:
-  Comparison(const Case& test, const OracleOutput& expected, const OracleOutput& actual)
-      : test_(test), expected_(expected), actual_(actual) {
+  Comparison(const Case& test, const OracleOutput& expected, const Outcome& actual)
+      : test_(test),
+        expected_(expected),
+        actual_(actual.raw),
+        dead_flags_lost_(actual.dead_flags_lost && actual.trapped()) {
     for (const Exclusion& exclusion : kExclusions) {
       if (exclusion.mnemonic != test.mnemonic) continue;
-      if (exclusion.when == nullptr || exclusion.when(test, expected, actual)) {
+      if (exclusion.when == nullptr || exclusion.when(test, expected, actual.raw)) {
         active_.push_back(&exclusion);
       }
     }
@@ -96,10 +99,22 @@ class Comparison {
     for (const Exclusion* exclusion : active_) {
       if (exclusion->field == Field::kFlags) compared &= ~exclusion->mask;
     }
+    if (dead_flags_lost_) compared &= ~overwritten_flags();
     if (((expected_.eflags ^ actual_.eflags) & compared) != 0) {
       found_.push_back({"eflags", flag_names(expected_.eflags & compared),
                         flag_names(actual_.eflags & compared)});
     }
+  }
+
+  /// The arithmetic flags that are dead ahead of the instruction: all or none.
+  [[nodiscard]] u32 overwritten_flags() const {
+    const GrantedDecoder decoder;
+    vm::Decoded decoded;
+    if (!decoder.decode(test_.bytes(), decoded) || decoded.info.cpu_flags == nullptr) return 0;
+    const ZydisAccessedFlags& flags = *decoded.info.cpu_flags;
+    const u32 written = flags.modified | flags.set_0 | flags.set_1 | flags.undefined;
+    return (written & vm::kArithmeticFlags) == vm::kArithmeticFlags ? u32{vm::kArithmeticFlags}
+                                                                    : 0u;
   }
 
   /// The bytes of the operand that are excluded, as a set of addresses.
@@ -199,6 +214,7 @@ class Comparison {
   const Case& test_;
   const OracleOutput& expected_;
   const OracleOutput& actual_;
+  bool dead_flags_lost_;
   std::vector<const Exclusion*> active_;
   std::vector<Difference> found_;
   u32 operand_address_ = 0;
@@ -233,7 +249,7 @@ std::vector<Difference> compare(const Case& test, const Outcome& expected, const
   if (identical(test, expected.raw, actual.raw) && !memory_differs(test, expected, actual)) {
     return {};
   }
-  return Comparison(test, expected.raw, actual.raw).run();
+  return Comparison(test, expected.raw, actual).run();
 }
 
 bool memory_differs(const Case& test, const Outcome& expected, const Outcome& actual) {

@@ -1,7 +1,8 @@
 // tests/cpu/oracle/cpu_fuzz.cc - `./dev fuzz cpu`: runs instruction cases against the real
 // processor for as long as it is told, and prints what disagrees with a way to repeat it.
 #include "tests/cpu/oracle/campaign.h"
-#include "tests/cpu/oracle/interpreter_executor.h"
+#include "tests/cpu/oracle/emulated_executor.h"
+#include "vm/cpu/translator/host_support.h"
 
 #include <CLI/CLI.hpp>
 #include <atomic>
@@ -56,8 +57,8 @@ struct Worker {
 
 std::unique_ptr<Executor> make_executor(const std::string& name) {
   if (name == "host") return nullptr;
-  return make_interpreter_executor(name == "step" ? InterpreterPath::kStep
-                                                  : InterpreterPath::kBlocks);
+  if (name == "translator") return make_emulated_executor(ExecutorPath::kTranslated);
+  return make_emulated_executor(name == "step" ? ExecutorPath::kStep : ExecutorPath::kBlocks);
 }
 
 void print_coverage(const Tally& tally, const Generator& generator) {
@@ -168,12 +169,17 @@ int main_program(int argc, char** argv) {
   app.add_option("--only", options.only, "mnemonics, e.g. add, or (refused)")->delimiter(',');
   app.add_option("--case", options.one_case, "SEED:INDEX, runs one case (with the same --only)");
   app.add_option("--executor", options.executor,
-                 "interpreter, step (its single steps), or host (against itself)")
-      ->check(CLI::IsMember({"interpreter", "step", "host"}));
+                 "interpreter, step (its single steps), translator, or host (against itself)")
+      ->check(CLI::IsMember({"interpreter", "step", "translator", "host"}));
   app.add_option("--show", options.show, "reproducers to print of each kind of mismatch (2)");
   app.add_flag("--coverage", options.coverage, "print how often each mnemonic ran");
   app.add_option("--harness", options.harness, "the 32-bit program");
   CLI11_PARSE(app, argc, argv);
+  if (const auto& host = vm::translator_support();
+      options.executor == "translator" && !host.usable) {
+    fmt::print(stderr, "cpu_fuzz: {}\n", host.why_not);
+    return 2;
+  }
   return options.one_case.empty() ? run_many(options) : run_one(options);
 }
 

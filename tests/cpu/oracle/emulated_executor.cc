@@ -1,16 +1,18 @@
-// tests/cpu/oracle/interpreter_executor.cc - a bare ring-3 environment around the interpreter.
+// tests/cpu/oracle/emulated_executor.cc - a bare ring-3 environment around an executor.
 //
 //   physical 0x00000  page directory         linear 0xC0000000  the first 4 MiB, supervisor
 //            0x01000  page tables (3)               0x10000000  arena
 //            0x04000  GDT, 0x05000 TSS              0x11000000  code
 //            0x06000  IDT, 0x07000 ring-0 stack
 //            0x10000  arena, 0x20000 code
-#include "tests/cpu/oracle/interpreter_executor.h"
+#include "tests/cpu/oracle/emulated_executor.h"
 
 #include "base/check.h"
 #include "tests/cpu/oracle/fx_state.h"
 #include "vm/cpu/cpu.h"
 #include "vm/cpu/interpreter.h"
+#include "vm/cpu/translator/host_faults.h"
+#include "vm/cpu/translator/translator.h"
 
 #include <algorithm>
 #include <cstring>
@@ -52,9 +54,9 @@ constexpr u64 descriptor(u32 base, u32 limit_pages, u32 access, u32 size_flags) 
          ((u64{limit_pages} >> 16) & 0xF) << 48 | u64{size_flags} << 52 | (u64{base} >> 24) << 56;
 }
 
-class InterpreterExecutor final : public Executor {
+class EmulatedExecutor final : public Executor {
  public:
-  explicit InterpreterExecutor(InterpreterPath path);
+  explicit EmulatedExecutor(ExecutorPath path);
   void load(std::span<const Case> batch) override;
   void run(const Case& test, Outcome& outcome) override;
   void read_arena(std::span<u8> arena) override;
@@ -64,6 +66,7 @@ class InterpreterExecutor final : public Executor {
   void build_tables();
   void build_state();
   void set_state(const Case& test);
+  void execute(const Case& test);
   void take_handler_apart(OracleOutput& raw);
   void take_state(const Case& test, OracleOutput& raw);
   [[nodiscard]] u8* physical(u32 address, u32 size) { return ram_->write(address, size).data(); }
@@ -71,17 +74,18 @@ class InterpreterExecutor final : public Executor {
     return physical(linear - ORACLE_ARENA + kArenaPhysical, size);
   }
 
-  InterpreterPath path_;
+  ExecutorPath path_;
   std::unique_ptr<vm::GuestRam> ram_;
   NoPorts ports_;
   NoInterrupts interrupts_;
   StoppedClock clock_;
   std::unique_ptr<vm::Cpu> cpu_;
   std::unique_ptr<vm::Interpreter> interpreter_;
+  std::unique_ptr<vm::Translator> translator_;  ///< kTranslated only
   vm::CpuState baseline_;
 };
 
-InterpreterExecutor::InterpreterExecutor(InterpreterPath path) : path_(path) {
+EmulatedExecutor::EmulatedExecutor(ExecutorPath path) : path_(path) {
   auto ram = vm::GuestRam::create(kRamSize);
   SG_ASSERT(ram.ok(), "4 MiB of memory");
   ram_ = std::move(ram).value();
@@ -89,9 +93,17 @@ InterpreterExecutor::InterpreterExecutor(InterpreterPath path) : path_(path) {
   interpreter_ = std::make_unique<vm::Interpreter>(*cpu_);
   build_tables();
   build_state();
+  if (path_ == ExecutorPath::kTranslated) {
+    vm::TranslatorOptions options;
+    options.code_bytes = std::size_t{16} << 20;
+    options.cold_runs = 0;
+    auto translator = vm::Translator::create(*cpu_, *interpreter_, options);
+    SG_ASSERT(translator.ok(), "a translator");
+    translator_ = std::move(translator).value();
+  }
 }
 
-void InterpreterExecutor::map(u32 linear, u32 physical_start, u32 pages, u32 rights) {
+void EmulatedExecutor::map(u32 linear, u32 physical_start, u32 pages, u32 rights) {
   // One page table serves each of the three 4 MiB areas in use.
   const u32 table = kTables + (linear == kSystem      ? 0u
                                : linear < ORACLE_CODE ? vm::kPageSize
@@ -104,7 +116,7 @@ void InterpreterExecutor::map(u32 linear, u32 physical_start, u32 pages, u32 rig
   }
 }
 
-void InterpreterExecutor::build_tables() {
+void EmulatedExecutor::build_tables() {
   map(kSystem, 0, 1024, kPresent | kWritable);
   for (u32 page = 0; page < ORACLE_ARENA_PAGES; ++page) {
     if (oracle_page_mapped(page) == 0) continue;
@@ -148,7 +160,7 @@ void InterpreterExecutor::build_tables() {
   base::store_le(tss + 0x66, u16{0x68});  // I/O map behind the limit: no port is open
 }
 
-void InterpreterExecutor::build_state() {
+void EmulatedExecutor::build_state() {
   vm::CpuState& state = baseline_;
   constexpr u16 kFlat = vm::kSegNotSystem | vm::kSegDplMask | vm::kSegPresent | vm::kSegBig |
                         vm::kSegGranularity | vm::kSegAccessed | vm::kSegWritable;
@@ -172,7 +184,7 @@ void InterpreterExecutor::build_state() {
   cpu_->mode_changed();
 }
 
-void InterpreterExecutor::load(std::span<const Case> batch) {
+void EmulatedExecutor::load(std::span<const Case> batch) {
   for (u32 at = ORACLE_ARENA; at < ORACLE_ARENA + ORACLE_ARENA_SIZE; at += vm::kPageSize) {
     if (oracle_page_mapped((at - ORACLE_ARENA) / vm::kPageSize) == 0) continue;
     u8* page = arena_bytes(at, vm::kPageSize);
@@ -185,7 +197,7 @@ void InterpreterExecutor::load(std::span<const Case> batch) {
   }
 }
 
-void InterpreterExecutor::set_state(const Case& test) {
+void EmulatedExecutor::set_state(const Case& test) {
   const OracleInput& input = test.input;
   vm::CpuState& state = cpu_->state;
   const auto segments_before = state.segment;
@@ -222,7 +234,7 @@ void InterpreterExecutor::set_state(const Case& test) {
   if (cpl_before != 3 || ((flags_before ^ state.eflags) & kModeFlags) != 0) cpu_->mode_changed();
 }
 
-void InterpreterExecutor::run(const Case& test, Outcome& outcome) {
+void EmulatedExecutor::run(const Case& test, Outcome& outcome) {
   const OracleInput& input = test.input;
   for (u32 w = 0; w < input.window_count; ++w) {
     const OracleWindow& window = input.windows[w];
@@ -230,13 +242,10 @@ void InterpreterExecutor::run(const Case& test, Outcome& outcome) {
                 window.size);
   }
   set_state(test);
-  if (path_ == InterpreterPath::kStep) {
-    interpreter_->step(false);
-  } else {
-    interpreter_->run(1);
-  }
+  execute(test);
   take_state(test, outcome.raw);
   outcome.lost = false;
+  outcome.dead_flags_lost = translator_ != nullptr;
   for (u32 w = 0; w < input.window_count; ++w) {
     const OracleWindow& window = input.windows[w];
     std::memcpy(outcome.raw.memory + window.offset, arena_bytes(window.address, window.size),
@@ -244,7 +253,31 @@ void InterpreterExecutor::run(const Case& test, Outcome& outcome) {
   }
 }
 
-void InterpreterExecutor::take_handler_apart(OracleOutput& raw) {
+void EmulatedExecutor::execute(const Case& test) {
+  // CALL ESP leads into the arena, which the host does not execute, but a machine without NX would.
+  const std::size_t length = test.length;
+  const bool into_arena =
+      length >= 2 && test.code[length - 2] == 0xFF && test.code[length - 1] == 0xD4;
+  switch (into_arena && path_ == ExecutorPath::kTranslated ? ExecutorPath::kBlocks : path_) {
+    case ExecutorPath::kStep:
+      interpreter_->step(false);
+      return;
+    case ExecutorPath::kBlocks:
+      interpreter_->run(1);
+      return;
+    case ExecutorPath::kTranslated: {
+      // It goes on until an exception's handler halts: that of the page where the code ends, if
+      // there is no other.
+      static thread_local const auto stack = vm::SignalStack::create();
+      SG_ASSERT(stack.ok(), "a signal stack");
+      translator_->run();
+      translator_->synchronize();
+      return;
+    }
+  }
+}
+
+void EmulatedExecutor::take_handler_apart(OracleOutput& raw) {
   // The frame on the ring-0 stack is what the process would see (Intel SDM Vol. 3A, 6.12.1).
   const vm::CpuState& state = cpu_->state;
   raw.trap = (state.eip - kHandlers) / kHandlerStride;
@@ -263,7 +296,7 @@ void InterpreterExecutor::take_handler_apart(OracleOutput& raw) {
   raw.selectors[2] = base::load_le<u32>(frame + 16) & 0xFFFF;
 }
 
-void InterpreterExecutor::take_state(const Case& test, OracleOutput& raw) {
+void EmulatedExecutor::take_state(const Case& test, OracleOutput& raw) {
   const vm::CpuState& state = cpu_->state;
   std::copy_n(state.gpr.begin(), 8, raw.gpr);
   for (unsigned i = 0; i < 6; ++i)
@@ -285,13 +318,20 @@ void InterpreterExecutor::take_state(const Case& test, OracleOutput& raw) {
       raw.eip -= 1;
       raw.trap = ORACLE_NO_TRAP;
     }
-  } else if (state.eip == ORACLE_STUB) {
+    const bool landing = raw.trap == static_cast<u32>(vm::Vector::kPageFault) &&
+                         raw.address == raw.eip && raw.eip != test.input.eip;
+    if (landing) {  // the instruction ran through, and no code could be fetched where it went
+      raw.trap = ORACLE_NO_TRAP;
+      raw.error_code = raw.address = 0;
+    }
+  }
+  if (raw.trap == ORACLE_NO_TRAP && raw.eip == ORACLE_STUB) {
     raw.eip = test.input.eip + test.length;  // the block went on to the jump behind the instruction
   }
   if ((test.input.options & ORACLE_USES_FX) != 0) store_fx(state, raw.fx);
 }
 
-void InterpreterExecutor::read_arena(std::span<u8> arena) {
+void EmulatedExecutor::read_arena(std::span<u8> arena) {
   for (u32 page = 0; page < ORACLE_ARENA_PAGES; ++page) {
     if (oracle_page_mapped(page) == 0) continue;
     const u32 offset = page * vm::kPageSize;
@@ -301,8 +341,8 @@ void InterpreterExecutor::read_arena(std::span<u8> arena) {
 
 }  // namespace
 
-std::unique_ptr<Executor> make_interpreter_executor(InterpreterPath path) {
-  return std::make_unique<InterpreterExecutor>(path);
+std::unique_ptr<Executor> make_emulated_executor(ExecutorPath path) {
+  return std::make_unique<EmulatedExecutor>(path);
 }
 
 }  // namespace snowglobe::oracle
