@@ -15,8 +15,8 @@
 namespace snowglobe::vm {
 namespace {
 
-constexpr auto kTick = std::chrono::microseconds(100);
-constexpr unsigned kIdleTicks = 30;  // without any deadline, before the thread goes to sleep
+constexpr auto kTick = std::chrono::microseconds(200);
+constexpr unsigned kIdleTicks = 4;  // without any deadline, before the thread goes to sleep
 
 u64 now_ns() {
   return static_cast<u64>(std::chrono::steady_clock::now().time_since_epoch().count());

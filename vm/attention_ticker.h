@@ -10,7 +10,7 @@
 namespace snowglobe::vm {
 
 /// One thread for all machines of the process. It sleeps as long as no deadline is set; while one
-/// is, it looks every 0.1 to 0.3 ms.
+/// is, it looks every 0.2 to 0.3 ms.
 class AttentionTicker {
  public:
   /// Registers a flag to be set to 1. Not owned; outlives this object. Thread rule: arm() and

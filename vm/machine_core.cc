@@ -169,7 +169,11 @@ std::optional<MachineEnd> MachineCore::turn() {
 StopReason MachineCore::run_slice() {
   const u64 start = clock_.ticks();
   board_.update_timers(start);
-  if (translator_ != nullptr) return run_translated(start);
+  if (translator_ != nullptr) {
+    if (fault_handlers_in_place()) return run_translated(start);
+    // The application took SIGSEGV over: the interpreter needs no faults.
+    translator_->synchronize();
+  }
   const u64 before = cpu_.state.instructions;
   const StopReason reason = interpreter_.run(slice_budget(start));
   measure(cpu_.state.instructions - before, clock_.ticks() - start);
@@ -179,7 +183,8 @@ StopReason MachineCore::run_slice() {
 StopReason MachineCore::run_translated(u64 now) {
   const u64 deadline = board_.next_deadline();
   const u64 until = deadline > now ? deadline - now : 0;
-  ticker_->arm(std::clamp(until, kMinSliceNs, kSliceNs));
+  constexpr u64 kTranslatedSliceNs = 250'000;  // between two looks at the host's events
+  ticker_->arm(std::clamp(until, kMinSliceNs, kTranslatedSliceNs));
   const StopReason reason = translator_->run();
   ticker_->disarm();
   return reason;

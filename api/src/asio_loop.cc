@@ -18,7 +18,11 @@ void AsioLoop::wait(base::Nanoseconds limit) {
     context_.poll();
     return;
   }
-  if (context_.run_one_for(limit) > 0) context_.poll();
+  const bool came = spin_.spin([this] { return context_.poll() > 0 || context_.stopped(); });
+  if (!came) {
+    if (context_.run_one_for(limit) > 0) context_.poll();
+    spin_.slept();
+  }
   woken_.store(false);
 }
 

@@ -2,6 +2,7 @@
 // work of one machine all run on its own thread, while it idles and between slices of guest code.
 #pragma once
 
+#include "base/adaptive_spin.h"
 #include "vm/backends.h"
 
 #include <asio/executor_work_guard.hpp>
@@ -25,6 +26,7 @@ class AsioLoop final : public vm::EventLoop {
   // Without work run_one_for() would return at once: an idle machine would spin.
   asio::executor_work_guard<asio::io_context::executor_type> work_;
   std::atomic<bool> woken_ = false;
+  base::AdaptiveSpin spin_;
 };
 
 }  // namespace snowglobe::detail

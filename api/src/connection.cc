@@ -174,8 +174,10 @@ void Connection::require_idle() const {
 
 bool Connection::wait_socket(bool for_write, const Deadline& deadline) {
   pollfd ready{PQsocket(connection_), static_cast<short>(for_write ? POLLIN | POLLOUT : POLLIN), 0};
+  if (spin_.spin([&ready] { return ::poll(&ready, 1, 0) != 0; })) return true;
   for (;;) {
     const int count = ::poll(&ready, 1, deadline.poll_timeout());
+    spin_.slept();
     if (count > 0) return true;
     if (count == 0 && deadline.passed()) return false;
     if (count < 0 && errno != EINTR) return true;  // libpq will find the socket broken

@@ -4,6 +4,7 @@
 #include "api/src/deadline.h"
 #include "api/src/result_data.h"
 #include "api/src/server.h"
+#include "base/adaptive_spin.h"
 #include <snowglobe/session.hpp>
 
 #include <atomic>
@@ -104,6 +105,7 @@ class Connection {
   std::chrono::milliseconds limit_;
   pid_t owner_;
   PGconn* connection_ = nullptr;  // null once closed
+  base::AdaptiveSpin spin_;       // before sleeping for an answer
   std::mutex cancel_mutex_;       // of cancel_
   std::shared_ptr<PGcancel> cancel_;
   std::vector<std::string> forgotten_;

@@ -41,6 +41,7 @@ struct InsnMark {
   u16 offset = 0;        ///< of the guest instruction from the start of its linear page
   i16 stack = 0;         ///< the guest's ESP is R12D plus this
   bool repeats = false;  ///< REP: after a fault it starts again from its first byte
+  bool writes = false;   ///< a fault of its first access is one of a write: XCHG
 };
 
 struct TranslatedBlock {

@@ -323,7 +323,8 @@ void BlockTranslator::emit_insn(std::size_t i) {
   if (plan_[i].vectors || (insn.vectors && !vectors_sure_)) emit_vector_check(insn);
   if (options.count_instructions) emit_count();
   block_->marks.push_back({position_ + out_->position(), insn.offset, static_cast<i16>(stack_),
-                           insn.way == Way::kRepeatMove || insn.way == Way::kRepeatStore});
+                           insn.way == Way::kRepeatMove || insn.way == Way::kRepeatStore,
+                           insn.way == Way::kExchange});
   switch (insn.way) {
     case Way::kHandler:
       return emit_handler(insn, false);

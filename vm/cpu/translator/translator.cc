@@ -397,7 +397,7 @@ bool Translator::Impl::on_fault() {
   const bool in_window = fault.signal == SIGSEGV && offset < kWindowBytes;
   if (in_window) {
     const LinearAddress linear = static_cast<u32>(offset);
-    const auto outcome = spaces->fill(*space, linear, fault.write, block->user);
+    const auto outcome = spaces->fill(*space, linear, fault.write || mark->writes, block->user);
     if (outcome == AddressSpaces::Outcome::kMapped && block->valid) {
       if (vectors) {
         vectors_in_host = true;
