@@ -315,7 +315,7 @@ void AddressSpaces::drop(AddressSpace& space, u32 first, u32 count) {
   space.window->unmap(first, count);
   for (u32 page = first; page < first + count; ++page) {
     const u32 known = std::exchange(space.code->entries()[page], 0u);
-    if (known != 0 && !space.user && kernel_code_listener_) kernel_code_listener_(known - 1);
+    if (known != 0 && code_listener_) code_listener_(space, known - 1);
   }
   ++statistics_.drops;
 }

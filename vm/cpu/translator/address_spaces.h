@@ -96,11 +96,10 @@ class AddressSpaces {
   /// Tells translated code that `linear_page` is this physical page, until that changes.
   void note_code(AddressSpace& space, u32 linear_page, u32 physical_page);
 
-  /// Called with the physical page when kernel code is no longer at the linear page it was known
-  /// at.
-  void set_kernel_code_listener(std::function<void(u32)> listener) {
-    kernel_code_listener_ = std::move(listener);
-  }
+  /// Called when code of a space is no longer at the linear page it was known at: with the physical
+  /// page.
+  using CodeListener = std::function<void(AddressSpace&, u32 page)>;
+  void set_code_listener(CodeListener listener) { code_listener_ = std::move(listener); }
 
   /// Drops what the page tables say no more. Call for the spaces in force after a flush.
   void revalidate(AddressSpace& space);
@@ -143,7 +142,7 @@ class AddressSpaces {
   std::unordered_map<u32, std::unique_ptr<AddressSpace>> users_;  ///< by CR3's page
   u64 entered_ = 0;
   u64 underflow_ = 0;
-  std::function<void(u32)> kernel_code_listener_;
+  CodeListener code_listener_;
   Statistics statistics_;
 };
 

@@ -687,13 +687,6 @@ void BlockTranslator::emit_return_site(std::size_t i) {
   out_->compare_register32(kR8, next_eip(insn));
   stubs_to_emit_.push_back({out_->jump_forward_if(static_cast<u8>(HostCondition::kNz)), kMissSite,
                             preserve, false, true});
-  if (source_->user && (next_eip(insn) ^ page_) >> kPageShift == 0) {
-    out_->compare_immediate32(
-        {.base = kCodeTable, .disp = static_cast<i32>((page_ >> kPageShift) * 4)},
-        (block_->physical >> kPageShift) + 1);
-    stubs_to_emit_.push_back({out_->jump_forward_if(static_cast<u8>(HostCondition::kNz)), kMissSite,
-                              preserve, false, false});
-  }
   if (preserve) out_->restore_flags();
 }
 

@@ -97,6 +97,7 @@ struct Translator::Impl final : CpuObserver {
   void set_jump(u32 number, u32 position);
   void retire(TranslatedBlock& block);
   void invalidate_page(u32 page);
+  void on_code_dropped(AddressSpace& space, u32 page);
   void forget_everything();
   TranslatedBlock* block_at(u32 position);
 
@@ -173,8 +174,8 @@ base::Result<void> Translator::Impl::prepare() {
   auto made = AddressSpaces::create(cpu);
   if (!made) return made.error();
   spaces = std::move(made).value();
-  // Blocks of ring 0 do not compare pages.
-  spaces->set_kernel_code_listener([this](u32 page) { invalidate_page(page); });
+  spaces->set_code_listener(
+      [this](AddressSpace& space, u32 page) { on_code_dropped(space, page); });
 
   Emitter out(code->writable(), code->writable() + kPageSize, code->executable());
   border = emit_border(out);
@@ -767,6 +768,13 @@ void Translator::Impl::forget_everything() {
   returns = nullptr;
   spaces->reset_returns(reinterpret_cast<u64>(executable(border.underflow)));
   retired.clear();  // no old code goes on from here
+}
+
+// Return sites do not compare pages, and blocks of ring 0 never do.
+void Translator::Impl::on_code_dropped(AddressSpace& space, u32 page) {
+  if (!space.user) return invalidate_page(page);
+  space.returns->reset(reinterpret_cast<u64>(executable(border.underflow)));
+  if (returns == space.returns.get()) context.return_stack = returns->pointer;
 }
 
 TranslatedBlock* Translator::Impl::block_at(u32 position) {
