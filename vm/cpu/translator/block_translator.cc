@@ -13,6 +13,8 @@ namespace snowglobe::vm {
 namespace {
 
 constexpr i32 kMaxPendingStack = 4096;
+constexpr u32 kMaxRepeats = 65536;
+constexpr u8 kAbove = 7;  // condition code
 
 const Insn* finish(Cpu& cpu, const Insn* insn) {
   cpu.state.eip = cpu.eip_of(insn);
@@ -43,7 +45,8 @@ bool is_direct(Way way) {
 }
 
 bool loses_vectors(Way way) {
-  return way == Way::kHandler || way == Way::kCall || way == Way::kCallIndirect;
+  return way == Way::kHandler || way == Way::kCall || way == Way::kCallIndirect ||
+         way == Way::kRepeatMove || way == Way::kRepeatStore;
 }
 
 bool ends_block(Way way) {
@@ -519,6 +522,17 @@ void BlockTranslator::emit_string(const GuestInsn& insn) {
 void BlockTranslator::emit_repeat(const GuestInsn& insn) {
   const u8 width = static_cast<u8>(insn.decoded.info.operand_width / 8);
   const bool move = insn.way == Way::kRepeatMove;
+  // The handler cuts long ones into slices, so that the machine can be stopped.
+  flush_stack();
+  const bool preserve = !insn.flags_dead_before;
+  if (preserve) out_->save_flags();
+  out_->compare_register32(kRcx, kMaxRepeats);
+  const u32 handler =
+      add_site({.kind = Site::Kind::kInsn, .eip = next_eip(insn), .index = insn.handler_index});
+  sites_[handler].mnemonic = static_cast<u16>(insn.decoded.info.mnemonic);
+  sites_[handler].keeps_flags = true;
+  stubs_to_emit_.push_back({out_->jump_forward_if(kAbove), handler, preserve, false});
+  if (preserve) out_->restore_flags();
   out_->load64(kR8, layout::in_context(offsetof(TranslatorContext, window)));
   if (move) out_->lea64(kRsi, {.base = kRsi, .index = kR8});
   out_->lea64(kRdi, {.base = kRdi, .index = kR8});
@@ -527,6 +541,8 @@ void BlockTranslator::emit_repeat(const GuestInsn& insn) {
   out_->byte(static_cast<u8>((move ? 0xA4 : 0xAA) | (width == 1 ? 0 : 1)));
   if (move) out_->move32(kRsi, kRsi);
   out_->move32(kRdi, kRdi);
+  sites_[handler].resume = position_ + out_->position();
+  vectors_sure_ = false;  // the handler may have run
 }
 
 namespace {
