@@ -9,4 +9,5 @@ target_sources(snowglobe_vm PRIVATE
   cpu/translator/host_support.cc
   cpu/translator/stubs.cc
   cpu/translator/translator.cc
-  cpu/translator/vector_state.cc)
+  cpu/translator/vector_state.cc
+  cpu/translator/verifier.cc)
