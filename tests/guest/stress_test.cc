@@ -76,9 +76,9 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"TinyCodeMemory", {.code_bytes = kTinyCode, .cold_runs = 0}},
         Case{"ExactCounts", {.count_instructions = true}},
         Case{"NeverLinked", {.count_instructions = true, .unchained = true}},
-        Case{"RareEvents", {.stress_period = 1000, .stress_seed = 7}},
+        Case{"RareEvents", {.stress_period = 5000, .stress_seed = 7}},
         Case{"AllTogether",
-             {.code_bytes = 2 * kTinyCode, .cold_runs = 1, .max_insns = 2, .stress_period = 500}}),
+             {.code_bytes = 2 * kTinyCode, .cold_runs = 1, .max_insns = 2, .stress_period = 5000}}),
     name_of);
 
 }  // namespace

@@ -405,6 +405,31 @@ std::optional<StopReason> Interpreter::run_block() {
   return std::nullopt;
 }
 
+StopReason Interpreter::run_exactly(u64 count) {
+  Impl& impl = *impl_;
+  Cpu& cpu = impl.cpu;
+  const u64 end = cpu.state.instructions + count;
+  while (cpu.state.instructions < end) {
+    if (cpu.state.interrupt_shadow) {
+      if (const StopReason reason = step(); reason != StopReason::kBudget) return reason;
+      continue;
+    }
+    if (cpu.has_events()) {
+      if (const auto reason = impl.handle_events()) return *reason;
+    }
+    const Block* const block = cpu.slow_mode() ? nullptr : impl.find_block(nullptr);
+    if (block == nullptr && cpu.has_exception()) {
+      if (!impl.deliver()) return StopReason::kTripleFault;
+    } else if (block == nullptr || block->count > end - cpu.state.instructions) {
+      if (const StopReason reason = step(); reason != StopReason::kBudget) return reason;
+    } else {
+      cpu.state.instructions += impl.run_block(*block);
+      if (cpu.has_exception() && !impl.deliver()) return StopReason::kTripleFault;
+    }
+  }
+  return StopReason::kBudget;
+}
+
 StopReason Interpreter::step(bool deliver) {
   Impl& impl = *impl_;
   Cpu& cpu = impl.cpu;

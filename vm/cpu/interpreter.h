@@ -30,6 +30,9 @@ class Interpreter {
   /// `deliver` false leaves an exception pending in the Cpu instead of entering its handler.
   StopReason step(bool deliver = true);
 
+  /// Runs exactly `count` instructions more, unless there is another reason to stop. For lockstep.
+  StopReason run_exactly(u64 count);
+
   // For the translator, which shares its loop with this executor:
   /// Takes what stands between two blocks: attention, an interrupt, a halt. A reason to stop, or
   /// nullopt. Call it when Cpu::has_events().
