@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <initializer_list>
 #include <memory>
+#include <string>
 
 namespace snowglobe::oracle {
 namespace {
@@ -60,13 +61,14 @@ class OracleFinds : public testing::TestWithParam<ExecutorPath> {
   Outcome outcome_{};
 };
 
+std::string name_of(const testing::TestParamInfo<ExecutorPath>& info) {
+  constexpr const char* kNames[] = {"Step", "Blocks", "Translated"};
+  return kNames[static_cast<unsigned>(info.param)];
+}
 INSTANTIATE_TEST_SUITE_P(All, OracleFinds,
                          testing::Values(ExecutorPath::kStep, ExecutorPath::kBlocks,
                                          ExecutorPath::kTranslated),
-                         [](const auto& path) {
-                           constexpr const char* kNames[] = {"Step", "Blocks", "Translated"};
-                           return kNames[static_cast<unsigned>(path.param)];
-                         });
+                         name_of);
 
 TEST_P(OracleFinds, XlatHonoursASegmentOverride) {
   window(kWritable);

@@ -465,6 +465,7 @@ class Writer {
   void system() {
     switch (random_.below(program_.user ? 6 : 11)) {
       case 0:
+        define_flags();  // in ring 0 they stay behind in the frame
         return insn({0xCD, kCallVector});
       case 1:
         return insn({0x0F, 0xA2});  // cpuid: sets EBX, too

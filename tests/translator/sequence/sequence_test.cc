@@ -27,6 +27,19 @@ TEST(Sequences, InterpreterAndTranslatorEndInTheSameState) {
   EXPECT_GT(tally.by_vector.at(kEndVector), kPrograms / 3);
 }
 
+TEST(Sequences, OneWrongRegisterIsFoundAndNamed) {
+  Machine one{std::nullopt}, other{std::nullopt};
+  Program program = make_program(kSeed, 0);
+  program.code = {0xCD, kEndVector};
+  program.start = kArea;
+  one.run(program);
+  other.run(program);
+  EXPECT_EQ(difference(one, other), "");
+  program.gpr[vm::kEdi] ^= 0x10;
+  other.run(program);
+  EXPECT_NE(difference(one, other).find("edi"), std::string::npos);
+}
+
 TEST(Sequences, TheSameIndexMakesTheSameProgram) {
   for (u64 index = 0; index < 200; ++index) {
     const Program a = make_program(kSeed, index), b = make_program(kSeed, index);
