@@ -4,6 +4,8 @@
 #include "tests/cpu/privileged/layout.h"
 #include "vm/cpu/cpu.h"
 #include "vm/cpu/interpreter.h"
+#include "vm/cpu/translator/host_faults.h"
+#include "vm/cpu/translator/translator.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -83,7 +85,7 @@ std::vector<u8> read_file(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
-std::vector<u8> run_here(const std::vector<u8>& payload) {
+std::vector<u8> run_here(const std::vector<u8>& payload, bool translated) {
   const auto ram = GuestRam::create(kMemory).value();
   ParallelPort port;
   NoInterrupts interrupts;
@@ -101,6 +103,14 @@ std::vector<u8> run_here(const std::vector<u8>& payload) {
   cpu.state.cr0 = kCr0Pe | kCr0Et;
   cpu.state.eip = kPayload;
   cpu.state_replaced();
+  if (translated) {
+    TranslatorOptions options;
+    options.code_bytes = std::size_t{16} << 20;
+    options.cold_runs = 0;
+    const auto stack = SignalStack::create().value();
+    Translator::create(cpu, interpreter, options).value()->run();
+    return port.bytes;
+  }
   constexpr u64 kLimit = 4'000'000'000;
   interpreter.run(kLimit);
   return port.bytes;

@@ -9,8 +9,8 @@
 
 namespace snowglobe::vm::privileged {
 
-/// The bytes that the runner reported in our interpreter.
-std::vector<u8> run_here(const std::vector<u8>& payload);
+/// The bytes that the runner reported in our interpreter, or in our translator.
+std::vector<u8> run_here(const std::vector<u8>& payload, bool translated = false);
 
 /// The same from Bochs, which runs in `folder` (its files stay there). `reset_code` is reset.S.
 base::Result<std::vector<u8>> run_in_bochs(const std::vector<u8>& payload,

@@ -5,6 +5,7 @@
 #include "tests/cpu/privileged/cases.h"
 #include "tests/cpu/privileged/executors.h"
 #include "vm/cpu/cpu.h"
+#include "vm/cpu/translator/host_support.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -129,6 +130,25 @@ TEST(PrivilegedOracle, BochsAndTheInterpreterAgree) {
   ASSERT_EQ(theirs.size(), count) << "Bochs stopped in "
                                   << describe(cases[theirs.size()], theirs.size());
   ASSERT_EQ(ours.size(), count) << "we stopped in " << describe(cases[ours.size()], ours.size());
+}
+
+// No Bochs is needed for this, so that many more cases can be had.
+TEST(PrivilegedOracle, TheTranslatorAndTheInterpreterAgree) {
+  if (const HostSupport& host = translator_support(); !host.usable) GTEST_SKIP() << host.why_not;
+  const std::uint64_t seed = environment_number("SNOWGLOBE_SEED", 1);
+  const std::size_t count = environment_number("SNOWGLOBE_CASES", 3000);
+  const std::vector<Case> cases = make_cases(seed, count);
+  const std::vector<u8> payload = make_payload(read_file(SNOWGLOBE_RUNNER), cases);
+  const std::vector<Report> expected = parse_reports(run_here(payload));
+  const std::vector<Report> actual = parse_reports(run_here(payload, true));
+  unsigned differ = 0;
+  for (std::size_t i = 0; i < std::min(expected.size(), actual.size()); ++i) {
+    const std::string text = difference(expected[i], actual[i]);
+    if (text.empty() || ++differ > 5) continue;
+    ADD_FAILURE() << "seed " << seed << ", " << describe(cases[i], i) << text;
+  }
+  EXPECT_EQ(differ, 0u) << "\"bochs\" is the interpreter here, \"ours\" the translator";
+  EXPECT_EQ(actual.size(), count);
 }
 
 }  // namespace
