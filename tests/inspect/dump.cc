@@ -55,7 +55,7 @@ std::string dump(const vm::Translator::BlockView& view) {
   std::size_t position = 0;
   for (std::size_t i = 0; i < block.marks.size(); ++i) {
     const auto& mark = block.marks[i];
-    const std::size_t begin = mark.position - block.indirect_entry;
+    const std::size_t begin = mark.position - block.begin;
     // Where the stack is settled in mid-instruction the mark is repeated.
     const bool again = i > 0 && block.marks[i - 1].offset == mark.offset;
     text += host_lines(view, position, begin);

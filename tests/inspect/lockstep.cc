@@ -135,6 +135,12 @@ bool are_saved_flags(u32 left, u32 right) {
          (left & kNeverSet) == 0;
 }
 
+/// True if a word that differs can be FIP, FOP and FCS, FDP or FDS in a place where x87 state was
+/// saved (FXSAVE's area, or the frame of a signal): the translator stores zeros.
+bool can_be_x87_place(u32 left, u32 right) {
+  return (left & (left ^ right)) == 0;
+}
+
 /// What of two states differs, in words; empty if nothing does. Arithmetic flags apart: an
 /// instruction may leave them undefined.
 std::string difference(const CpuState& a, const CpuState& b) {
@@ -239,6 +245,10 @@ bool Lockstep::follow() {
   for (int i = 0; i < 4 && !what.empty() && a.instructions == b.instructions; ++i) {
     const CpuState before = b;
     follower_.interpreter->step();
+    if (options_.trace) {
+      fmt::print("  (catching up from {:08x}, ecx {:x} edi {:x}, to {:08x}, ecx {:x} edi {:x})\n",
+                 before.eip, before.gpr[kEcx], before.gpr[kEdi], b.eip, b.gpr[kEcx], b.gpr[kEdi]);
+    }
     if (b.instructions != before.instructions) {
       fmt::print("(the interpreter is shown behind an instruction more)\n");
       what = difference(a, before);
@@ -281,12 +291,14 @@ bool Lockstep::same_page(u32 page) {
   const u8* const a = leader_.ram->host_page(page);
   u8* const b = follower_.ram->host_page(page);
   if (std::memcmp(a, b, kPageSize) == 0) return true;
+  constexpr unsigned kMaxPlaces = 16;  // of one page
   unsigned words = 0;
+  unsigned places = 0;
   for (u32 i = 0; i < kPageSize; i += 4) {
     const u32 left = base::load_le<u32>(a + i);
     const u32 right = base::load_le<u32>(b + i);
     if (left == right) continue;
-    if (are_saved_flags(left, right)) {
+    if (are_saved_flags(left, right) || (can_be_x87_place(left, right) && ++places <= kMaxPlaces)) {
       base::store_le(b + i, left);
       ++flag_differences_;
       continue;
@@ -371,6 +383,12 @@ void Lockstep::report(const std::string& what) {
   const CpuState& state = leader_.cpu->state;
   fmt::print("\n== after {} instructions (left the translator, right the interpreter)\n{}",
              state.instructions, what);
+  for (const Rig* rig : {&leader_, &follower_}) {
+    fmt::print("registers     ");
+    for (unsigned i = 0; i < 8; ++i)
+      fmt::print(" {:08x}", rig->cpu->state.gpr[i]);
+    fmt::print("\n");
+  }
   fmt::print("translator at  {}\ninterpreter at {}\nlast starts of the translator:\n", place(state),
              place(follower_.cpu->state));
   for (const u32 eip : path_)
