@@ -53,6 +53,7 @@ struct TranslatedBlock {
   bool crossing = false;  ///< a lone instruction that reaches into the next page
   u32 second_page = 0;    ///< physical page of its end, if crossing
 
+  u32 begin = 0;           ///< position in code memory of what runs, which goes to `end`
   u32 indirect_entry = 0;  ///< positions in code memory: checks address and page; checks page; none
   u32 page_entry = 0;
   u32 body = 0;

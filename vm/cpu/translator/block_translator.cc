@@ -8,6 +8,7 @@
 #include "vm/cpu/cpu.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace snowglobe::vm {
 namespace {
@@ -32,6 +33,19 @@ bool touches_stack_pointer(const GuestInsn& insn) {
   const auto& operands = insn.decoded.operands;
   return std::any_of(operands, operands + insn.decoded.info.operand_count_visible,
                      is_general_stack_pointer);
+}
+
+// BT and its kin with the bit in a register: the operand may lie far from its address.
+bool is_bit_string(const Decoded& decoded) {
+  switch (decoded.info.mnemonic) {
+    case ZYDIS_MNEMONIC_BT:
+    case ZYDIS_MNEMONIC_BTS:
+    case ZYDIS_MNEMONIC_BTR:
+    case ZYDIS_MNEMONIC_BTC:
+      return decoded.is_memory(0) && decoded.is_register(1);
+    default:
+      return false;
+  }
 }
 
 HostRegister address_register(ZydisRegister reg) {
@@ -82,14 +96,14 @@ bool BlockTranslator::translate(const Source& source, const Room& hot, const Roo
 
   Emitter out(hot.begin, hot.end, executable_ + hot.position);
   out_ = &out;
-  emit_entries();
+  Emitter stubs(cold.begin, cold.end, executable_ + cold.position);
+  emit_entries(stubs, cold.position);
   for (std::size_t i = 0; i < insns_.size() && !ended_; ++i)
     emit_insn(i);
   if (!ended_) {
     flush_stack();
     emit_link(next_eip(insns_.back()), 0xFF);
   }
-  Emitter stubs(cold.begin, cold.end, executable_ + cold.position);
   emit_stubs(stubs, cold.position);
   block.end = position_ + out.position();
   block.cold_end = cold.position + stubs.position();
@@ -172,7 +186,8 @@ void BlockTranslator::plan() {
     const u32 target = next_eip(insns_[i]) + insns_[i].decoded.immediate(0);
     if (target > eip_of(insns_[i])) continue;
     std::size_t at = i;
-    while (at > 0 && !insns_[at].flags_dead_before)
+    while (at > 0 && (!insns_[at].flags_dead_before ||
+                      insns_[at - 1].way == Way::kSetInterrupts))  // nothing comes between
       --at;
     plan_[at].poll = true;
     return;
@@ -198,9 +213,14 @@ u32 BlockTranslator::add_site(Site site) {
   return number;
 }
 
+void BlockTranslator::add_stub(u32 jump, u32 site, bool restore_flags, bool to_miss,
+                               bool to_lookup) {
+  stubs_to_emit_.push_back({out_, jump, site, restore_flags, to_miss, to_lookup});
+}
+
 void BlockTranslator::leave_if_not_equal(u32 site, bool restore_flags, bool to_miss) {
-  stubs_to_emit_.push_back(
-      {out_->jump_forward_if(static_cast<u8>(HostCondition::kNz)), site, restore_flags, to_miss});
+  add_stub(out_->jump_forward_if(static_cast<u8>(HostCondition::kNz)), site, restore_flags,
+           to_miss);
 }
 
 void BlockTranslator::emit_page_check(u32 linear_page, u32 physical_page, bool preserve) {
@@ -209,40 +229,56 @@ void BlockTranslator::emit_page_check(u32 linear_page, u32 physical_page, bool p
   leave_if_not_equal(0, preserve, true);
 }
 
-// Entries: for indirect jumps (checks that R8D is our address), for direct ones from other pages
-// (checks that our linear page still is our physical page in this address space), and for our own.
-void BlockTranslator::emit_entries() {
+// For indirect jumps (checks that R8D is our address; a safepoint) and direct ones from other
+// pages: both check that our linear page still is our physical page in this address space.
+void BlockTranslator::emit_entry(Entry entry) {
   const bool preserve = !insns_[0].flags_dead_before;
-  const u32 physical_page = block_->physical >> kPageShift;
-  const u32 linear_page = block_->linear >> kPageShift;
-  block_->indirect_entry = position_ + out_->position();
   if (preserve) out_->save_flags();
-  out_->compare_register32(kR8, block_->linear);
-  if (preserve) {
-    stubs_to_emit_.push_back(
-        {out_->jump_forward_if(static_cast<u8>(HostCondition::kNz)), kMissSite, true, false});
-  } else {
-    out_->jump_if(static_cast<u8>(HostCondition::kNz), executable_ + stubs_.miss);
-  }
-  out_->compare_byte(layout::in_context(offsetof(TranslatorContext, attention)), 0);
-  leave_if_not_equal(0, preserve, true);
-  if (preserve) {
-    const u32 over = out_->jump_forward();
-    block_->page_entry = position_ + out_->position();
-    out_->save_flags();
-    out_->bind(over);
-  } else {
-    block_->page_entry = position_ + out_->position();
+  if (entry == Entry::kIndirect) {
+    out_->compare_register32(kR8, block_->linear);
+    add_stub(out_->jump_forward_if(static_cast<u8>(HostCondition::kNz)), kMissSite, preserve,
+             false);
+    out_->compare_byte(layout::in_context(offsetof(TranslatorContext, attention)), 0);
+    leave_if_not_equal(0, preserve, true);
   }
   // The kernel's code is where it is: when that changes, the translator drops the blocks.
-  if (source_->user) emit_page_check(linear_page, physical_page, preserve);
+  if (source_->user) {
+    emit_page_check(block_->linear >> kPageShift, block_->physical >> kPageShift, preserve);
+  }
   if (preserve) out_->restore_flags();
-  block_->body = position_ + out_->position();
+}
+
+void BlockTranslator::emit_entries(Emitter& cold, u32 cold_position) {
+  const auto here = [this] { return position_ + out_->position(); };
+  const bool page_entry_checks = source_->user;
+  block_->begin = here();
+  if (source_->entry == Entry::kIndirect) block_->indirect_entry = here();
+  if (source_->entry == Entry::kPage) block_->page_entry = here();
+  if (source_->entry == Entry::kIndirect || (source_->entry == Entry::kPage && page_entry_checks)) {
+    emit_entry(source_->entry);
+  }
+  block_->body = here();
+  if (!page_entry_checks) block_->page_entry = block_->body;
   if (block_->crossing && source_->user) {
+    const bool preserve = !insns_[0].flags_dead_before;
     if (preserve) out_->save_flags();
-    emit_page_check(linear_page + 1, block_->second_page, preserve);
+    emit_page_check((block_->linear >> kPageShift) + 1, block_->second_page, preserve);
     if (preserve) out_->restore_flags();
   }
+  Emitter* const hot = std::exchange(out_, &cold);
+  const u32 hot_position = std::exchange(position_, cold_position);
+  if (source_->entry != Entry::kIndirect) {
+    block_->indirect_entry = here();
+    emit_entry(Entry::kIndirect);
+    out_->jump(executable_ + block_->body);
+  }
+  if (source_->entry != Entry::kPage && page_entry_checks) {
+    block_->page_entry = here();
+    emit_entry(Entry::kPage);
+    out_->jump(executable_ + block_->body);
+  }
+  out_ = hot;
+  position_ = hot_position;
 }
 
 void BlockTranslator::emit_poll(const GuestInsn& insn) {
@@ -399,7 +435,9 @@ void BlockTranslator::emit_insn(std::size_t i) {
     case Way::kClearInterrupts:
       return source_->user ? emit_handler(insn, false) : emit_clear_interrupts(insn);
     case Way::kSetInterrupts:
-      return source_->user ? emit_handler(insn, false) : emit_set_interrupts(insn);
+      // What follows must run ahead of any interrupt: it has to be in this block.
+      if (source_->user || i + 1 == insns_.size()) return emit_handler(insn, !source_->user);
+      return emit_set_interrupts(insn);
     default:
       return emit_branch(i);
   }
@@ -414,7 +452,7 @@ void BlockTranslator::emit_handler(const GuestInsn& insn, bool ends) {
   out_->jump(executable_ + stubs_.exit);
   sites_[site].vectors = insn.vectors_in_handler;
   sites_[site].keeps_flags =
-      !ends && insn.flags_read == 0 && insn.flags_killed == 0 && insn.decoded.info.length != 0;
+      !ends && insn.flags_read == 0 && insn.flags_written == 0 && insn.decoded.info.length != 0;
   sites_[site].mnemonic = static_cast<u16>(insn.decoded.info.mnemonic);
   sites_[site].resume = ends ? 0 : position_ + out_->position();
   ended_ = ends;
@@ -452,6 +490,8 @@ bool BlockTranslator::fold_stack_change(std::size_t i) {
 void BlockTranslator::emit_copy(std::size_t i) {
   const GuestInsn& insn = insns_[i];
   if (fold_stack_change(i)) return;
+  // The bit offset moves the address, which nothing cuts to 32 bits there.
+  if (is_bit_string(insn.decoded) && is_user_site(insn)) return emit_handler(insn, false);
   if (touches_stack_pointer(insn)) flush_stack();
   Address address;
   if (insn.has_memory) address = operand_address(insn);
@@ -531,7 +571,7 @@ void BlockTranslator::emit_repeat(const GuestInsn& insn) {
       add_site({.kind = Site::Kind::kInsn, .eip = next_eip(insn), .index = insn.handler_index});
   sites_[handler].mnemonic = static_cast<u16>(insn.decoded.info.mnemonic);
   sites_[handler].keeps_flags = true;
-  stubs_to_emit_.push_back({out_->jump_forward_if(kAbove), handler, preserve, false});
+  add_stub(out_->jump_forward_if(kAbove), handler, preserve, false);
   if (preserve) out_->restore_flags();
   out_->load64(kR8, layout::in_context(offsetof(TranslatorContext, window)));
   if (move) out_->lea64(kRsi, {.base = kRsi, .index = kR8});
@@ -686,7 +726,7 @@ void BlockTranslator::emit_call(std::size_t i) {
     const u32 site = add_site({.kind = Site::Kind::kLink,
                                .eip = next_eip(insn) + insn.decoded.immediate(0),
                                .patch = position_ + jump});
-    stubs_to_emit_.push_back({jump, site, false, false});
+    add_stub(jump, site, false, false);
   }
   emit_return_site(i);
 }
@@ -701,8 +741,8 @@ void BlockTranslator::emit_return_site(std::size_t i) {
   const bool preserve = last || !insns_[i + 1].flags_dead_before;
   if (preserve) out_->save_flags();
   out_->compare_register32(kR8, next_eip(insn));
-  stubs_to_emit_.push_back({out_->jump_forward_if(static_cast<u8>(HostCondition::kNz)), kMissSite,
-                            preserve, false, true});
+  add_stub(out_->jump_forward_if(static_cast<u8>(HostCondition::kNz)), kMissSite, preserve, false,
+           true);
   if (preserve) out_->restore_flags();
 }
 
@@ -764,7 +804,7 @@ void BlockTranslator::emit_branch(std::size_t i) {
 void BlockTranslator::emit_link(u32 target, u8 condition) {
   const u32 jump = condition == 0xFF ? out_->jump_forward() : out_->jump_forward_if(condition);
   const u32 site = add_site({.kind = Site::Kind::kLink, .eip = target, .patch = position_ + jump});
-  stubs_to_emit_.push_back({jump, site, false, false});
+  add_stub(jump, site, false, false);
 }
 
 void BlockTranslator::emit_count() {
@@ -776,7 +816,7 @@ void BlockTranslator::emit_count() {
 
 void BlockTranslator::emit_stubs(Emitter& cold, u32 position) {
   for (const Stub& stub : stubs_to_emit_) {
-    out_->bind(stub.jump, cold.here());
+    stub.from->bind(stub.jump, cold.here());
     const bool link =
         !stub.to_miss && stub.site != kMissSite && sites_[stub.site].kind == Site::Kind::kLink;
     if (link) sites_[stub.site].stub = position + cold.position();

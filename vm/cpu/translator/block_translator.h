@@ -45,6 +45,8 @@ inline constexpr u32 kMissSite = 0;
 
 class BlockTranslator {
  public:
+  /// How a block is reached first. That entry lies ahead of its body; the others lie apart.
+  enum class Entry : u8 { kIndirect, kPage, kBody };
   struct Source {
     PhysicalAddress physical = 0;
     LinearAddress linear = 0;
@@ -52,6 +54,7 @@ class BlockTranslator {
     base::ConstBytes bytes;   ///< from `linear` to the end of its page
     base::ConstBytes beyond;  ///< of the next page, up to 15; empty if it is not at hand
     u32 second_page = 0;      ///< physical page of `beyond`
+    Entry entry = Entry::kBody;
   };
   /// Says if the instruction at a physical address of ring 0 should reach for the user window.
   using IsUserSite = std::function<bool(PhysicalAddress)>;
@@ -88,6 +91,7 @@ class BlockTranslator {
     bool vectors = false;
   };
   struct Stub {
+    Emitter* from;
     u32 jump;  ///< position behind the distance of the jump that leads to it; 0 for a link
     u32 site;
     bool restore_flags;
@@ -99,7 +103,9 @@ class BlockTranslator {
   Decoder::Result decode_one(base::ConstBytes bytes, u16 offset, GuestInsn& insn, Insn slots[2]);
   void plan();
   void plan_vectors(std::size_t from, std::size_t to);
-  void emit_entries();
+  void emit_entries(Emitter& cold, u32 cold_position);
+  void emit_entry(Entry entry);
+  void add_stub(u32 jump, u32 site, bool restore_flags, bool to_miss, bool to_lookup = false);
   void emit_page_check(u32 linear_page, u32 physical_page, bool preserve);
   void emit_poll(const GuestInsn& insn);
   void emit_vector_check(const GuestInsn& insn);

@@ -278,8 +278,8 @@ void find_flags(GuestInsn& insn) {
   if (flags == nullptr) return;
   insn.flags_read = flags->tested & kArithmeticFlags;
   const u32 written = flags->modified | flags->set_0 | flags->set_1 | flags->undefined;
-  if (may_keep_flags(insn.decoded)) return;
-  insn.flags_killed = written & kArithmeticFlags;
+  insn.flags_written = written & kArithmeticFlags;
+  if (!may_keep_flags(insn.decoded)) insn.flags_killed = insn.flags_written;
 }
 
 void find_memory(GuestInsn& insn) {

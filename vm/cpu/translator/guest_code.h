@@ -58,6 +58,7 @@ struct GuestInsn {
   u8 memory_operand = 0;
   u32 handler_index = 0;           ///< of its slots for the interpreter in TranslatedBlock::insns
   u32 flags_read = 0;              ///< arithmetic flags, as bits of EFLAGS
+  u32 flags_written = 0;           ///< perhaps
   u32 flags_killed = 0;            ///< surely overwritten
   bool flags_dead_before = false;  ///< by analysis of the block
 };

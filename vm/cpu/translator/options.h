@@ -17,6 +17,12 @@ struct TranslatorOptions {
   bool count_instructions = false;
   /// Blocks are never linked, and run() returns after each (kAttention): for lockstep and traces.
   bool unchained = false;
+  /// The verifier reads every block; one that it refuses is a bug of ours, and ends the process.
+#ifdef NDEBUG
+  bool verify = false;
+#else
+  bool verify = true;
+#endif
   /// Stress: about every so many look-ups for a block something rare is done (code forgotten, a
   /// page of code or of a window dropped, other windows evicted, attention called). 0: never.
   u32 stress_period = 0;

@@ -6,6 +6,7 @@
 #include "vm/cpu/translator/host_faults.h"
 #include "vm/cpu/translator/stubs.h"
 #include "vm/cpu/translator/vector_state.h"
+#include "vm/cpu/translator/verifier.h"
 
 #include <algorithm>
 #include <array>
@@ -85,11 +86,14 @@ struct Translator::Impl final : CpuObserver {
   void enter_mode(Mode mode, const AddressSpace& space);
   void synchronize_spaces();
 
-  TranslatedBlock* find(Mode mode, AddressSpace& space, LinearAddress linear);
+  TranslatedBlock* find(Mode mode, AddressSpace& space, LinearAddress linear,
+                        BlockTranslator::Entry entry);
+  [[nodiscard]] BlockTranslator::Entry entry_from(u32 link, bool indirect) const;
   bool reaches_second_page(AddressSpace& space, TranslatedBlock& block, bool user);
   std::optional<u32> code_page(AddressSpace& space, LinearAddress linear, bool user);
   TranslatedBlock* translate(AddressSpace& space, PhysicalAddress physical, LinearAddress linear,
-                             bool user);
+                             BlockTranslator::Entry entry);
+  void verify_block(const TranslatedBlock& block) const;
   void add_block(std::unique_ptr<TranslatedBlock> block);
   TranslatedBlock* look_up(PhysicalAddress physical, LinearAddress linear, bool user) const;
   void link_to(u32 number, TranslatedBlock& target);
@@ -488,7 +492,9 @@ bool Translator::Impl::dispatch(u32 link, bool indirect) {
       flags_to_state();
       link = kMissSite;
       indirect = false;
-      if (state.interrupt_shadow && cpu.interrupt_line() && (state.eflags & kFlagIf) != 0) {
+      // Behind STI and MOV SS one instruction runs ahead of any interrupt: else STI, HLT could
+      // sleep through the one that should have woken it.
+      if (state.interrupt_shadow) {
         if (!step()) return false;
         continue;
       }
@@ -506,7 +512,8 @@ bool Translator::Impl::dispatch(u32 link, bool indirect) {
     }
     const Mode now = mode();
     AddressSpace* const space = now == Mode::kInterpreted ? nullptr : current_space(now);
-    TranslatedBlock* const block = space == nullptr ? nullptr : find(now, *space, state.eip);
+    TranslatedBlock* const block =
+        space == nullptr ? nullptr : find(now, *space, state.eip, entry_from(link, indirect));
     if (block == nullptr) {
       link = kMissSite;
       indirect = false;
@@ -597,7 +604,8 @@ TranslatedBlock* Translator::Impl::look_up(PhysicalAddress physical, LinearAddre
   return nullptr;
 }
 
-TranslatedBlock* Translator::Impl::find(Mode mode, AddressSpace& space, LinearAddress linear) {
+TranslatedBlock* Translator::Impl::find(Mode mode, AddressSpace& space, LinearAddress linear,
+                                        BlockTranslator::Entry entry) {
   const bool user = mode == Mode::kUser;
   const auto page = code_page(space, linear, user);
   if (!page) return nullptr;
@@ -611,7 +619,14 @@ TranslatedBlock* Translator::Impl::find(Mode mode, AddressSpace& space, LinearAd
     ++runs;
     return nullptr;
   }
-  return translate(space, physical, linear, user);
+  return translate(space, physical, linear, entry);
+}
+
+BlockTranslator::Entry Translator::Impl::entry_from(u32 link, bool indirect) const {
+  if (indirect) return BlockTranslator::Entry::kIndirect;
+  if (link == kMissSite || link >= sites.size()) return BlockTranslator::Entry::kBody;
+  const bool same_page = (sites[link].block->linear ^ state.eip) >> kPageShift == 0;
+  return same_page ? BlockTranslator::Entry::kBody : BlockTranslator::Entry::kPage;
 }
 
 // True if the page behind still is the one that the block was translated from.
@@ -624,7 +639,8 @@ bool Translator::Impl::reaches_second_page(AddressSpace& space, TranslatedBlock&
 }
 
 TranslatedBlock* Translator::Impl::translate(AddressSpace& space, PhysicalAddress physical,
-                                             LinearAddress linear, bool user) {
+                                             LinearAddress linear, BlockTranslator::Entry entry) {
+  const bool user = space.user;
   if (code_used + kMaxBlockBytes > cold_start || cold_used + kMaxBlockBytes > code->size()) {
     forget_everything();
   }
@@ -633,6 +649,7 @@ TranslatedBlock* Translator::Impl::translate(AddressSpace& space, PhysicalAddres
   source.physical = physical;
   source.linear = linear;
   source.user = user;
+  source.entry = entry;
   source.bytes = cpu.ram().read(physical, kPageSize - (physical & kPageMask));
   constexpr u32 kLongest = 15;
   if (source.bytes.size() < kLongest) {
@@ -648,6 +665,7 @@ TranslatedBlock* Translator::Impl::translate(AddressSpace& space, PhysicalAddres
   };
   if (!translator->translate(source, room(code_used), room(cold_used), *block)) return nullptr;
   if (block->crossing && source.beyond.empty()) return nullptr;
+  if (options.verify) verify_block(*block);
   code_used = static_cast<u32>(base::align_up(block->end, 16));
   cold_used = block->cold_end;
   cpu.ram().watch_code(physical >> kPageShift);
@@ -656,6 +674,24 @@ TranslatedBlock* Translator::Impl::translate(AddressSpace& space, PhysicalAddres
   add_block(std::move(block));
   if (!options.unchained) link_known_targets(*result);
   return result;
+}
+
+void Translator::Impl::verify_block(const TranslatedBlock& block) const {
+  const auto address = [this](u32 position) { return reinterpret_cast<u64>(executable(position)); };
+  const VerifierPiece pieces[] = {
+      {{executable(block.begin), block.end - block.begin}, address(block.begin)},
+      {{executable(cold_used), block.cold_end - cold_used}, address(cold_used)}};
+  std::vector<u64> entries = {address(block.indirect_entry), address(block.page_entry),
+                              address(block.body)};
+  for (const u32 position : block.return_sites)
+    entries.push_back(address(position));
+  for (const u32 number : block.sites) {
+    if (sites[number].resume != 0) entries.push_back(address(sites[number].resume));
+  }
+  const Stubs& stubs = border.stubs;
+  const auto complaint =
+      verify(pieces, {address(stubs.exit), address(stubs.miss), address(stubs.lookup), entries});
+  SG_ASSERT(!complaint, complaint->reason.c_str());
 }
 
 void Translator::Impl::add_block(std::unique_ptr<TranslatedBlock> block) {
@@ -779,10 +815,10 @@ void Translator::Impl::on_code_dropped(AddressSpace& space, u32 page) {
 
 TranslatedBlock* Translator::Impl::block_at(u32 position) {
   const auto next = std::ranges::upper_bound(
-      order, position, {}, [](const TranslatedBlock* block) { return block->indirect_entry; });
+      order, position, {}, [](const TranslatedBlock* block) { return block->begin; });
   // Code that is retired may run on to its end.
   for (const auto& block : retired) {
-    if (position >= block->indirect_entry && position < block->end) return block.get();
+    if (position >= block->begin && position < block->end) return block.get();
   }
   if (next == order.begin()) return nullptr;
   TranslatedBlock* const block = *std::prev(next);
@@ -854,8 +890,7 @@ std::vector<Translator::BlockView> Translator::blocks_at(LinearAddress linear) c
     BlockView view;
     view.block = block;
     view.guest = impl_->cpu.ram().read(block->physical, kPageSize - (block->physical & kPageMask));
-    view.host = base::ConstBytes(impl_->executable(block->indirect_entry),
-                                 block->end - block->indirect_entry);
+    view.host = base::ConstBytes(impl_->executable(block->begin), block->end - block->begin);
     view.host_address = reinterpret_cast<u64>(view.host.data());
     found.push_back(view);
   }
