@@ -49,6 +49,23 @@ void forget_resume_flag_of_double_fault(Report& report) {
   }
 }
 
+// The translator looks at the page behind when a block starts close to the end of its page, so that
+// the accessed bit may be set early (Intel SDM Vol. 3A, 4.8, allows it).
+void forget_early_accessed_bits(Report& translated, const Report& interpreted) {
+  constexpr u32 kAccessed = 1 << 5;
+  const auto in_table = [](u32 address) {
+    return address - kPageDirectory < 2 * kPageSize || address - kTestTable < kPageSize;
+  };
+  for (Poke& change : translated.changes) {
+    if (!in_table(change.address)) continue;
+    const auto same =
+        std::find_if(interpreted.changes.begin(), interpreted.changes.end(),
+                     [&](const Poke& other) { return other.address == change.address; });
+    if (same != interpreted.changes.end() && change.value == (same->value | kAccessed))
+      change.value = same->value;
+  }
+}
+
 // One line a difference; empty if there is none.
 std::string difference(Report bochs, Report ours) {
   forget_resume_flag_of_double_fault(bochs);
@@ -140,9 +157,10 @@ TEST(PrivilegedOracle, TheTranslatorAndTheInterpreterAgree) {
   const std::vector<Case> cases = make_cases(seed, count);
   const std::vector<u8> payload = make_payload(read_file(SNOWGLOBE_RUNNER), cases);
   const std::vector<Report> expected = parse_reports(run_here(payload));
-  const std::vector<Report> actual = parse_reports(run_here(payload, true));
+  std::vector<Report> actual = parse_reports(run_here(payload, true));
   unsigned differ = 0;
   for (std::size_t i = 0; i < std::min(expected.size(), actual.size()); ++i) {
+    forget_early_accessed_bits(actual[i], expected[i]);
     const std::string text = difference(expected[i], actual[i]);
     if (text.empty() || ++differ > 5) continue;
     ADD_FAILURE() << "seed " << seed << ", " << describe(cases[i], i) << text;
