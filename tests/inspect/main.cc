@@ -60,7 +60,8 @@ Machine boot(const Arguments& arguments) {
       machine.database->guest().exec({"cat", fmt::format("/proc/{}/maps", backend)}).out;
   machine.programs = std::make_unique<MappedFiles>(maps, [&](const std::string& path) {
     const std::string name = path.substr(path.rfind('/') + 1);
-    if (name == "postgres") return arguments.image + "/symbols/postgres";
+    // Its text may have been moved into large pages.
+    if (name == "postgres" || name == "anon_hugepage") return arguments.image + "/symbols/postgres";
     return path.empty() || path[0] != '/' ? std::string() : arguments.image + "/root" + path;
   });
   if (!arguments.setup.empty()) machine.session->script(arguments.setup);

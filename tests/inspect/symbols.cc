@@ -46,6 +46,7 @@ void SymbolFile::read(const std::vector<std::uint8_t>& bytes) {
   };
   Header header;
   if (!at(0, header)) return;
+  fixed_ = header.e_type == ET_EXEC;
   for (unsigned i = 0; i < header.e_phnum; ++i) {
     Segment segment;
     if (!at(header.e_phoff + std::uint64_t{i} * sizeof segment, segment)) return;
@@ -132,6 +133,7 @@ std::string MappedFiles::name_at(std::uint64_t address) const {
   const Range& range = std::prev(next)->second;
   if (address >= range.end) return "[unknown]";
   if (range.symbols == nullptr) return range.path.empty() ? "[anonymous]" : range.path;
+  if (range.symbols->fixed()) return range.symbols->name_at(address);
   return range.symbols->name_at(
       range.symbols->address_of_offset(address - range.begin + range.offset));
 }
@@ -141,6 +143,7 @@ std::optional<std::uint64_t> MappedFiles::address_of(const std::string& name) co
     if (range.symbols == nullptr) continue;
     const auto found = range.symbols->address_of(name);
     if (!found) continue;
+    if (range.symbols->fixed()) return found;
     const std::uint64_t bias = begin - range.symbols->address_of_offset(range.offset);
     return *found + bias;
   }

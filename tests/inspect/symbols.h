@@ -22,6 +22,8 @@ class SymbolFile {
 
   [[nodiscard]] std::string name_at(std::uint64_t address) const;
   [[nodiscard]] std::optional<std::uint64_t> address_of(const std::string& name) const;
+  /// True if it runs at the addresses that it was linked for.
+  [[nodiscard]] bool fixed() const { return fixed_; }
   /// The address that the file gives to the byte at an offset of it.
   [[nodiscard]] std::uint64_t address_of_offset(std::uint64_t offset) const;
 
@@ -37,6 +39,7 @@ class SymbolFile {
     std::uint64_t offset, size, address;
   };
   std::string file_;
+  bool fixed_ = false;
   std::map<std::uint64_t, Function> functions_;
   std::vector<Loaded> loaded_;
 };
