@@ -52,12 +52,13 @@ void Campaign::run(u64 seed, u64 index, const std::function<void(const std::stri
   ++tally_.by_vector[reference_.ending().vector];
   for (auto& [name, machine] : translated_) {
     machine->run(program);
-    if (difference(reference_, *machine).empty()) continue;
+    const std::string first = difference(reference_, *machine);
+    if (first.empty()) continue;
     ++tally_.different;
     const Program smaller = shrink(program, *machine);
     const std::string text = differs(smaller, *machine);
     report(fmt::format("{} ({})\n{}", describe(smaller), name,
-                       text.empty() ? "  not when run again\n" : text));
+                       text.empty() ? "  not when run again; at first:\n" + first : text));
     reference_.run(program);
   }
 }
