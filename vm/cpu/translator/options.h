@@ -13,6 +13,8 @@ struct TranslatorOptions {
   /// A block is interpreted that often before it is translated.
   unsigned cold_runs = 2;
   unsigned max_insns = 64;
+  /// Now and then everything is translated anew, so that what runs lies together.
+  bool lay_out_again = true;
   /// CpuState::instructions is exact whenever translated code has been left.
   bool count_instructions = false;
   /// Blocks are never linked, and run() returns after each (kAttention): for lockstep and traces.
