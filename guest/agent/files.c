@@ -18,15 +18,21 @@ bool write_text(const char* path, const char* text) {
   return done;
 }
 
+/* Nothing of a file that is given up may be there when the host reads the answer. */
+static void put_remove_work(struct request* request) {
+  if (request->put.work_path) unlink(request->put.work_path);
+}
+
 static void put_finish(struct request* request) {
   if (request->put.fd >= 0) close(request->put.fd);
-  if (request->put.work_path) unlink(request->put.work_path);
+  put_remove_work(request);
   free(request->put.path);
   free(request->put.work_path);
   request_close(request);
 }
 
 static void put_fail(struct request* request, int error, const char* step) {
+  put_remove_work(request);
   send_error(request->id, error, "%s: %s: %s", request->put.path ? request->put.path : "PUT", step,
              strerror(error));
   put_finish(request);
