@@ -555,14 +555,7 @@ class Writer {
     insn({static_cast<u8>(0xB8 | kEdx)}, here() + 5 + 2);
     insn({0xFF, 0xE2});  // jmp edx
   }
-  // Flags are not read across a call or return: the translator does not keep them over a RET that
-  // the host's return stack did not foresee.
   void call() {
-    call_somehow();
-    undefine();
-    define_flags();
-  }
-  void call_somehow() {
     define_flags();
     switch (random_.below(4)) {
       case 0:
@@ -589,8 +582,7 @@ class Writer {
     put(call.fixup - 4, call.absolute ? here() : size() - call.fixup);
     const u32 outer = depth_;
     depth_ = 0;
-    undefine();
-    define_flags();
+    undefined_ = false;
     const unsigned count = random_.below(4);
     for (unsigned i = 0; i < count; ++i) {
       if (chance(1, 2)) {

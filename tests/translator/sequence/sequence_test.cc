@@ -8,7 +8,7 @@
 namespace snowglobe::sequence {
 namespace {
 
-constexpr u64 kSeed = 20'251'123, kPrograms = 10'000;
+constexpr u64 kSeed = 20'251'123, kPrograms = 20'000;
 
 TEST(Sequences, InterpreterAndTranslatorEndInTheSameState) {
   const vm::HostSupport& host = vm::translator_support();

@@ -737,8 +737,7 @@ void BlockTranslator::emit_return_site(std::size_t i) {
   const GuestInsn& insn = insns_[i];
   vectors_sure_ = false;
   block_->return_sites.push_back(position_ + out_->position());
-  const bool last = i + 1 == insns_.size();
-  const bool preserve = last || !insns_[i + 1].flags_dead_before;
+  const bool preserve = true;  // where the guest returns to instead may want them
   if (preserve) out_->save_flags();
   out_->compare_register32(kR8, next_eip(insn));
   add_stub(out_->jump_forward_if(static_cast<u8>(HostCondition::kNz)), kMissSite, preserve, false,
