@@ -147,6 +147,17 @@ void AddressSpaces::reset_returns(u64 underflow) {
     if (space != nullptr) space->returns->reset(underflow);
 }
 
+// One process may need more mappings than the budget has: then its window begins anew, as a TLB
+// would.
+bool AddressSpaces::forget(AddressSpace& space) {
+  if (space.tables.empty()) return false;
+  for (const auto& [index, copy] : space.tables)
+    drop(space, index << 10, kTablePages);
+  space.tables.clear();
+  ++statistics_.evictions;
+  return true;
+}
+
 void AddressSpaces::evict_others() {
   while (evict_one(nullptr)) {
   }
@@ -212,7 +223,7 @@ AddressSpaces::Outcome AddressSpaces::fill(AddressSpace& space, LinearAddress li
     cpu_.ram().acquire_write(entry.physical_page);
   }
   while (!map_run(space, page, entry)) {
-    if (!evict_one(&space)) return Outcome::kNoRoom;
+    if (!evict_one(&space) && !forget(space)) return Outcome::kNoRoom;
   }
   return Outcome::kMapped;
 }

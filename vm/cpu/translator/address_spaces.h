@@ -136,6 +136,7 @@ class AddressSpaces {
   void revalidate_table(AddressSpace& space, u32 index, AddressSpace::TableCopy& copy);
   void drop(AddressSpace& space, u32 first, u32 count);
   bool evict_one(const AddressSpace* keep);
+  bool forget(AddressSpace& space);
 
   Cpu& cpu_;
   std::unique_ptr<AddressSpace> kernel_;
