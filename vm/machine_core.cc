@@ -151,6 +151,7 @@ std::optional<MachineEnd> MachineCore::turn() {
       // Halted with interrupts off: that is how a kernel without ACPI powers off.
       if ((cpu_.state.eflags & kFlagIf) == 0) return MachineEnd::kShutDown;
       if (busy || cpu_.interrupt_line()) break;
+      publish_statistics();  // of what has been done, before sleeping until there is more
       if (clock_.deterministic()) {
         idle_by_instructions();
       } else {

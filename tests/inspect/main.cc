@@ -132,6 +132,32 @@ void report(const Machine& machine, const Places& places, unsigned top) {
             host, all, top);
 }
 
+using HandlerRuns = std::map<std::string_view, vm::u64>;
+
+HandlerRuns handler_runs(const Machine& machine) {
+  HandlerRuns runs;
+  machine.instance->inspect([&](vm::MachineCore& core) {
+    if (core.translator() == nullptr) return;
+    for (const auto& [name, count] : core.translator()->handler_runs())
+      runs[name] = count;
+  });
+  return runs;
+}
+
+void print_handlers(const HandlerRuns& before, const HandlerRuns& after, unsigned runs,
+                    unsigned top) {
+  std::vector<std::pair<double, std::string_view>> order;
+  for (const auto& [name, count] : after) {
+    const auto was = before.find(name);
+    const vm::u64 more = count - (was == before.end() ? 0 : was->second);
+    if (more != 0) order.emplace_back(static_cast<double>(more) / runs, name);
+  }
+  std::sort(order.rbegin(), order.rend());
+  if (!order.empty()) fmt::print("\ninstructions run by handlers, in each run\n");
+  for (std::size_t i = 0; i < std::min<std::size_t>(order.size(), top); ++i)
+    fmt::print("  {:9.1f}  {}\n", order[i].first, order[i].second);
+}
+
 int profile(const Arguments& arguments) {
   Machine machine = boot(arguments);
   machine.session->execute(arguments.sql);  // translated and cached before anything is counted
@@ -148,6 +174,7 @@ int profile(const Arguments& arguments) {
     }
     machine.instance->inspect([&](vm::MachineCore&) { sampler.reset(); });
   });
+  const HandlerRuns before = handler_runs(machine);
   const auto begin = std::chrono::steady_clock::now();
   unsigned runs = 0;
   std::chrono::duration<double> took{};
@@ -160,6 +187,7 @@ int profile(const Arguments& arguments) {
   collector.join();
   fmt::print("{} runs, {:.3f} ms each: {}\n", runs, took.count() * 1e3 / runs, arguments.sql);
   report(machine, places, arguments.top);
+  print_handlers(before, handler_runs(machine), runs, arguments.top);
   return 0;
 }
 

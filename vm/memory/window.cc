@@ -82,7 +82,7 @@ void MappingBudget::give_back(u64 count) {
 namespace {
 
 constexpr u32 kWindowPages = 1u << 20;
-constexpr std::size_t kWindowBytes = std::size_t{1} << 32;
+constexpr std::size_t kWindowBytes = Window::kBytes;
 /// An access at the last byte reaches at most 511 bytes behind (FXSAVE), one below zero wraps.
 constexpr std::size_t kGuardBefore = kPageSize;
 constexpr std::size_t kGuardBehind = std::size_t{64} << 10;

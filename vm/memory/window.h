@@ -39,6 +39,8 @@ class MappingBudget {
 /// Thread rule: confined to the machine's thread.
 class Window {
  public:
+  static constexpr u64 kBytes = u64{1} << 32;
+
   struct Statistics {
     u64 maps = 0;      ///< calls that mapped a run
     u64 pages = 0;     ///< pages in them

@@ -20,6 +20,11 @@ constexpr u32 kAccessed = 1u << 5;
 constexpr u32 kDirty = 1u << 6;
 constexpr u32 kLarge = 1u << 7;
 
+// True if an entry changed in more than the bits that the processor sets itself.
+bool says_more_than_marks(u32 before, u32 now) {
+  return ((now ^ before) & ~(now & (kAccessed | kDirty))) != 0;
+}
+
 constexpr u32 kTablePages = 1024;  // of which a page table, or a large page, tells
 constexpr std::size_t kCodeTableBytes = std::size_t{1} << 22;
 constexpr std::size_t kReturnStackBytes = 256 * 1024;
@@ -72,12 +77,8 @@ bool ReturnStack::guards(u64 address) const {
          address - (begin + kPageSize + kReturnStackBytes) < kPageSize;
 }
 
-void CodeTable::clear() {
-  ::madvise(entries_, kCodeTableBytes, MADV_DONTNEED);
-}
-
 base::Result<std::unique_ptr<AddressSpace>> AddressSpaces::make_space(bool user) {
-  auto window = Window::create(cpu_.ram().descriptor(), MappingBudget::process());
+  auto window = Window::create(cpu_.ram().descriptor(), budget_);
   if (!window) return window.error();
   auto code = CodeTable::create();
   if (!code) return code.error();
@@ -89,11 +90,13 @@ base::Result<std::unique_ptr<AddressSpace>> AddressSpaces::make_space(bool user)
   space->returns = std::move(returns).value();
   space->returns->reset(underflow_);
   space->user = user;
+  space->paging_mode = paging_mode();
   return space;
 }
 
-base::Result<std::unique_ptr<AddressSpaces>> AddressSpaces::create(Cpu& cpu) {
-  std::unique_ptr<AddressSpaces> spaces(new AddressSpaces(cpu));
+base::Result<std::unique_ptr<AddressSpaces>> AddressSpaces::create(Cpu& cpu,
+                                                                   MappingBudget& budget) {
+  std::unique_ptr<AddressSpaces> spaces(new AddressSpaces(cpu, budget));
   auto kernel = spaces->make_space(false);
   if (!kernel) return kernel.error();
   spaces->kernel_ = std::move(kernel).value();
@@ -102,18 +105,14 @@ base::Result<std::unique_ptr<AddressSpaces>> AddressSpaces::create(Cpu& cpu) {
 
 AddressSpace* AddressSpaces::user() {
   const u32 key = cpu_.state.cr3 >> kPageShift;
-  auto& slot = users_[key];
-  if (slot == nullptr) {
-    if (users_.size() > kMaxWindows) evict_one(nullptr);
+  auto found = users_.find(key);
+  if (found == users_.end()) {
+    if (users_.size() >= kMaxWindows) evict_one();
     auto made = make_space(true);
-    if (!made) {
-      users_.erase(key);
-      return nullptr;
-    }
-    users_[key] = std::move(made).value();
-    users_[key]->cr3 = key;
+    if (!made) return nullptr;
+    found = users_.emplace(key, std::move(made).value()).first;
   }
-  AddressSpace* const space = users_[key].get();
+  AddressSpace* const space = found->second.get();
   space->last_entered = ++entered_;
   return space;
 }
@@ -121,16 +120,16 @@ AddressSpace* AddressSpaces::user() {
 u64 AddressSpaces::mappings() const {
   u64 total = kernel_->window->mappings();
   for (const auto& [key, space] : users_)
-    total += space == nullptr ? 0 : space->window->mappings();
+    total += space->window->mappings();
   return total;
 }
 
 // Whole windows, least recently entered first (mapping-budget figures: a refill costs about 1 ms).
-bool AddressSpaces::evict_one(const AddressSpace* keep) {
+// Those of the present CR3 and of what runs stay.
+bool AddressSpaces::evict_one() {
   auto oldest = users_.end();
   for (auto i = users_.begin(); i != users_.end(); ++i) {
-    if (i->second == nullptr || i->second.get() == keep) continue;
-    if (i->first == cpu_.state.cr3 >> kPageShift) continue;
+    if (i->second.get() == in_force_ || i->first == cpu_.state.cr3 >> kPageShift) continue;
     if (oldest == users_.end() || i->second->last_entered < oldest->second->last_entered)
       oldest = i;
   }
@@ -144,22 +143,17 @@ void AddressSpaces::reset_returns(u64 underflow) {
   underflow_ = underflow;
   kernel_->returns->reset(underflow);
   for (auto& [key, space] : users_)
-    if (space != nullptr) space->returns->reset(underflow);
+    space->returns->reset(underflow);
 }
 
-// One process may need more mappings than the budget has: then its window begins anew, as a TLB
-// would.
-bool AddressSpaces::forget(AddressSpace& space) {
-  if (space.tables.empty()) return false;
+void AddressSpaces::forget(AddressSpace& space) {
   for (const auto& [index, copy] : space.tables)
     drop(space, index << 10, kTablePages);
   space.tables.clear();
-  ++statistics_.evictions;
-  return true;
 }
 
 void AddressSpaces::evict_others() {
-  while (evict_one(nullptr)) {
+  while (evict_one()) {
   }
 }
 
@@ -171,11 +165,24 @@ u32 AddressSpaces::read_entry(PhysicalAddress address) const {
   return base::load_le<u32>(ram.host_page(address >> kPageShift) + (address & kPageMask));
 }
 
+u32 AddressSpaces::directory_entry_of(u32 index) const {
+  return read_entry((cpu_.state.cr3 & ~kPageMask) | index << 2);
+}
+
+bool AddressSpaces::is_large(u32 directory_entry) const {
+  return (directory_entry & kLarge) != 0 && (cpu_.state.cr4 & kCr4Pse) != 0;
+}
+
+// Changes of these change rights or meanings without a change of the page tables.
+u32 AddressSpaces::paging_mode() const {
+  return (cpu_.state.cr0 & (kCr0Pg | kCr0Wp)) | (cpu_.state.cr4 & kCr4Pse);
+}
+
 AddressSpaces::Entry AddressSpaces::entry_of(u32 directory_entry, u32 table_entry,
                                              u32 linear_page) const {
   Entry entry;
   if ((directory_entry & kPresent) == 0) return entry;
-  const bool large = (directory_entry & kLarge) != 0 && (cpu_.state.cr4 & kCr4Pse) != 0;
+  const bool large = is_large(directory_entry);
   const u32 leaf = large ? directory_entry : table_entry;
   if ((leaf & kPresent) == 0) return entry;
   const u32 rights = large ? directory_entry : directory_entry & table_entry;
@@ -190,7 +197,7 @@ AddressSpaces::Entry AddressSpaces::entry_of(u32 directory_entry, u32 table_entr
 }
 
 AddressSpaces::Entry AddressSpaces::look_up(u32 linear_page) const {
-  const u32 directory_entry = read_entry((cpu_.state.cr3 & ~kPageMask) | (linear_page >> 10) << 2);
+  const u32 directory_entry = directory_entry_of(linear_page >> 10);
   const u32 table_entry =
       read_entry((directory_entry & ~kPageMask) | (linear_page & (kTablePages - 1)) << 2);
   return entry_of(directory_entry, table_entry, linear_page);
@@ -223,7 +230,11 @@ AddressSpaces::Outcome AddressSpaces::fill(AddressSpace& space, LinearAddress li
     cpu_.ram().acquire_write(entry.physical_page);
   }
   while (!map_run(space, page, entry)) {
-    if (!evict_one(&space) && !forget(space)) return Outcome::kNoRoom;
+    if (evict_one()) continue;
+    // One process needs more mappings than the budget has: its window begins anew, as a TLB would.
+    forget(space);
+    ++statistics_.evictions;
+    return map_run(space, page, entry) ? Outcome::kMapped : Outcome::kNoRoom;
   }
   return Outcome::kMapped;
 }
@@ -257,7 +268,7 @@ bool AddressSpaces::map_run(AddressSpace& space, u32 linear_page, const Entry& e
   const bool writable =
       wanted && (ram.is_writable(entry.physical_page) || !ram.has_code(entry.physical_page));
   const u32 directory = linear_page >> 10;
-  const u32 directory_entry = read_entry((cpu_.state.cr3 & ~kPageMask) | directory << 2);
+  const u32 directory_entry = directory_entry_of(directory);
   const auto joins = [&](u32 page) {
     const u32 table_entry =
         read_entry((directory_entry & ~kPageMask) | (page & (kTablePages - 1)) << 2);
@@ -268,8 +279,9 @@ bool AddressSpaces::map_run(AddressSpace& space, u32 linear_page, const Entry& e
     return !wanted ||
            (ram.is_writable(other.physical_page) || !ram.has_code(other.physical_page)) == writable;
   };
-  const bool large = (directory_entry & kLarge) != 0 && (cpu_.state.cr4 & kCr4Pse) != 0;
+  const bool large = is_large(directory_entry);
   const u32 limit = large ? kTablePages : kMaxRun;
+  static_cast<void>(table_of(space, directory));
   // What is mapped already stays as it is: to map it again would empty the host's page tables.
   const auto [lowest, highest] = unmapped_around(space, linear_page);
   u32 first = linear_page;
@@ -294,30 +306,38 @@ bool AddressSpaces::map_run(AddressSpace& space, u32 linear_page, const Entry& e
   return true;
 }
 
-// The copy of the page table tells later what has changed since.
-void AddressSpaces::remember(AddressSpace& space, u32 first, u32 count) {
-  const u32 index = first >> 10;
-  const u32 directory_entry = read_entry((cpu_.state.cr3 & ~kPageMask) | index << 2);
+// The copy of the page table that a directory entry names, as it is known to the space. What was
+// mapped under another entry goes first.
+AddressSpace::TableCopy& AddressSpaces::table_of(AddressSpace& space, u32 index) {
+  const u32 directory_entry = directory_entry_of(index);
   auto& copy = space.tables[index];
-  const PhysicalAddress table = directory_entry & ~kPageMask;
-  const bool large = (directory_entry & kLarge) != 0 && (cpu_.state.cr4 & kCr4Pse) != 0;
-  const bool readable = !large && cpu_.ram().contains(table, kPageSize);
-  if (copy == nullptr || copy->directory_entry >> kPageShift != directory_entry >> kPageShift) {
-    if (copy != nullptr) drop(space, index << 10, kTablePages);
+  if (copy != nullptr && says_more_than_marks(copy->directory_entry, directory_entry)) {
+    drop(space, index << 10, kTablePages);
+    copy.reset();
+  }
+  if (copy == nullptr) {
     copy = std::make_unique<AddressSpace::TableCopy>();
-    if (readable)
+    const PhysicalAddress table = directory_entry & ~kPageMask;
+    if (!is_large(directory_entry) && cpu_.ram().contains(table, kPageSize)) {
       std::memcpy(copy->entries.data(), cpu_.ram().host_page(table >> kPageShift), kPageSize);
-  } else if (readable) {
-    const u32 at = first & (kTablePages - 1);
-    std::memcpy(&copy->entries[at], cpu_.ram().host_page(table >> kPageShift) + at * 4u,
-                count * 4u);
+    }
   }
   copy->directory_entry = directory_entry;
+  return *copy;
+}
+
+// What is mapped now was read from the entries of now: a later look finds what has changed since.
+void AddressSpaces::remember(AddressSpace& space, u32 first, u32 count) {
+  AddressSpace::TableCopy& copy = table_of(space, first >> 10);
+  const PhysicalAddress table = copy.directory_entry & ~kPageMask;
+  if (is_large(copy.directory_entry) || !cpu_.ram().contains(table, kPageSize)) return;
+  const u32 at = first & (kTablePages - 1);
+  std::memcpy(&copy.entries[at], cpu_.ram().host_page(table >> kPageShift) + at * 4u, count * 4u);
 }
 
 void AddressSpaces::note_code(AddressSpace& space, u32 linear_page, u32 physical_page) {
-  space.code->entries()[linear_page] = physical_page + 1;
   remember(space, linear_page, 1);
+  space.code->entries()[linear_page] = physical_page + 1;
 }
 
 // --- dropping -----------------------------------------------------------------------------------
@@ -333,11 +353,11 @@ void AddressSpaces::drop(AddressSpace& space, u32 first, u32 count) {
 
 void AddressSpaces::revalidate(AddressSpace& space) {
   ++statistics_.revalidations;
+  if (space.paging_mode != paging_mode()) forget(space);
+  space.paging_mode = paging_mode();
   for (auto i = space.tables.begin(); i != space.tables.end();) {
-    const u32 now = read_entry((cpu_.state.cr3 & ~kPageMask) | i->first << 2);
-    // Bits that the processor sets itself say nothing new.
-    const u32 changed = (now ^ i->second->directory_entry) & ~(now & (kAccessed | kDirty));
-    if (changed != 0) {
+    const u32 now = directory_entry_of(i->first);
+    if (says_more_than_marks(i->second->directory_entry, now)) {
       drop(space, i->first << 10, kTablePages);
       i = space.tables.erase(i);
       continue;
@@ -350,9 +370,8 @@ void AddressSpaces::revalidate(AddressSpace& space) {
 
 void AddressSpaces::revalidate_table(AddressSpace& space, u32 index,
                                      AddressSpace::TableCopy& copy) {
-  const bool large = (copy.directory_entry & kLarge) != 0 && (cpu_.state.cr4 & kCr4Pse) != 0;
   const PhysicalAddress table = copy.directory_entry & ~kPageMask;
-  if (large || !cpu_.ram().contains(table, kPageSize)) return;
+  if (is_large(copy.directory_entry) || !cpu_.ram().contains(table, kPageSize)) return;
   const u8* now = cpu_.ram().host_page(table >> kPageShift);
   if (std::memcmp(now, copy.entries.data(), kPageSize) == 0) return;
   u32 pending = 0;  // pages to drop, behind one another
@@ -361,8 +380,7 @@ void AddressSpaces::revalidate_table(AddressSpace& space, u32 index,
     if (i < kTablePages) {
       const u32 entry = base::load_le<u32>(now + i * 4);
       const u32 before = copy.entries[i];
-      changed =
-          (before & kPresent) != 0 && ((entry ^ before) & ~(entry & (kAccessed | kDirty))) != 0;
+      changed = (before & kPresent) != 0 && says_more_than_marks(before, entry);
       copy.entries[i] = entry;
     }
     if (changed) {
@@ -378,8 +396,7 @@ void AddressSpaces::revalidate_table(AddressSpace& space, u32 index,
 void AddressSpaces::flush_page(AddressSpace& space, LinearAddress linear) {
   const u32 page = linear >> kPageShift;
   const auto copy = space.tables.find(page >> 10);
-  const bool large = copy != space.tables.end() && (copy->second->directory_entry & kLarge) != 0 &&
-                     (cpu_.state.cr4 & kCr4Pse) != 0;
+  const bool large = copy != space.tables.end() && is_large(copy->second->directory_entry);
   if (large) {
     drop(space, page & ~(kTablePages - 1), kTablePages);
   } else if (space.code->entries()[page] != 0 || space.window->find(page).count != 0) {
@@ -390,7 +407,7 @@ void AddressSpaces::flush_page(AddressSpace& space, LinearAddress linear) {
 void AddressSpaces::on_write_right_lost(u32 page) {
   kernel_->window->protect_physical(page, 1);
   for (auto& [key, space] : users_)
-    if (space != nullptr) space->window->protect_physical(page, 1);
+    space->window->protect_physical(page, 1);
 }
 
 }  // namespace snowglobe::vm

@@ -26,7 +26,6 @@ class CodeTable {
   CodeTable& operator=(const CodeTable&) = delete;
 
   [[nodiscard]] u32* entries() const { return entries_; }
-  void clear();
 
  private:
   explicit CodeTable(u32* entries) : entries_(entries) {}
@@ -66,20 +65,23 @@ struct AddressSpace {
   std::unique_ptr<ReturnStack> returns;
   std::unordered_map<u32, std::unique_ptr<TableCopy>> tables;  ///< by directory index
   bool user = false;
-  u32 cr3 = 0;
   u64 last_entered = 0;
+  u32 paging_mode = 0;  ///< bits of CR0 and CR4 that the rights of what is mapped depend on
 };
 
 /// Thread rule: confined to the machine's thread.
 class AddressSpaces {
  public:
   /// Errors: those of Window::create.
-  static base::Result<std::unique_ptr<AddressSpaces>> create(Cpu& cpu);
+  static base::Result<std::unique_ptr<AddressSpaces>> create(
+      Cpu& cpu, MappingBudget& budget = MappingBudget::process());
 
   [[nodiscard]] AddressSpace& kernel() { return *kernel_; }
   /// That of user mode under the present CR3; made if need be. Null if there is no room for a
   /// window.
   AddressSpace* user();
+  /// Translated code runs in this one until another is named: it is never evicted.
+  void enter(const AddressSpace& space) { in_force_ = &space; }
 
   enum class Outcome : u8 {
     kMapped,     ///< the access will succeed now
@@ -117,7 +119,7 @@ class AddressSpaces {
   [[nodiscard]] u64 mappings() const;
 
  private:
-  explicit AddressSpaces(Cpu& cpu) : cpu_(cpu) {}
+  AddressSpaces(Cpu& cpu, MappingBudget& budget) : cpu_(cpu), budget_(budget) {}
   base::Result<std::unique_ptr<AddressSpace>> make_space(bool user);
 
   struct Entry {  ///< what the page tables say of a page, rights of both levels joined
@@ -130,18 +132,24 @@ class AddressSpaces {
   [[nodiscard]] Entry look_up(u32 linear_page) const;
   [[nodiscard]] bool belongs(const AddressSpace& space, const Entry& entry) const;
   [[nodiscard]] bool maps_writable(const Entry& entry, bool user) const;
+  [[nodiscard]] bool is_large(u32 directory_entry) const;
+  [[nodiscard]] u32 directory_entry_of(u32 index) const;
   static std::pair<u32, u32> unmapped_around(const AddressSpace& space, u32 page);
   bool map_run(AddressSpace& space, u32 linear_page, const Entry& entry);
+  [[nodiscard]] u32 paging_mode() const;
+  AddressSpace::TableCopy& table_of(AddressSpace& space, u32 index);
   void remember(AddressSpace& space, u32 first, u32 count);
   void revalidate_table(AddressSpace& space, u32 index, AddressSpace::TableCopy& copy);
   void drop(AddressSpace& space, u32 first, u32 count);
-  bool evict_one(const AddressSpace* keep);
-  bool forget(AddressSpace& space);
+  bool evict_one();
+  void forget(AddressSpace& space);
 
   Cpu& cpu_;
+  MappingBudget& budget_;
   std::unique_ptr<AddressSpace> kernel_;
   std::unordered_map<u32, std::unique_ptr<AddressSpace>> users_;  ///< by CR3's page
   u64 entered_ = 0;
+  const AddressSpace* in_force_ = nullptr;
   u64 underflow_ = 0;
   CodeListener code_listener_;
   Statistics statistics_;

@@ -66,6 +66,10 @@ struct TranslatedBlock {
   std::vector<u32> return_sites;  ///< positions of code behind calls
   std::vector<u32> sites;         ///< our own
   TranslatedBlock* next_in_bucket = nullptr;
+
+  [[nodiscard]] PhysicalAddress physical_of(const InsnMark& mark) const {
+    return (physical & ~kPageMask) + mark.offset;
+  }
 };
 
 }  // namespace snowglobe::vm

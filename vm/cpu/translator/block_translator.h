@@ -81,7 +81,7 @@ class BlockTranslator {
   bool translate(const Source& source, const Room& hot, const Room& cold, TranslatedBlock& block);
 
   struct Statistics {
-    u64 blocks = 0, insns = 0, handlers = 0, bytes = 0;
+    u64 blocks = 0, insns = 0, bytes = 0;
   };
   [[nodiscard]] const Statistics& statistics() const { return statistics_; }
 
@@ -92,7 +92,7 @@ class BlockTranslator {
   };
   struct Stub {
     Emitter* from;
-    u32 jump;  ///< position behind the distance of the jump that leads to it; 0 for a link
+    u32 jump;  ///< position behind the distance of the jump that leads to it
     u32 site;
     bool restore_flags;
     bool to_miss;
@@ -110,6 +110,8 @@ class BlockTranslator {
   void emit_poll(const GuestInsn& insn);
   void emit_vector_check(const GuestInsn& insn);
   void emit_insn(std::size_t i);
+  u32 add_handler_site(const GuestInsn& insn);
+  void emit_exit(u32 site);
   void emit_handler(const GuestInsn& insn, bool ends);
   void emit_copy(std::size_t i);
   void emit_absolute(const GuestInsn& insn);
@@ -122,17 +124,18 @@ class BlockTranslator {
   void emit_set_interrupts(const GuestInsn& insn);
   void emit_clear_interrupts(const GuestInsn& insn);
   [[nodiscard]] bool is_user_site(const GuestInsn& insn) const;
-  void emit_branch(std::size_t i);
+  void emit_branch(const GuestInsn& insn);
   void emit_indirect(HostRegister target);
-  void emit_call(std::size_t i);
-  void emit_return_site(std::size_t i);
-  void emit_link(u32 target, u8 condition);
+  void emit_call(const GuestInsn& insn);
+  void emit_return_site(const GuestInsn& insn);
+  void emit_link(u32 target, HostCondition condition);
   void emit_count();
   void emit_stubs(Emitter& cold, u32 position);
   bool fold_stack_change(std::size_t i);
 
   Address operand_address(const GuestInsn& insn);
   void flush_stack();
+  [[nodiscard]] u32 here() const { return position_ + out_->position(); }  ///< in code memory
   u32 add_site(Site site);
   void leave_if_not_equal(u32 site, bool restore_flags, bool to_miss);
   [[nodiscard]] u32 eip_of(const GuestInsn& insn) const { return page_ + insn.offset; }
@@ -151,7 +154,7 @@ class BlockTranslator {
   const Source* source_ = nullptr;
   TranslatedBlock* block_ = nullptr;
   Emitter* out_ = nullptr;
-  u32 position_ = 0;
+  u32 position_ = 0;  ///< at which `out_` begins
   LinearAddress page_ = 0;
   i32 stack_ = 0;  ///< the guest's ESP is R12D plus this
   bool ended_ = false;

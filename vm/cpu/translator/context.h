@@ -12,7 +12,7 @@ namespace snowglobe::vm {
 /// Lies directly ahead of CpuState in Cpu. What emitted code touches often stands at the end, where
 /// a displacement of one byte reaches it from the state.
 struct alignas(64) TranslatorContext {
-  alignas(64) std::array<u8, 512> vector_image{};  ///< FXSAVE format; see VectorHome
+  alignas(64) std::array<u8, 512> vector_image{};  ///< FXSAVE64 format
 
   u64 scratch[4] = {};    ///< R8-R11 of interrupted code
   u64 resume = 0;         ///< where the landing code goes on

@@ -123,9 +123,9 @@ void Emitter::jump(const u8* target) {
   word32(static_cast<u32>(target - (here() + 4)));
 }
 
-void Emitter::jump_if(u8 condition, const u8* target) {
+void Emitter::jump_if(HostCondition condition, const u8* target) {
   byte(0x0F);
-  byte(static_cast<u8>(0x80 | condition));
+  byte(static_cast<u8>(0x80 | static_cast<u8>(condition)));
   word32(static_cast<u32>(target - (here() + 4)));
 }
 
@@ -141,9 +141,9 @@ u32 Emitter::call_forward() {
   return position();
 }
 
-u32 Emitter::jump_forward_if(u8 condition) {
+u32 Emitter::jump_forward_if(HostCondition condition) {
   byte(0x0F);
-  byte(static_cast<u8>(0x80 | condition));
+  byte(static_cast<u8>(0x80 | static_cast<u8>(condition)));
   word32(0);
   return position();
 }

@@ -51,7 +51,7 @@ struct Address {
 };
 
 /// Jcc, SETcc and CMOVcc condition codes.
-enum class HostCondition : u8 { kB = 2, kNb = 3, kZ = 4, kNz = 5 };
+enum class HostCondition : u8 { kZ = 4, kNz = 5, kAbove = 7, kAlways = 0xFF };
 
 class Emitter {
  public:
@@ -91,13 +91,13 @@ class Emitter {
 
   /// Jumps to an address in code memory.
   void jump(const u8* target);
-  void jump_if(u8 condition, const u8* target);
+  void jump_if(HostCondition condition, const u8* target);
   void jump_to(const Address& address) { memory(0, 0xFF, 4, address); }
   void jump_register(HostRegister target) { registers(0, 0xFF, 4, target); }
   /// Jumps whose target comes later: position behind the 32-bit distance, for bind().
   u32 jump_forward();
   u32 call_forward();
-  u32 jump_forward_if(u8 condition);
+  u32 jump_forward_if(HostCondition condition);
   /// Lets a forward jump end here.
   void bind(u32 jump);
   /// Lets it end at an address in code memory.

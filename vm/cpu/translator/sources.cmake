@@ -1,6 +1,8 @@
 # The translator. Everything here compiles on every architecture; it runs on x86-64 only.
 target_sources(snowglobe_vm PRIVATE
   cpu/translator/address_spaces.cc
+  cpu/translator/block_cache.cc
+  cpu/translator/block_code.cc
   cpu/translator/block_translator.cc
   cpu/translator/code_memory.cc
   cpu/translator/emitter.cc

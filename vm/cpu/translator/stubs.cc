@@ -10,9 +10,6 @@
 namespace snowglobe::vm {
 namespace {
 
-constexpr u8 kZ = static_cast<u8>(HostCondition::kZ);
-constexpr u8 kNz = static_cast<u8>(HostCondition::kNz);
-
 constexpr std::array<HostRegister, 4> kScratch = {kR8, kR9, kR10, kR11};
 
 void bytes(Emitter& out, std::initializer_list<u8> values) {
@@ -27,7 +24,7 @@ Address field(std::size_t offset) {
 void emit_load_guest(Emitter& out) {
   out.load64(kRsp, field(offsetof(TranslatorContext, return_stack)));
   out.compare_immediate32(field(offsetof(TranslatorContext, restore_vectors)), 0);
-  const u32 no_vectors = out.jump_forward_if(kZ);
+  const u32 no_vectors = out.jump_forward_if(HostCondition::kZ);
   out.memory(0, 0x0FAE, 1, field(offsetof(TranslatorContext, vector_image)), true);  // fxrstor64
   out.store_immediate32(field(offsetof(TranslatorContext, restore_vectors)), 0);
   out.memory(0, 0xC6, 0, field(offsetof(TranslatorContext, vectors_live)));
@@ -55,7 +52,7 @@ void emit_save_guest(Emitter& out) {
   for (unsigned i = 0; i < kScratch.size(); ++i)
     out.store64(field(offsetof(TranslatorContext, scratch) + 8 * i), kScratch[i]);
   out.compare_byte(field(offsetof(TranslatorContext, vectors_live)), 0);
-  const u32 no_vectors = out.jump_forward_if(kZ);
+  const u32 no_vectors = out.jump_forward_if(HostCondition::kZ);
   out.memory(0, 0x0FAE, 0, field(offsetof(TranslatorContext, vector_image)), true);  // fxsave64
   out.memory(0, 0xC6, 0, field(offsetof(TranslatorContext, vectors_live)));
   out.byte(0);
@@ -70,7 +67,7 @@ void emit_call_handler(Emitter& out, std::size_t handler, const u8* go_on) {
   out.move32(kRsi, kR10);
   out.memory(0, 0xFF, 2, field(handler));  // call
   bytes(out, {0x84, 0xC0});                // test al, al
-  out.jump_if(kNz, go_on);
+  out.jump_if(HostCondition::kNz, go_on);
   bytes(out, {0x48, 0x83, 0xC4, 0x08});  // add rsp, 8
   bytes(out,
         {0x41, 0x5F, 0x41, 0x5E, 0x41, 0x5D, 0x41, 0x5C, 0x5D, 0x5B});  // pop r15..r12, rbp, rbx

@@ -1,7 +1,7 @@
-// vm/cpu/translator/translator.cc - finding, linking and dropping blocks; what happens at exits and
-// faults.
+// vm/cpu/translator/translator.cc - the loop: what happens at exits and faults, and where to go on.
 #include "vm/cpu/translator/translator.h"
 
+#include "vm/cpu/translator/block_cache.h"
 #include "vm/cpu/translator/code_memory.h"
 #include "vm/cpu/translator/host_faults.h"
 #include "vm/cpu/translator/stubs.h"
@@ -18,11 +18,7 @@
 namespace snowglobe::vm {
 namespace {
 
-constexpr std::size_t kJumpTableEntries = 65536;  // by the low 16 bits of the address
-constexpr std::size_t kBuckets = std::size_t{1} << 17;
 constexpr std::size_t kHeatEntries = std::size_t{1} << 17;
-constexpr std::size_t kMaxBlockBytes = 32 * 1024;
-constexpr u64 kWindowBytes = u64{1} << 32;
 
 #if defined(__x86_64__)
 u64 read_gs_base() {
@@ -59,13 +55,9 @@ struct Translator::Impl final : CpuObserver {
         context(the_cpu.context),
         interpreter(the_interpreter),
         options(the_options),
-        buckets(kBuckets, nullptr),
-        heat(kHeatEntries, 0),
-        pages(the_cpu.ram().page_count()) {
+        heat(kHeatEntries, 0) {
     SG_ASSERT(reinterpret_cast<u8*>(&state) - reinterpret_cast<u8*>(&context) == sizeof context,
               "the context must lie directly ahead of the state");
-    for (auto& table : jump_tables)
-      table.resize(kJumpTableEntries);
   }
   ~Impl() override { cpu.remove_observer(this); }
   Impl(const Impl&) = delete;
@@ -77,6 +69,13 @@ struct Translator::Impl final : CpuObserver {
   void lay_out_again();
   bool on_exit(u32 number);
   bool on_fault();
+  struct Through {
+    AddressSpace* space;
+    LinearAddress linear;
+  };
+  std::optional<Through> window_of(u64 host, const TranslatedBlock& block);
+  bool resume_at(u64 host, bool vectors);
+  void reset_returns(ReturnStack& stack);
   bool on_insn_exit(Site& site);
   bool on_vectors_exit(const Site& site);
   bool dispatch(u32 link, bool indirect);
@@ -96,35 +95,27 @@ struct Translator::Impl final : CpuObserver {
   std::optional<u32> code_page(AddressSpace& space, LinearAddress linear, bool user);
   TranslatedBlock* translate(AddressSpace& space, PhysicalAddress physical, LinearAddress linear,
                              BlockTranslator::Entry entry);
-  void verify_block(const TranslatedBlock& block) const;
-  void add_block(std::unique_ptr<TranslatedBlock> block);
-  TranslatedBlock* look_up(PhysicalAddress physical, LinearAddress linear, bool user) const;
-  void link_to(u32 number, TranslatedBlock& target);
-  void link_known_targets(TranslatedBlock& block);
-  void set_jump(u32 number, u32 position);
-  void retire(TranslatedBlock& block);
+  void verify_block(const TranslatedBlock& block, u32 cold_begin) const;
   void invalidate_page(u32 page);
   void on_code_dropped(AddressSpace& space, u32 page);
   void forget_everything();
-  TranslatedBlock* block_at(u32 position);
 
   void take_state();
   void flags_to_state();
   void flags_to_image();
-  void vectors_to_state();
+  void use_vector_state();
+  void load_vectors();
   void stress();
-  void state_changed() { image_valid = false; }
 
   void on_code_written(u32 page) override { invalidate_page(page); }
   void on_write_right_lost(u32 page) override { spaces->on_write_right_lost(page); }
   void on_flush() override { flush_pending = true; }
   void on_flush_page(LinearAddress linear) override;
 
-  static std::size_t bucket_of(PhysicalAddress physical, LinearAddress linear, bool user) {
-    const u64 key = (u64{physical} * 2 + (user ? 1 : 0)) ^ (u64{linear >> kPageShift} << 20);
-    return (key * 0x9E3779B97F4A7C15u) >> (64 - 17);
-  }
   [[nodiscard]] const u8* executable(u32 position) const { return code->executable() + position; }
+  [[nodiscard]] u64 address_of(u32 position) const {
+    return reinterpret_cast<u64>(executable(position));
+  }
 
   Cpu& cpu;
   CpuState& state;
@@ -134,10 +125,6 @@ struct Translator::Impl final : CpuObserver {
   Statistics statistics;
 
   std::unique_ptr<CodeMemory> code;
-  u32 code_used = 0;
-  u32 code_start = 0;  ///< behind the border
-  u32 cold_start = 0;  ///< from here on, what leaves blocks
-  u32 cold_used = 0;
   BorderCode border;
   std::unique_ptr<FaultRegion> fault_region;
   HostFault fault;
@@ -147,18 +134,9 @@ struct Translator::Impl final : CpuObserver {
   ReturnStack* returns = nullptr;        ///< in force; null: context.return_stack means nothing
   std::optional<LinearAddress> prefill;  ///< the page that a guest fault was about
 
-  std::deque<Site> sites;
+  std::unique_ptr<BlockCache> cache;
   std::unique_ptr<BlockTranslator> translator;
-  std::array<std::vector<u64>, 2> jump_tables;  ///< by Mode
-  std::vector<TranslatedBlock*> buckets;
-  std::vector<u8> heat;
-  struct PageBlocks {
-    std::vector<std::unique_ptr<TranslatedBlock>> blocks;
-    std::vector<TranslatedBlock*> crossing_into;
-  };
-  std::vector<std::unique_ptr<PageBlocks>> pages;
-  std::vector<TranslatedBlock*> order;  ///< by position; may hold retired ones as null
-  std::vector<std::unique_ptr<TranslatedBlock>> retired;
+  std::vector<u8> heat;  ///< how often code was interpreted, by a hash of its address
   std::unordered_set<PhysicalAddress> user_sites;
 
   std::array<u64, ZYDIS_MNEMONIC_MAX_VALUE + 1> handler_runs{};  ///< by mnemonic
@@ -188,23 +166,18 @@ base::Result<void> Translator::Impl::prepare() {
 
   Emitter out(code->writable(), code->writable() + kPageSize, code->executable());
   border = emit_border(out);
-  code_start = code_used = kPageSize;
-  cold_start = cold_used = static_cast<u32>(code->size() / 8 * 5);
   auto region = FaultRegion::create(code->executable(), code->executable() + code->size(),
                                     executable(border.landing), &fault);
   if (!region) return region.error();
   fault_region = std::move(region).value();
 
-  sites.push_back({.kind = Site::Kind::kIndirect});
+  cache = std::make_unique<BlockCache>(*code, border, cpu.ram().page_count());
   translator = std::make_unique<BlockTranslator>(
-      code->executable(), border.stubs, sites,
+      code->executable(), border.stubs, cache->sites(),
       [this](PhysicalAddress address) { return user_sites.count(address) != 0; });
   translator->options.max_insns = options.max_insns;
   translator->options.count_instructions = options.count_instructions;
-  for (auto& table : jump_tables)
-    std::ranges::fill(table, reinterpret_cast<u64>(executable(border.stubs.miss)));
-
-  spaces->reset_returns(reinterpret_cast<u64>(executable(border.underflow)));
+  spaces->reset_returns(address_of(border.underflow));
   context.handler_object = reinterpret_cast<u64>(this);
   using Entry = bool (*)(Impl*, u32);
   const Entry exit_handler = [](Impl* self, u32 number) { return self->on_exit(number); };
@@ -239,7 +212,7 @@ StopReason Translator::Impl::run_until_stopped() {
   gs_base = gs_of_host;
   if (dispatch(kMissSite, false)) {
     using Enter = void (*)(CpuState*);
-    reinterpret_cast<Enter>(reinterpret_cast<u64>(executable(border.enter)))(&state);
+    reinterpret_cast<Enter>(address_of(border.enter))(&state);
   }
   if (gs_base != gs_of_host) write_gs_base(gs_of_host);
   return stop;
@@ -270,9 +243,19 @@ void Translator::Impl::flags_to_image() {
   context.flags_image = (flags & 0xFF) << 8 | ((flags & kFlagOf) != 0 ? 1u : 0u);
 }
 
-void Translator::Impl::vectors_to_state() {
+// CpuState's vector state is going to be read, and perhaps written.
+void Translator::Impl::use_vector_state() {
   if (!state_valid) load_vector_state(context, state);
   state_valid = true;
+  image_valid = false;
+}
+
+// The landing code is to load the host's registers.
+void Translator::Impl::load_vectors() {
+  if (!image_valid) store_vector_state(state, context);
+  image_valid = true;
+  vectors_in_host = true;
+  context.restore_vectors = 1;
 }
 
 Translator::Impl::Mode Translator::Impl::mode() const {
@@ -310,8 +293,9 @@ void Translator::Impl::on_flush_page(LinearAddress linear) {
 }
 
 void Translator::Impl::enter_mode(Mode mode, const AddressSpace& space) {
-  context.jump_table = reinterpret_cast<u64>(jump_tables[static_cast<std::size_t>(mode)].data());
+  context.jump_table = reinterpret_cast<u64>(cache->jump_table(mode == Mode::kUser));
   context.code_table = reinterpret_cast<u64>(space.code->entries());
+  spaces->enter(space);
   if (returns != space.returns.get()) {
     if (returns != nullptr) returns->pointer = context.return_stack;
     returns = space.returns.get();
@@ -327,7 +311,7 @@ void Translator::Impl::enter_mode(Mode mode, const AddressSpace& space) {
 
 bool Translator::Impl::on_exit(u32 number) {
   take_state();
-  Site& site = sites[number];
+  Site& site = cache->site(number);
   switch (site.kind) {
     case Site::Kind::kIndirect:
       ++statistics.exits_indirect;
@@ -361,20 +345,12 @@ bool Translator::Impl::on_vectors_exit(const Site& site) {
     state.eip = site.eip;
     return step() && dispatch(kMissSite, false);
   }
-  if (!image_valid) store_vector_state(state, context);
-  image_valid = true;
-  vectors_in_host = true;
-  context.restore_vectors = 1;
-  context.resume = reinterpret_cast<u64>(executable(site.resume));
-  return true;
+  return resume_at(address_of(site.resume), true);
 }
 
 bool Translator::Impl::on_insn_exit(Site& site) {
   TranslatedBlock& block = *site.block;
-  if (site.vectors) {
-    vectors_to_state();
-    image_valid = false;
-  }
+  if (site.vectors) use_vector_state();
   if (!site.keeps_flags) flags_to_state();
   cpu.set_code_base(block.linear & ~kPageMask);
   const Insn* insn = &block.insns[site.index];
@@ -393,77 +369,71 @@ bool Translator::Impl::on_insn_exit(Site& site) {
                            mode() == (block.user ? Mode::kUser : Mode::kKernel);
   if (!straight_on) return dispatch(kMissSite, false);
   flags_to_image();
-  context.resume = reinterpret_cast<u64>(executable(site.resume));
+  context.resume = address_of(site.resume);
   return true;
 }
 
 // --- faults -------------------------------------------------------------------------------------
 
+// Goes on at a host address of code that was interrupted, with all that it had in registers.
+bool Translator::Impl::resume_at(u64 host, bool vectors) {
+  if (vectors) load_vectors();
+  context.resume = host;
+  return true;
+}
+
 bool Translator::Impl::on_fault() {
   const bool vectors = vectors_in_host;
   take_state();
   ++statistics.faults;
-  const u32 position =
-      static_cast<u32>(fault.instruction - reinterpret_cast<u64>(code->executable()));
-  TranslatedBlock* const block = block_at(position);
+  const u32 position = static_cast<u32>(fault.instruction - address_of(0));
+  TranslatedBlock* const block = cache->at(position);
   SG_ASSERT(block != nullptr, "a fault outside of all translated blocks");
-  const auto mark =
-      std::prev(std::ranges::upper_bound(block->marks, position, {}, &InsnMark::position));
-  const LinearAddress eip = (block->linear & ~kPageMask) + mark->offset;
-  const i16 stack = mark->stack;
-  const PhysicalAddress physical = block->physical - (block->linear & kPageMask) + mark->offset;
-
-  AddressSpace* space = current_space(block->user ? Mode::kUser : Mode::kKernel);
-  u64 offset = fault.address - reinterpret_cast<u64>(space->window->base());
-  bool through_user_window = false;
-  if (!block->user && offset >= kWindowBytes && user_space != nullptr) {
-    offset = fault.address - reinterpret_cast<u64>(user_space->window->base());
-    through_user_window = true;
-    space = user_space;
-  }
-  const bool in_window = fault.signal == SIGSEGV && offset < kWindowBytes;
-  if (in_window) {
-    const LinearAddress linear = static_cast<u32>(offset);
-    const auto outcome = spaces->fill(*space, linear, fault.write || mark->writes, block->user);
-    if (outcome == AddressSpaces::Outcome::kMapped && block->valid) {
-      if (vectors) {
-        vectors_in_host = true;
-        context.restore_vectors = 1;
-      }
-      context.resume =
-          mark->repeats ? reinterpret_cast<u64>(executable(mark->position)) : fault.instruction;
-      return true;
-    }
-    state.eip = eip;
-    if (options.count_instructions) --state.instructions;  // it was counted ahead
-    state.gpr[kEsp] += static_cast<u32>(static_cast<i32>(stack));
-    if (outcome == AddressSpaces::Outcome::kException) {
-      ++statistics.guest_faults;
-      prefill = linear;
-      return deliver() && dispatch(kMissSite, false);
-    }
-    if (outcome == AddressSpaces::Outcome::kElsewhere && !block->user && !through_user_window &&
-        block->valid && user_sites.insert(physical).second) {
-      retire(*block);  // to be translated again, for the user window
-    }
-    ++statistics.emulated_accesses;
-    return step() && dispatch(kMissSite, false);
-  }
-  if (returns != nullptr && returns->guards(fault.address)) {
+  if (returns->guards(fault.address)) {
     // Deep recursion, or one that is never undone: forget where it would have returned.
-    returns->reset(reinterpret_cast<u64>(executable(border.underflow)));
-    context.return_stack = returns->pointer;
-    if (vectors) {
-      vectors_in_host = true;
-      context.restore_vectors = 1;
-    }
-    context.resume = fault.instruction;
-    return true;
+    reset_returns(*returns);
+    return resume_at(fault.instruction, vectors);
   }
-  state.eip = eip;
-  if (options.count_instructions) --state.instructions;
-  state.gpr[kEsp] += static_cast<u32>(static_cast<i32>(stack));
+  const auto behind = std::ranges::upper_bound(block->marks, position, {}, &InsnMark::position);
+  const InsnMark mark = *std::prev(behind);
+  const auto through = fault.signal == SIGSEGV ? window_of(fault.address, *block) : std::nullopt;
+  auto outcome = AddressSpaces::Outcome::kElsewhere;
+  if (through) {
+    outcome =
+        spaces->fill(*through->space, through->linear, fault.write || mark.writes, block->user);
+    if (outcome == AddressSpaces::Outcome::kMapped && block->valid) {
+      return resume_at(mark.repeats ? address_of(mark.position) : fault.instruction, vectors);
+    }
+  }
+  state.eip = (block->linear & ~kPageMask) + mark.offset;
+  if (options.count_instructions) --state.instructions;  // it was counted ahead
+  state.gpr[kEsp] += static_cast<u32>(i32{mark.stack});
+  if (through && outcome == AddressSpaces::Outcome::kException) {
+    ++statistics.guest_faults;
+    prefill = through->linear;
+    return deliver() && dispatch(kMissSite, false);
+  }
+  if (through) {
+    ++statistics.emulated_accesses;
+    const bool not_kernels = outcome == AddressSpaces::Outcome::kElsewhere && !block->user;
+    if (not_kernels && block->valid && !through->space->user &&
+        user_sites.insert(block->physical_of(mark)).second) {
+      cache->drop(*block);  // to be translated again, for the user window
+    }
+  }
   return step() && dispatch(kMissSite, false);
+}
+
+// Through which window an access of a block went. nullopt: through none.
+std::optional<Translator::Impl::Through> Translator::Impl::window_of(u64 host,
+                                                                     const TranslatedBlock& block) {
+  AddressSpace* const own = current_space(block.user ? Mode::kUser : Mode::kKernel);
+  for (AddressSpace* space : {own, block.user ? nullptr : user_space}) {
+    if (space == nullptr) continue;
+    const u64 offset = host - reinterpret_cast<u64>(space->window->base());
+    if (offset < Window::kBytes) return Through{space, static_cast<u32>(offset)};
+  }
+  return std::nullopt;
 }
 
 bool Translator::Impl::deliver() {
@@ -477,8 +447,7 @@ bool Translator::Impl::deliver() {
 // One block on the interpreter. False: stop.
 bool Translator::Impl::interpret() {
   flags_to_state();
-  vectors_to_state();
-  image_valid = false;
+  use_vector_state();
   if (cpu.slow_mode()) return step();
   ++statistics.interpreted_blocks;
   if (const auto reason = interpreter.run_block()) {
@@ -490,8 +459,7 @@ bool Translator::Impl::interpret() {
 
 bool Translator::Impl::step() {
   flags_to_state();
-  vectors_to_state();
-  image_valid = false;
+  use_vector_state();
   ++statistics.interpreted_steps;
   const StopReason reason = interpreter.step();
   if (reason == StopReason::kBudget || reason == StopReason::kHalted) return true;
@@ -525,7 +493,7 @@ bool Translator::Impl::dispatch(u32 link, bool indirect) {
         return false;
       }
     }
-    if (!retired.empty() && link == kMissSite) retired.clear();
+    if (link == kMissSite) cache->release_dropped();
     if (flush_pending) synchronize_spaces();
     if (options.stress_period != 0) [[unlikely]] {
       link = kMissSite;
@@ -551,15 +519,12 @@ bool Translator::Impl::dispatch(u32 link, bool indirect) {
     if (options.unchained) [[unlikely]] {
       one_block_ran = true;
       indirect = false;
-    } else if (link != kMissSite && link < sites.size()) {
-      link_to(link, *block);
+    } else if (link != kMissSite && cache->has_site(link)) {
+      cache->link(link, *block);
     }
-    if (indirect) {
-      jump_tables[static_cast<std::size_t>(now)][state.eip & 0xFFFF] =
-          reinterpret_cast<u64>(executable(block->indirect_entry));
-    }
+    if (indirect) cache->enter_jump(*block);
     flags_to_image();
-    context.resume = reinterpret_cast<u64>(executable(block->body));
+    context.resume = address_of(block->body);
     return true;
   }
 }
@@ -583,7 +548,9 @@ void Translator::Impl::stress() {
     case 3:
     case 4:
     case 5:
-      if (!order.empty()) invalidate_page(order[which % order.size()]->physical >> kPageShift);
+      if (const auto& blocks = cache->in_order(); !blocks.empty()) {
+        invalidate_page(blocks[which % blocks.size()]->physical >> kPageShift);
+      }
       break;
     case 6:
     case 7:
@@ -595,7 +562,7 @@ void Translator::Impl::stress() {
         spaces->flush_page(space, table->first << 22 | (which << kPageShift & 0x3F'F000));
       }
   }
-  retired.clear();
+  cache->release_dropped();
 }
 
 // --- blocks -------------------------------------------------------------------------------------
@@ -617,26 +584,17 @@ std::optional<u32> Translator::Impl::code_page(AddressSpace& space, LinearAddres
   return page;
 }
 
-TranslatedBlock* Translator::Impl::look_up(PhysicalAddress physical, LinearAddress linear,
-                                           bool user) const {
-  for (TranslatedBlock* block = buckets[bucket_of(physical, linear, user)]; block != nullptr;
-       block = block->next_in_bucket) {
-    if (block->physical == physical && block->linear == linear && block->user == user) return block;
-  }
-  return nullptr;
-}
-
 TranslatedBlock* Translator::Impl::find(Mode mode, AddressSpace& space, LinearAddress linear,
                                         BlockTranslator::Entry entry) {
   const bool user = mode == Mode::kUser;
   const auto page = code_page(space, linear, user);
   if (!page) return nullptr;
   const PhysicalAddress physical = *page << kPageShift | (linear & kPageMask);
-  if (TranslatedBlock* block = look_up(physical, linear, user)) {
+  if (TranslatedBlock* block = cache->find(physical, linear, user)) {
     if (!block->crossing || reaches_second_page(space, *block, user)) return block;
     return nullptr;
   }
-  u8& runs = heat[bucket_of(physical, 0, user) % kHeatEntries];
+  u8& runs = heat[(physical * 0x9E3779B1u >> 15) % kHeatEntries];
   if (runs < options.cold_runs) {
     ++runs;
     return nullptr;
@@ -646,8 +604,8 @@ TranslatedBlock* Translator::Impl::find(Mode mode, AddressSpace& space, LinearAd
 
 BlockTranslator::Entry Translator::Impl::entry_from(u32 link, bool indirect) const {
   if (indirect) return BlockTranslator::Entry::kIndirect;
-  if (link == kMissSite || link >= sites.size()) return BlockTranslator::Entry::kBody;
-  const bool same_page = (sites[link].block->linear ^ state.eip) >> kPageShift == 0;
+  if (link == kMissSite || !cache->has_site(link)) return BlockTranslator::Entry::kBody;
+  const bool same_page = (cache->site(link).block->linear ^ state.eip) >> kPageShift == 0;
   return same_page ? BlockTranslator::Entry::kBody : BlockTranslator::Entry::kPage;
 }
 
@@ -656,16 +614,14 @@ bool Translator::Impl::reaches_second_page(AddressSpace& space, TranslatedBlock&
   const auto second = code_page(space, (block.linear | kPageMask) + 1, user);
   if (!second) return false;
   if (*second == block.second_page) return true;
-  retire(block);
+  cache->drop(block);
   return false;
 }
 
 TranslatedBlock* Translator::Impl::translate(AddressSpace& space, PhysicalAddress physical,
                                              LinearAddress linear, BlockTranslator::Entry entry) {
   const bool user = space.user;
-  if (code_used + kMaxBlockBytes > cold_start || cold_used + kMaxBlockBytes > code->size()) {
-    forget_everything();
-  }
+  if (!cache->has_room()) forget_everything();
   auto block = std::make_unique<TranslatedBlock>();
   BlockTranslator::Source source;
   source.physical = physical;
@@ -681,170 +637,55 @@ TranslatedBlock* Translator::Impl::translate(AddressSpace& space, PhysicalAddres
       source.beyond = cpu.ram().read(*second << kPageShift, kLongest);
     }
   }
-  const auto room = [this](u32 position) {
-    u8* const begin = code->writable() + position;
-    return BlockTranslator::Room{begin, begin + kMaxBlockBytes, position};
-  };
-  if (!translator->translate(source, room(code_used), room(cold_used), *block)) return nullptr;
+  const BlockTranslator::Room cold = cache->cold_room();
+  if (!translator->translate(source, cache->hot_room(), cold, *block)) return nullptr;
   if (block->crossing && source.beyond.empty()) return nullptr;
-  if (options.verify) verify_block(*block);
-  code_used = static_cast<u32>(base::align_up(block->end, 16));
-  cold_used = block->cold_end;
+  if (options.verify) verify_block(*block, cold.position);
   cpu.ram().watch_code(physical >> kPageShift);
   if (block->crossing) cpu.ram().watch_code(block->second_page);
-  TranslatedBlock* const result = block.get();
-  add_block(std::move(block));
-  if (!options.unchained) link_known_targets(*result);
-  return result;
+  TranslatedBlock& added = cache->add(std::move(block));
+  if (!options.unchained) cache->link_known_targets(added);
+  return &added;
 }
 
-void Translator::Impl::verify_block(const TranslatedBlock& block) const {
-  const auto address = [this](u32 position) { return reinterpret_cast<u64>(executable(position)); };
+void Translator::Impl::verify_block(const TranslatedBlock& block, u32 cold_begin) const {
   const VerifierPiece pieces[] = {
-      {{executable(block.begin), block.end - block.begin}, address(block.begin)},
-      {{executable(cold_used), block.cold_end - cold_used}, address(cold_used)}};
-  std::vector<u64> entries = {address(block.indirect_entry), address(block.page_entry),
-                              address(block.body)};
+      {{executable(block.begin), block.end - block.begin}, address_of(block.begin)},
+      {{executable(cold_begin), block.cold_end - cold_begin}, address_of(cold_begin)}};
+  std::vector<u64> entries = {address_of(block.indirect_entry), address_of(block.page_entry),
+                              address_of(block.body)};
   for (const u32 position : block.return_sites)
-    entries.push_back(address(position));
+    entries.push_back(address_of(position));
   for (const u32 number : block.sites) {
-    if (sites[number].resume != 0) entries.push_back(address(sites[number].resume));
+    if (cache->site(number).resume != 0) entries.push_back(address_of(cache->site(number).resume));
   }
   const Stubs& stubs = border.stubs;
-  const auto complaint =
-      verify(pieces, {address(stubs.exit), address(stubs.miss), address(stubs.lookup), entries});
+  const auto complaint = verify(
+      pieces, {address_of(stubs.exit), address_of(stubs.miss), address_of(stubs.lookup), entries});
   SG_ASSERT(!complaint, complaint->reason.c_str());
 }
 
-void Translator::Impl::add_block(std::unique_ptr<TranslatedBlock> block) {
-  const u32 page = block->physical >> kPageShift;
-  TranslatedBlock*& bucket = buckets[bucket_of(block->physical, block->linear, block->user)];
-  block->next_in_bucket = bucket;
-  bucket = block.get();
-  order.push_back(block.get());
-  if (pages[page] == nullptr) pages[page] = std::make_unique<PageBlocks>();
-  if (block->crossing) {
-    auto& second = pages[block->second_page];
-    if (second == nullptr) second = std::make_unique<PageBlocks>();
-    second->crossing_into.push_back(block.get());
-  }
-  pages[page]->blocks.push_back(std::move(block));
-}
-
-// Direct jumps inside of the page whose targets are there already.
-void Translator::Impl::link_known_targets(TranslatedBlock& block) {
-  for (const u32 number : block.sites) {
-    const Site& site = sites[number];
-    if (site.kind != Site::Kind::kLink) continue;
-    if ((site.eip ^ block.linear) >> kPageShift != 0) continue;
-    const PhysicalAddress physical = (block.physical & ~kPageMask) | (site.eip & kPageMask);
-    if (TranslatedBlock* target = look_up(physical, site.eip, block.user)) link_to(number, *target);
-  }
-}
-
-void Translator::Impl::set_jump(u32 number, u32 position) {
-  const Site& site = sites[number];
-  base::store_le(code->writable() + site.patch - 4, position - site.patch);
-}
-
-void Translator::Impl::link_to(u32 number, TranslatedBlock& target) {
-  Site& site = sites[number];
-  if (site.kind != Site::Kind::kLink || !site.block->valid || site.linked != nullptr) return;
-  if (site.block->user != target.user || site.eip != target.linear) return;
-  const bool same_page = (site.block->linear ^ target.linear) >> kPageShift == 0 &&
-                         (site.block->physical ^ target.physical) >> kPageShift == 0;
-  site.linked = &target;
-  target.incoming.push_back(number);
-  set_jump(number, same_page ? target.body : target.page_entry);
-}
-
-void Translator::Impl::retire(TranslatedBlock& block) {
-  block.valid = false;
-  for (const u32 number : block.incoming) {
-    if (sites[number].linked != &block) continue;
-    sites[number].linked = nullptr;
-    set_jump(number, sites[number].stub);
-  }
-  for (const u32 position : block.return_sites) {
-    // Callees may still come back: let them look for what is there now.
-    u8* const site = code->writable() + position;
-    site[0] = 0xE9;
-    base::store_le(site + 1, border.stubs.lookup - (position + 5));
-  }
-  for (const u32 number : block.sites) {
-    if (TranslatedBlock* target = std::exchange(sites[number].linked, nullptr)) {
-      std::erase(target->incoming, number);
-    }
-  }
-  TranslatedBlock** link = &buckets[bucket_of(block.physical, block.linear, block.user)];
-  while (*link != &block)
-    link = &(*link)->next_in_bucket;
-  *link = block.next_in_bucket;
-  u64& entry = jump_tables[block.user ? 1 : 0][block.linear & 0xFFFF];
-  if (entry == reinterpret_cast<u64>(executable(block.indirect_entry))) {
-    entry = reinterpret_cast<u64>(executable(border.stubs.miss));
-  }
-  if (block.crossing && pages[block.second_page] != nullptr) {
-    std::erase(pages[block.second_page]->crossing_into, &block);
-  }
-  const auto placed = std::ranges::lower_bound(
-      order, block.body, {}, [](const TranslatedBlock* each) { return each->body; });
-  if (placed != order.end() && *placed == &block) order.erase(placed);
-  auto& blocks = pages[block.physical >> kPageShift]->blocks;
-  const auto place = std::ranges::find(blocks, &block, &std::unique_ptr<TranslatedBlock>::get);
-  retired.push_back(std::move(*place));
-  blocks.erase(place);
+// The code memory is full, or to be laid out anew: no old code goes on from here.
+void Translator::Impl::forget_everything() {
+  ++statistics.code_flushes;
+  cache->drop_everything();
+  returns = nullptr;
+  spaces->reset_returns(address_of(border.underflow));
 }
 
 void Translator::Impl::invalidate_page(u32 page) {
-  if (pages[page] == nullptr) return;
-  ++statistics.pages_invalidated;
-  while (!pages[page]->crossing_into.empty())
-    retire(*pages[page]->crossing_into.back());
-  while (!pages[page]->blocks.empty())
-    retire(*pages[page]->blocks.back());
-}
-
-// The code memory is full: begin anew.
-void Translator::Impl::forget_everything() {
-  ++statistics.code_flushes;
-  for (auto& page : pages) {
-    if (page == nullptr) continue;
-    for (auto& block : page->blocks) {
-      block->valid = false;
-      retired.push_back(std::move(block));
-    }
-    page.reset();
-  }
-  order.clear();
-  sites.resize(1);
-  std::ranges::fill(buckets, nullptr);
-  for (auto& table : jump_tables)
-    std::ranges::fill(table, reinterpret_cast<u64>(executable(border.stubs.miss)));
-  code_used = code_start;
-  cold_used = cold_start;
-  returns = nullptr;
-  spaces->reset_returns(reinterpret_cast<u64>(executable(border.underflow)));
-  retired.clear();  // no old code goes on from here
+  if (cache->drop_page(page)) ++statistics.pages_invalidated;
 }
 
 // Return sites do not compare pages, and blocks of ring 0 never do.
 void Translator::Impl::on_code_dropped(AddressSpace& space, u32 page) {
   if (!space.user) return invalidate_page(page);
-  space.returns->reset(reinterpret_cast<u64>(executable(border.underflow)));
-  if (returns == space.returns.get()) context.return_stack = returns->pointer;
+  reset_returns(*space.returns);
 }
 
-TranslatedBlock* Translator::Impl::block_at(u32 position) {
-  const auto next = std::ranges::upper_bound(
-      order, position, {}, [](const TranslatedBlock* block) { return block->begin; });
-  // Code that is retired may run on to its end.
-  for (const auto& block : retired) {
-    if (position >= block->begin && position < block->end) return block.get();
-  }
-  if (next == order.begin()) return nullptr;
-  TranslatedBlock* const block = *std::prev(next);
-  return position < block->end ? block : nullptr;
+void Translator::Impl::reset_returns(ReturnStack& stack) {
+  stack.reset(address_of(border.underflow));
+  if (returns == &stack) context.return_stack = stack.pointer;
 }
 
 // --- the outside --------------------------------------------------------------------------------
@@ -865,8 +706,7 @@ StopReason Translator::run() {
 
 void Translator::synchronize() {
   impl_->flags_to_state();
-  impl_->vectors_to_state();
-  impl_->image_valid = false;
+  impl_->use_vector_state();
 }
 
 Translator::Statistics Translator::statistics() const {
@@ -894,7 +734,7 @@ bool Translator::is_translated_code(u64 host) const {
 std::optional<Translator::Place> Translator::place_of(u64 host) const {
   if (!is_translated_code(host)) return std::nullopt;
   const u32 position = static_cast<u32>(host - reinterpret_cast<u64>(impl_->code->executable()));
-  const TranslatedBlock* const block = impl_->block_at(position);
+  const TranslatedBlock* const block = impl_->cache->at(position);
   if (block == nullptr) return std::nullopt;
   const auto behind = std::ranges::upper_bound(block->marks, position, {}, &InsnMark::position);
   Place place{block->linear, block->user};
@@ -903,9 +743,20 @@ std::optional<Translator::Place> Translator::place_of(u64 host) const {
   return place;
 }
 
+std::vector<std::pair<std::string_view, u64>> Translator::handler_runs() const {
+  std::vector<std::pair<std::string_view, u64>> runs;
+  for (std::size_t i = 0; i < impl_->handler_runs.size(); ++i) {
+    if (impl_->handler_runs[i] == 0) continue;
+    runs.emplace_back(ZydisMnemonicGetString(static_cast<ZydisMnemonic>(i)),
+                      impl_->handler_runs[i]);
+  }
+  std::ranges::sort(runs, std::ranges::greater{}, &std::pair<std::string_view, u64>::second);
+  return runs;
+}
+
 std::vector<Translator::BlockView> Translator::blocks_at(LinearAddress linear) const {
   std::vector<BlockView> found;
-  for (const TranslatedBlock* block : impl_->order) {
+  for (const TranslatedBlock* block : impl_->cache->in_order()) {
     if ((block->linear ^ linear) >> kPageShift != 0) continue;
     const auto holds = [&](const InsnMark& mark) { return mark.offset == (linear & kPageMask); };
     if (std::ranges::none_of(block->marks, holds)) continue;

@@ -14,6 +14,8 @@
 
 #include <memory>
 #include <optional>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 namespace snowglobe::vm {
@@ -62,6 +64,8 @@ class Translator {
     base::ConstBytes host;
     u64 host_address = 0;  ///< at which `host` runs; the positions of the block less its entry's
   };
+  /// How often instructions were run by the interpreter's handlers, by mnemonic, most often first.
+  [[nodiscard]] std::vector<std::pair<std::string_view, u64>> handler_runs() const;
   /// All blocks that hold the guest instruction at a linear address, of all modes.
   [[nodiscard]] std::vector<BlockView> blocks_at(LinearAddress linear) const;
 

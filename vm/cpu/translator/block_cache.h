@@ -1,0 +1,89 @@
+// vm/cpu/translator/block_cache.h - the translated blocks of a machine: found by address, linked to
+// one another, dropped when what they were made from changes. Owns code memory behind the border.
+#pragma once
+
+#include "vm/cpu/translator/block_translator.h"
+#include "vm/cpu/translator/code_memory.h"
+#include "vm/cpu/translator/stubs.h"
+
+#include <array>
+#include <deque>
+#include <memory>
+#include <vector>
+
+namespace snowglobe::vm {
+
+/// Thread rule: confined to the machine's thread.
+class BlockCache {
+ public:
+  /// `code` and `border`, which lies at its start, outlive the cache.
+  BlockCache(CodeMemory& code, const BorderCode& border, u32 page_count);
+  BlockCache(const BlockCache&) = delete;
+  BlockCache& operator=(const BlockCache&) = delete;
+
+  [[nodiscard]] Site& site(u32 number) { return sites_[number]; }
+  [[nodiscard]] bool has_site(u32 number) const { return number < sites_.size(); }
+  [[nodiscard]] std::deque<Site>& sites() { return sites_; }  ///< for the block translator
+
+  /// Entries of indirect jumps, by the low 16 bits of the address. One table a mode.
+  [[nodiscard]] const u64* jump_table(bool user) const { return jump_tables_[user ? 1 : 0].data(); }
+  void enter_jump(const TranslatedBlock& block);
+
+  // --- finding
+  [[nodiscard]] TranslatedBlock* find(PhysicalAddress physical, LinearAddress linear,
+                                      bool user) const;
+  /// The block whose running code holds a position in code memory, dropped or not; or null.
+  [[nodiscard]] TranslatedBlock* at(u32 position) const;
+  [[nodiscard]] const std::vector<TranslatedBlock*>& in_order() const { return order_; }
+
+  // --- adding
+  /// True if the largest block finds room.
+  [[nodiscard]] bool has_room() const;
+  [[nodiscard]] BlockTranslator::Room hot_room() const { return room(hot_used_); }
+  [[nodiscard]] BlockTranslator::Room cold_room() const { return room(cold_used_); }
+  /// Takes a block that was written into the two rooms.
+  TranslatedBlock& add(std::unique_ptr<TranslatedBlock> block);
+  /// Lets the direct jump of a site lead to its target.
+  void link(u32 number, TranslatedBlock& target);
+  /// Links the jumps of a block whose targets are in the same page and there already.
+  void link_known_targets(const TranslatedBlock& block);
+
+  // --- dropping. Dropped code that is running may go on to its next exit; release_dropped() then.
+  void drop(TranslatedBlock& block);
+  /// All that was made from a physical page. False if there was nothing.
+  bool drop_page(u32 page);
+  /// Everything, to begin at the start of code memory again. Nothing of it may run any more.
+  void drop_everything();
+  void release_dropped() { dropped_.clear(); }
+
+ private:
+  struct PageBlocks {
+    std::vector<std::unique_ptr<TranslatedBlock>> blocks;
+    std::vector<TranslatedBlock*> crossing_into;
+  };
+
+  static std::size_t bucket_of(PhysicalAddress physical, LinearAddress linear, bool user);
+  [[nodiscard]] BlockTranslator::Room room(u32 position) const;
+  [[nodiscard]] u64 address(u32 position) const {
+    return reinterpret_cast<u64>(code_.executable() + position);
+  }
+  void set_jump(const Site& site, u32 position);
+  void forget_jumps();
+  PageBlocks& page_blocks(u32 page);
+
+  CodeMemory& code_;
+  const BorderCode border_;
+  const u32 hot_start_;   ///< behind the border
+  const u32 cold_start_;  ///< from here on, what leaves blocks
+  u32 hot_used_;
+  u32 cold_used_;
+
+  std::deque<Site> sites_;
+  std::array<std::vector<u64>, 2> jump_tables_;
+  std::vector<TranslatedBlock*> buckets_;
+  std::vector<std::unique_ptr<PageBlocks>> pages_;
+  std::vector<TranslatedBlock*> order_;  ///< by position
+  std::vector<std::unique_ptr<TranslatedBlock>> dropped_;
+};
+
+}  // namespace snowglobe::vm
