@@ -157,7 +157,7 @@ std::optional<MachineEnd> MachineCore::turn() {
       } else {
         idle();
       }
-      break;
+      return std::nullopt;
     case StopReason::kBudget:
     case StopReason::kAttention:
       poll_events();
@@ -308,8 +308,11 @@ void MachineCore::publish_statistics() {
   published_.emulated_accesses = of.emulated_accesses;
   published_.interpreted_blocks = of.interpreted_blocks;
   published_.interpreted_steps = of.interpreted_steps;
-  published_.mappings = translator_->mappings();
-  published_.window_fills = spaces.fills + spaces.prefills;
+  const bool windows_changed = published_.window_fills != spaces.fills ||
+                               published_.window_drops != spaces.drops ||
+                               published_.window_evictions != spaces.evictions;
+  if (windows_changed) published_.mappings = translator_->mappings();
+  published_.window_fills = spaces.fills;
   published_.window_drops = spaces.drops;
   published_.window_evictions = spaces.evictions;
 }
