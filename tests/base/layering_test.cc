@@ -6,6 +6,7 @@
 #include <regex>
 #include <set>
 #include <string>
+#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -97,7 +98,8 @@ TEST(Layering, ProcessorAndDevicesDoNotKnowEachOther) {
 }
 
 TEST(Layering, TheCheckFindsABreach) {
-  const fs::path root = fs::path(testing::TempDir()) / "layering_check";
+  const fs::path root =
+      fs::path(testing::TempDir()) / ("layering_check_" + std::to_string(::getpid()));
   fs::create_directories(root / "guestnet");
   std::ofstream(root / "guestnet" / "bad.cc") << "#include \"vm/cpu/cpu.h\"\n";
   const auto found = breaches(root, "guestnet", {"guestnet", "base"}, {"vm", "base", "guestnet"});

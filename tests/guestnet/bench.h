@@ -8,10 +8,19 @@
 #include <asio/io_context.hpp>
 #include <asio/local/connect_pair.hpp>
 #include <asio/local/stream_protocol.hpp>
+#include <cstdlib>
 #include <gtest/gtest.h>
 #include <memory>
+#include <string>
 
 namespace snowglobe::net {
+
+/// Another one in each process: listeners take their names, which the whole host sees, from it, and
+/// ctest runs many processes at a time. SNOWGLOBE_TEST_SEED repeats a failure.
+inline std::uint64_t bench_seed() {
+  if (const char* given = std::getenv("SNOWGLOBE_TEST_SEED")) return std::stoull(given);
+  return base::SystemRandom().next();
+}
 
 class Bench : public testing::Test {
  protected:
@@ -131,7 +140,9 @@ class Bench : public testing::Test {
 
   asio::io_context loop_;
   base::ManualClock clock_;
-  base::SeededRandom random_{42};
+  const std::uint64_t seed_ = bench_seed();
+  const testing::ScopedTrace trace_{__FILE__, __LINE__, "seed " + std::to_string(seed_)};
+  base::SeededRandom random_{seed_};
   ManualAlarm alarm_;
   FakeCable cable_;
   NetworkConfig config_;

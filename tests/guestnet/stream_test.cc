@@ -8,6 +8,7 @@
 
 #include <fstream>
 #include <libpq-fe.h>
+#include <unistd.h>
 
 namespace snowglobe::net {
 namespace {
@@ -307,7 +308,9 @@ TEST_F(Streams, LibpqComesInByHostAndPortAndItsFirstMessageIsOneFrame) {
 }
 
 TEST_F(Streams, CaptureHasEveryFrameWithCompleteChecksums) {
-  const std::string path = testing::TempDir() + "snowglobe_capture.pcap";
+  // Another build's tests may run at the same time.
+  const std::string path =
+      testing::TempDir() + "snowglobe_capture_" + std::to_string(::getpid()) + ".pcap";
   config_.capture_file = path;
   make_network();
   introduce_guest();
