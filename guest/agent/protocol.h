@@ -28,7 +28,12 @@
  *
  * Opening: the agent sends SNOWGLOBE_HELLO as its first frame, and events from then on. It sends
  * without being asked and never waits for the host: LOG events are dropped, and counted, while the
- * host does not read. All other frames are kept. */
+ * host does not read. All other frames are kept.
+ *
+ * Snapshots: both directions are streams, and the guest's ends of them roll back with it. The host
+ * keeps with a snapshot what it had still to send and the part of a frame that it had received
+ * (AgentClient::save()), and goes on from there. Requests that were open then are finished with
+ * their old ids: ids are not used again soon after a restore. */
 #ifndef SNOWGLOBE_GUEST_AGENT_PROTOCOL_H
 #define SNOWGLOBE_GUEST_AGENT_PROTOCOL_H
 
@@ -43,8 +48,9 @@
 #define SNOWGLOBE_STDIN_WINDOW 65536u
 /* Arguments of one EXEC or START_POSTGRES, and variables of its environment. */
 #define SNOWGLOBE_MAX_STRINGS 1024u
-/* Bytes of entropy that one RESEED may carry. */
+/* Bytes of entropy that one RESEED or RESUME may carry, and that RESUME must. */
 #define SNOWGLOBE_MAX_ENTROPY 512u
+#define SNOWGLOBE_RESUME_ENTROPY 32u
 
 enum snowglobe_type {
   /* --- requests (host to guest) --------------------------------------------------------------- */
@@ -89,7 +95,8 @@ enum snowglobe_type {
   SNOWGLOBE_STOP_POSTGRES = 8,
 
   /* Makes memory fit for a snapshot: u32 flags (1: write back all dirty data; 2: drop clean caches;
-   * 4: read PostgreSQL's program text in and lock it). OK is empty. */
+   * 4: read PostgreSQL's program text in and lock it; 8: fill free memory with zeroes, where it is
+   * not zero yet). In the order write back, drop, fill. OK is empty. */
   SNOWGLOBE_QUIESCE = 9,
 
   /* Ends the machine: u32 milliseconds for PostgreSQL to stop fast before it is stopped the hard
@@ -101,6 +108,23 @@ enum snowglobe_type {
   /* The address of eth0: string "a.b.c.d/n", string gateway ("" for none). For clones that share
    * a network. OK is empty. */
   SNOWGLOBE_SET_ADDRESS = 11,
+
+  /* What a machine needs first after a restore, as a fork, or from the ready state: u32 flags, u64
+   * nanoseconds since 1970 UTC, u32 secret, then SNOWGLOBE_RESUME_ENTROPY to SNOWGLOBE_MAX_ENTROPY
+   * bytes of entropy. As RESEED, and as SET_CLOCK where flag 1 says so. With flag 2, now() and its
+   * kin stand still at that time from the next statement on, until a RESUME without it; the clock
+   * itself, clock_timestamp() and time limits go on. OK is empty. The host lets no frame of the
+   * network into the guest, and sends no other request, until it has come.
+   *
+   * A new generation begins: in all sessions, also the waiting ones, random() is seeded anew (unless
+   * the session called setseed()) and cancel keys change. A session's key is, as clients see it, its
+   * own number XOR the secret, which is 0 after a cold boot: so the key of a session that was there
+   * before is now `old key ^ old secret ^ new secret`. */
+  SNOWGLOBE_RESUME = 12,
+
+  /* Cancels what a session runs, as a cancel request would, without a connection and a key: u32 pid
+   * of its backend. OK is empty. ERROR ESRCH if PostgreSQL has no such process. */
+  SNOWGLOBE_CANCEL_STATEMENT = 13,
 
   /* --- continuations (host to guest) ---------------------------------------------------------- */
 
@@ -154,8 +178,11 @@ enum snowglobe_exec_flags {
 enum snowglobe_quiesce_flags {
   SNOWGLOBE_QUIESCE_SYNC = 1,
   SNOWGLOBE_QUIESCE_DROP_CACHES = 2,
-  SNOWGLOBE_QUIESCE_LOCK_TEXT = 4
+  SNOWGLOBE_QUIESCE_LOCK_TEXT = 4,
+  SNOWGLOBE_QUIESCE_SCRUB = 8
 };
+
+enum snowglobe_resume_flags { SNOWGLOBE_RESUME_SET_CLOCK = 1, SNOWGLOBE_RESUME_FREEZE_NOW = 2 };
 
 enum snowglobe_log_source { SNOWGLOBE_LOG_POSTGRES = 1, SNOWGLOBE_LOG_AGENT = 2 };
 
