@@ -109,12 +109,13 @@ enum snowglobe_type {
    * a network. OK is empty. */
   SNOWGLOBE_SET_ADDRESS = 11,
 
-  /* What a machine needs first after a restore, as a fork, or from the ready state: u32 flags, u64
-   * nanoseconds since 1970 UTC, u32 secret, then SNOWGLOBE_RESUME_ENTROPY to SNOWGLOBE_MAX_ENTROPY
-   * bytes of entropy. As RESEED, and as SET_CLOCK where flag 1 says so. With flag 2, now() and its
-   * kin stand still at that time from the next statement on, until a RESUME without it; the clock
-   * itself, clock_timestamp() and time limits go on. OK is empty. The host lets no frame of the
-   * network into the guest, and sends no other request, until it has come.
+  /* What a machine needs first after a restore, as a fork, or from the ready state: u64 wall clock in
+   * nanoseconds since 1970 UTC (0: leave it), u64 fixed time likewise (0: none), u32 secret, then
+   * SNOWGLOBE_RESUME_ENTROPY to SNOWGLOBE_MAX_ENTROPY bytes of entropy. Does what SET_CLOCK and
+   * RESEED do. With a fixed time, now() and its kin stand still there from the next statement on,
+   * until a RESUME without one; the clock itself, clock_timestamp() and time limits go on. OK is
+   * empty. The host lets no frame of the network into the guest, and sends no other request, until
+   * it has come.
    *
    * A new generation begins: in all sessions, also the waiting ones, random() is seeded anew (unless
    * the session called setseed()) and cancel keys change. A session's key is, as clients see it, its
@@ -181,8 +182,6 @@ enum snowglobe_quiesce_flags {
   SNOWGLOBE_QUIESCE_LOCK_TEXT = 4,
   SNOWGLOBE_QUIESCE_SCRUB = 8
 };
-
-enum snowglobe_resume_flags { SNOWGLOBE_RESUME_SET_CLOCK = 1, SNOWGLOBE_RESUME_FREEZE_NOW = 2 };
 
 enum snowglobe_log_source { SNOWGLOBE_LOG_POSTGRES = 1, SNOWGLOBE_LOG_AGENT = 2 };
 
