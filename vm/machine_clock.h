@@ -30,6 +30,12 @@ class GuestClock final : public TscSource {
     if (counter_ == nullptr) base_ = ticks();
     running_ = false;
   }
+  /// Goes on from `time`, running or stopped: that of a restored machine. A counter of instructions
+  /// has its restored value already.
+  void set(u64 time) {
+    base_ = counter_ != nullptr ? time - *counter_ : time;
+    if (running_) since_ = host_now();
+  }
   /// Deterministic runs only: lets the time up to `target` pass at once.
   void skip_to(u64 target) {
     const u64 now = ticks();
