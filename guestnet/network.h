@@ -3,6 +3,7 @@
 // The map of this folder is in docs/guestnet.md.
 #pragma once
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/frame.h"
@@ -15,6 +16,7 @@
 #include <asio/generic/stream_protocol.hpp>
 #include <asio/io_context.hpp>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -41,12 +43,14 @@ struct TcpSettings {
 };
 
 struct NetworkConfig {
-  asio::io_context* loop = nullptr;      ///< not owned; run by the machine's thread
-  base::Clock* clock = nullptr;          ///< not owned; may stand still while the machine does
-  base::RandomSource* random = nullptr;  ///< not owned; sequence numbers, ports, names
-  Alarm* alarm = nullptr;                ///< not owned; null: an AsioAlarm on `loop`
-  base::LogSink log;                     ///< may be empty
-  StreamObserver on_stream_closed;       ///< may be empty
+  asio::io_context* loop = nullptr;  ///< not owned; run by the machine's thread
+  base::Clock* clock = nullptr;      ///< not owned; may stand still while the machine does
+  /// Not owned; sequence numbers, ports, names, stream ids. Two networks with the same sequence of
+  /// numbers would take each other's saved streams for their own.
+  base::RandomSource* random = nullptr;
+  Alarm* alarm = nullptr;           ///< not owned; null: an AsioAlarm on `loop`
+  base::LogSink log;                ///< may be empty
+  StreamObserver on_stream_closed;  ///< may be empty
   AddressPlan addresses;
   TcpSettings tcp;
   std::size_t max_streams = 256;
@@ -70,6 +74,7 @@ struct NetworkStatistics {
   std::uint64_t tcp_resets_sent = 0;
   std::uint64_t streams_opened = 0;
   std::uint64_t streams_refused = 0;  ///< by max_streams
+  std::uint64_t held_dropped = 0;     ///< guest frames beyond what is kept during hold(true)
 };
 
 /// Where an accepted client is taken.
@@ -77,6 +82,18 @@ struct StreamTarget {
   Ipv4Address source;  ///< one of AddressPlan's own addresses
   std::uint16_t guest_port = 0;
   ListenerId listener = 0;
+};
+
+/// What becomes of the streams of a saved state, by the ids that they had when it was saved. A
+/// saved stream that is not named here has its guest end reset as soon as frames flow.
+struct RestorePlan {
+  /// The stream with the same id is open now, its own bytes at rest as well: its socket stays, and
+  /// goes on with the connection as it was saved.
+  std::vector<StreamId> keep;
+  /// Nobody is there for it yet: becomes a waiting stream, for adopt().
+  std::vector<StreamId> wait;
+  /// What present streams that are not kept are told before they are closed (see close_stream()).
+  std::map<StreamId, std::vector<std::uint8_t>> last_words;
 };
 
 /// Thread rule: everything on the one thread that runs `loop` (from elsewhere: asio::post to it),
@@ -111,6 +128,40 @@ class Network final : public base::FrameReceiver {
   /// is under way to it, since they would land inside of a message) and the end of its stream.
   /// False if there is no such stream.
   bool close_stream(StreamId id, base::ConstBytes last_words = {});
+  /// Writes to the client as if the guest had. False, and nothing is written, unless the stream is
+  /// open and nothing of the guest's is under way to the client.
+  bool inject_to_client(StreamId id, base::ConstBytes bytes);
+
+  /// What must roll back together with the guest, as bytes: the connections, as far as they could
+  /// go on, what the others need to be reset, and the guest's address. Changes nothing, sends
+  /// nothing; the machine stands still meanwhile. docs/guestnet.md, "Saved and restored".
+  [[nodiscard]] std::vector<std::uint8_t> save() const;
+  /// The streams of a saved state. Those that are `quiet` may be kept or wait. Errors: kCorrupt.
+  static base::Result<std::vector<StreamInfo>> saved_streams(base::ConstBytes state);
+  /// Whether restore() would do it; after that, without anything in between, it does.
+  [[nodiscard]] base::Result<void> check_restore(base::ConstBytes state,
+                                                 const RestorePlan& plan) const;
+  /// Puts our end back to where it was at save(), of this network or another; whole or not at all.
+  /// All present streams that are not kept end at once with CloseReason::kRolledBack, waiting ones
+  /// without a word, and the guest of before hears nothing of it. Nothing flows before hold(false).
+  /// Not to be called out of a call of the network's (observer, transmitter).
+  /// Errors: kCorrupt (the bytes), kUnsupported (a cable with other addresses or smaller buffers),
+  /// kInvalidArgument (the plan), kUnavailable (after shutdown()).
+  base::Result<void> restore(base::ConstBytes state, const RestorePlan& plan);
+
+  /// True: no frame passes in either direction until hold(false). Clients may come and write
+  /// meanwhile; the guest's frames wait as far as there is room for them.
+  void hold(bool held);
+  [[nodiscard]] bool held() const;
+
+  /// Restored streams without a client, by their saved ids. A guest that sends something or hangs
+  /// up on such a stream has it reset and taken out of this list.
+  [[nodiscard]] std::vector<StreamInfo> waiting() const;
+  /// Joins a connected socket to a waiting stream, which becomes a stream with a new id.
+  /// Errors: kNotFound (not waiting any more), kUnavailable (after shutdown()).
+  base::Result<StreamId> adopt(StreamId saved, asio::generic::stream_protocol::socket client);
+  /// Resets the guest's end of a waiting stream. False if there is no such stream.
+  bool drop_waiting(StreamId saved);
 
   /// Closes all listeners and streams, resets their guest ends if the cable takes it, stops the
   /// timer. Never blocks; idempotent. Afterwards frames are ignored.

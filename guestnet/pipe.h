@@ -7,6 +7,7 @@
 #include "guestnet/network.h"
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -49,6 +50,9 @@ class PipeListener final : public Listener {
     std::uint16_t guest_port = 5432;
     bool paused = false;  ///< as after pause()
     int backlog = 128;
+    /// If set, takes the clients that were let in, instead of the guest's port; what becomes of
+    /// them is its affair (Network::adopt(), Network::open_stream()). Not called after shutdown().
+    std::function<void(asio::generic::stream_protocol::socket)> on_client;
   };
 
   /// Errors: kIo.

@@ -21,6 +21,8 @@ std::string_view to_string(CloseReason reason) {
       return "closed on request";
     case CloseReason::kShutDown:
       return "the network was shut down";
+    case CloseReason::kRolledBack:
+      return "the guest was put back to an earlier state";
   }
   return "unknown";
 }

@@ -11,7 +11,8 @@
 
 namespace snowglobe::net {
 
-/// Never zero and never used twice in the life of a process.
+/// Never zero and never used twice: ids of a network follow each other from a random number on, so
+/// that those of a saved state mean the same streams in another network or process, or none.
 using StreamId = std::uint64_t;
 /// Likewise, for listeners: tells which listener a stream came in by.
 using ListenerId = std::uint64_t;
@@ -31,6 +32,7 @@ enum class CloseReason : std::uint8_t {
   kClientFailed,  ///< the client's socket broke, or was closed with bytes for it under way
   kRequested,     ///< close_stream()
   kShutDown,      ///< Network::shutdown()
+  kRolledBack,    ///< Network::restore(): the guest that it belonged to is gone
 };
 
 [[nodiscard]] std::string_view to_string(CloseReason reason);
@@ -47,6 +49,12 @@ struct StreamInfo {
   std::uint64_t bytes_to_client = 0;  ///< written to the client, in all
   std::uint64_t unacknowledged = 0;   ///< read from the client, not yet acknowledged by the guest
   std::uint64_t undelivered = 0;  ///< received from the guest, not yet taken by the client's socket
+  std::uint64_t unread = 0;       ///< written by the client, not yet read from its socket
+  /// An upper estimate of what the client has not yet read from its socket. Unix sockets only.
+  std::uint64_t unread_by_client = 0;
+  /// Could go on after a restore: open in both directions, and all the counts from unacknowledged
+  /// to unread are 0. What the guest has not sent yet can not be seen from here.
+  bool quiet = false;
   base::Nanoseconds opened_at{0};   ///< monotonic time of the network's clock
   base::Nanoseconds idle_since{0};  ///< when the last byte moved in either direction
 };
