@@ -5,13 +5,16 @@
 #include <atomic>
 #include <csignal>
 #include <cstddef>
+#include <fcntl.h>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <string>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -155,6 +158,25 @@ TEST(Citizen, AContainersFilterOfSystemCallsDoesNotMatter) {
               Database db = Database::open_in_memory();
               return total(db) == kTotal ? 0 : 3;
             }));
+}
+
+// An empty /dev/shm in which nobody can make anything. False: this host gives no namespaces away.
+bool take_shared_memory_away() {
+  if (::unshare(CLONE_NEWNS) != 0 && ::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return false;
+  return ::mount("none", "/dev/shm", "tmpfs", MS_RDONLY, "size=4k,mode=0") == 0;
+}
+
+TEST(Citizen, AHostWithoutSharedMemoryFilesDoesNotMatter) {
+  constexpr int kNoNamespace = 50;
+  const int code = in_child([] {
+    if (!take_shared_memory_away()) return kNoNamespace;
+    if (::shm_open("/snowglobe-test", O_CREAT | O_RDWR, 0600) != -1) return 1;
+    Database db = Database::open_in_memory();
+    return total(db) == kTotal ? 0 : 2;
+  });
+  if (code == kNoNamespace) GTEST_SKIP() << "this host lets nobody mount, or has no /dev/shm";
+  EXPECT_EQ(code, 0);
 }
 
 TEST(Citizen, TwoMachinesRunAtOnceOnTheirOwnThreads) {
