@@ -82,6 +82,7 @@ struct AddressPlan {
   [[nodiscard]] bool on_link(Ipv4Address address) const {
     return ((address.value ^ guest.value) & netmask().value) == 0;
   }
+  bool operator==(const AddressPlan&) const = default;
   /// fe80:: and the EUI-64 of host_mac (RFC 4291, appendix A).
   [[nodiscard]] Ipv6Address link_local() const;
 };

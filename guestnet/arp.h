@@ -23,6 +23,11 @@ class Arp {
   bool on_packet(base::ConstBytes payload);
 
   [[nodiscard]] const std::optional<MacAddress>& guest_mac() const { return guest_mac_; }
+  /// What was known when a state was saved.
+  void restore(const std::optional<MacAddress>& mac) {
+    guest_mac_ = mac;
+    retry_at_ = kNever;
+  }
   /// An IPv4 packet of the guest came from `mac`.
   void learn(const MacAddress& mac);
   /// Asks for the guest's address, and goes on asking until it is known.

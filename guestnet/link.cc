@@ -11,7 +11,7 @@ void Link::attach(base::FrameTransmitter* transmitter) {
 }
 
 bool Link::transmit(base::ConstBytes frame, const base::FrameOffload& offload) {
-  if (transmitter_ == nullptr || refused_) return false;
+  if (transmitter_ == nullptr || held_ || refused_) return false;
   if (!transmitter_->transmit(frame, offload)) {
     refused_ = true;
     ++statistics_.frames_refused;

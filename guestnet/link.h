@@ -26,9 +26,13 @@ class Link {
 
   /// Null: everything is refused.
   void attach(base::FrameTransmitter* transmitter);
+  /// True: everything is refused until hold(false), and on_ready() after it.
+  void hold(bool held) { held_ = held; }
+  /// Forgets what waits: it was for a guest that is gone.
+  void drop_waiting() { queue_.clear(); }
   /// False after a refusal, until on_ready().
   [[nodiscard]] bool ready() const {
-    return transmitter_ != nullptr && !refused_ && queue_.empty();
+    return transmitter_ != nullptr && !held_ && !refused_ && queue_.empty();
   }
 
   /// False: not taken; on_ready() will follow.
@@ -50,6 +54,7 @@ class Link {
   std::unique_ptr<Capture> capture_;
   base::FrameTransmitter* transmitter_ = nullptr;
   bool refused_ = false;
+  bool held_ = false;
   std::deque<std::vector<std::uint8_t>> queue_;
 };
 

@@ -16,13 +16,11 @@ base::Result<void> check(const NetworkConfig& config) {
                  "create a network: loop, clock and random must be given"};
   }
   const TcpSettings& tcp = config.tcp;
-  constexpr std::size_t kSmallestBuffer = 4096;
-  constexpr std::size_t kLargestBuffer = std::size_t{64} << 20;
   const auto sensible = [](std::size_t size) {
-    return size >= kSmallestBuffer && size <= kLargestBuffer;
+    return size >= TcpSettings::kSmallestBuffer && size <= TcpSettings::kLargestBuffer;
   };
-  if (!sensible(tcp.send_buffer) || !sensible(tcp.receive_buffer) || tcp.mss < 64 ||
-      tcp.mss > kMtu - 40 || config.max_streams == 0) {
+  if (!sensible(tcp.send_buffer) || !sensible(tcp.receive_buffer) ||
+      tcp.mss < TcpSettings::kSmallestMss || tcp.mss > kMtu - 40 || config.max_streams == 0) {
     return Error{ErrorCode::kInvalidArgument,
                  "create a network: buffers must be 4 KiB to 64 MiB, the segment size 64 to 1460, "
                  "and at least one stream allowed"};
@@ -42,7 +40,8 @@ Network::Parts::Parts(const NetworkConfig& given, std::unique_ptr<Capture> captu
       icmp(link, config.addresses),
       dhcp(link, config.addresses),
       ipv6(link, config.addresses),
-      tcp({link, arp, *config.clock, *config.random, alarm, statistics}, config) {
+      tcp({link, arp, *config.clock, *config.random, alarm, statistics}, config),
+      last_stream(config.random->next()) {
   alarm.set_handler([this] { tcp.on_alarm(); });
   arp.set_on_resolved([this] { tcp.on_ready(); });
 }
@@ -147,12 +146,20 @@ void Network::attach(base::FrameTransmitter* transmitter) {
 void Network::on_frame(base::ConstBytes frame, const base::FrameOffload& offload) {
   if (parts_->shut_down) return;
   parts_->link.note_received(frame, offload);
-  parts_->on_frame(frame, offload);
+  if (parts_->held) {
+    parts_->keep_for_later(frame, offload);
+  } else {
+    parts_->on_frame(frame, offload);
+  }
 }
 
 void Network::on_transmit_ready() {
   parts_->link.on_ready();
-  if (!parts_->shut_down) parts_->tcp.on_ready();
+  if (parts_->shut_down) {
+    parts_->tcp.send_owed_resets();
+  } else {
+    parts_->tcp.on_ready();
+  }
 }
 
 base::Result<StreamId> Network::open_stream(asio::generic::stream_protocol::socket client,
@@ -163,23 +170,29 @@ base::Result<StreamId> Network::open_stream(asio::generic::stream_protocol::sock
 base::Result<StreamId> Network::Parts::open_stream(asio::generic::stream_protocol::socket client,
                                                    const StreamTarget& target) {
   if (shut_down) return Error{ErrorCode::kUnavailable, "open a stream: the network is shut down"};
-  if (streams.size() >= config.max_streams) {
+  if (streams.size() + waiting.size() >= config.max_streams) {
     ++statistics.streams_refused;
     return Error{ErrorCode::kResourceExhausted, "open a stream: the limit of " +
                                                     std::to_string(config.max_streams) +
                                                     " streams is reached"};
   }
-  const StreamId id = ++last_stream;
-  auto stream = std::make_shared<Stream>(id, target, std::move(client), *config.clock,
-                                         [this](Stream& ended) { on_stream_closed(ended); });
+  const auto stream = make_stream(std::move(client), target);
   TcpConnection* connection = tcp.create(target.source, target.guest_port, *stream);
   if (connection == nullptr) {
     return Error{ErrorCode::kResourceExhausted, "open a stream: no free port towards the guest"};
   }
   ++statistics.streams_opened;
+  const StreamId id = last_stream;
   streams.emplace(id, stream);
   stream->start(*connection);
   return id;
+}
+
+std::shared_ptr<Stream> Network::Parts::make_stream(asio::generic::stream_protocol::socket client,
+                                                    const StreamTarget& target) {
+  if (++last_stream == 0) ++last_stream;
+  return std::make_shared<Stream>(last_stream, target, std::move(client), *config.clock,
+                                  [this](Stream& ended) { on_stream_closed(ended); });
 }
 
 void Network::Parts::on_stream_closed(Stream& stream) {
@@ -208,6 +221,13 @@ std::optional<StreamInfo> Network::stream(StreamId id) const {
   return found->second->info();
 }
 
+bool Network::inject_to_client(StreamId id, base::ConstBytes bytes) {
+  const auto found = parts_->streams.find(id);
+  if (found == parts_->streams.end()) return false;
+  const auto stream = found->second;
+  return stream->inject(bytes);
+}
+
 bool Network::close_stream(StreamId id, base::ConstBytes last_words) {
   const auto found = parts_->streams.find(id);
   if (found == parts_->streams.end()) return false;
@@ -226,6 +246,11 @@ void Network::shutdown() {
     const auto stream = parts.streams.begin()->second;
     stream->close(CloseReason::kShutDown, {});
   }
+  while (!parts.waiting.empty()) {
+    const auto stream = parts.waiting.begin()->second;
+    stream->drop();
+  }
+  parts.held_frames.clear();
   parts.shut_down = true;
   parts.alarm.set(kNever);
 }

@@ -28,6 +28,10 @@ namespace snowglobe::net {
 /// max_streams * (send_buffer + receive_buffer + out-of-order data of at most receive_buffer).
 struct TcpSettings {
   static constexpr std::size_t kBuffer = std::size_t{256} << 10;
+  static constexpr std::size_t kSmallestBuffer = 4096;
+  static constexpr std::size_t kLargestBuffer = std::size_t{64} << 20;
+  /// A tiny MSS would only make us send countless segments.
+  static constexpr std::uint16_t kSmallestMss = 64;
 
   std::size_t send_buffer = kBuffer;     ///< bytes towards the guest; then the socket is not read
   std::size_t receive_buffer = kBuffer;  ///< bytes towards the client; the window closes with it

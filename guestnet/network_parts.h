@@ -1,4 +1,5 @@
-// guestnet/network_parts.h - the inside of a Network, shared by network.cc and the listeners.
+// guestnet/network_parts.h - the inside of a Network, shared by network.cc, network_restore.cc and
+// the listeners.
 #pragma once
 
 #include "guestnet/acceptor.h"
@@ -8,9 +9,12 @@
 #include "guestnet/ipv6.h"
 #include "guestnet/link.h"
 #include "guestnet/network.h"
+#include "guestnet/network_state.h"
 #include "guestnet/stream.h"
 #include "guestnet/tcp_endpoint.h"
+#include "guestnet/waiting_stream.h"
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <vector>
@@ -29,6 +33,26 @@ struct Network::Parts {
   base::Result<StreamId> open_stream(asio::generic::stream_protocol::socket client,
                                      const StreamTarget& target);
   void on_stream_closed(Stream& stream);
+  std::shared_ptr<Stream> make_stream(asio::generic::stream_protocol::socket client,
+                                      const StreamTarget& target);
+
+  // network_restore.cc
+  [[nodiscard]] NetworkState state() const;
+  [[nodiscard]] base::Result<NetworkState> checked(base::ConstBytes bytes,
+                                                   const RestorePlan& plan) const;
+  [[nodiscard]] base::Result<void> check_plan(const NetworkState& saved,
+                                              const RestorePlan& plan) const;
+  void apply(const NetworkState& saved, const RestorePlan& plan);
+  void wait_for_client(const SavedStream& saved);
+  void keep_for_later(base::ConstBytes frame, const base::FrameOffload& offload);
+  void pass_held_frames();
+
+  struct HeldFrame {
+    std::vector<std::uint8_t> frame;
+    base::FrameOffload offload;
+  };
+  static constexpr std::size_t kHeldFrames = 256;
+  static constexpr std::size_t kHeldBytes = std::size_t{1} << 20;
 
   const NetworkConfig config;
   NetworkStatistics statistics;
@@ -41,10 +65,14 @@ struct Network::Parts {
   Ipv6 ipv6;
   TcpEndpoint tcp;
   std::map<StreamId, std::shared_ptr<Stream>> streams;
+  std::map<StreamId, std::shared_ptr<WaitingStream>> waiting;
   std::vector<std::weak_ptr<Acceptor>> acceptors;
-  StreamId last_stream = 0;
+  StreamId last_stream;  // begins anywhere: see StreamId
   ListenerId last_listener = 0;
   bool shut_down = false;
+  bool held = false;
+  std::deque<HeldFrame> held_frames;
+  std::size_t held_bytes = 0;
 };
 
 }  // namespace snowglobe::net

@@ -66,17 +66,23 @@ std::uint64_t Listener::strangers() const {
   return acceptor_->strangers();
 }
 
-std::shared_ptr<Acceptor> Listener::make_acceptor(Network& network, StreamTarget target) {
+std::shared_ptr<Acceptor> Listener::make_acceptor(Network& network, StreamTarget target,
+                                                  OnClient on_client) {
   Network::Parts& parts = *network.parts_;
   target.listener = ++parts.last_listener;
   // Where open_stream() fails the socket goes with it, and the client sees the end of its stream.
-  auto deliver = [weak = std::weak_ptr(network.parts_), target](Acceptor::Protocol::socket client) {
-    if (const auto alive = weak.lock(); alive != nullptr) {
-      if (const auto opened = alive->open_stream(std::move(client), target);
-          !opened.ok() && alive->config.log) {
-        alive->config.log(
-            {base::LogLevel::kWarning, base::LogSource::kNetwork, opened.error().message});
-      }
+  auto deliver = [weak = std::weak_ptr(network.parts_), target,
+                  on_client = std::move(on_client)](Acceptor::Protocol::socket client) {
+    const auto alive = weak.lock();
+    if (alive == nullptr) return;
+    if (on_client) {
+      if (!alive->shut_down) on_client(std::move(client));
+      return;
+    }
+    if (const auto opened = alive->open_stream(std::move(client), target);
+        !opened.ok() && alive->config.log) {
+      alive->config.log(
+          {base::LogLevel::kWarning, base::LogSource::kNetwork, opened.error().message});
     }
   };
   auto acceptor = std::make_shared<Acceptor>(*parts.config.loop, target.listener, deliver);
@@ -94,7 +100,7 @@ base::Result<std::unique_ptr<PipeListener>> PipeListener::create(Network& networ
   StreamTarget target;
   target.source = network.addresses().pipe;
   target.guest_port = options.guest_port;
-  auto acceptor = make_acceptor(network, target);
+  auto acceptor = make_acceptor(network, target, options.on_client);
   acceptor->set_admit(is_this_process);
   const std::string host = random_name(random_of(network));
   std::unique_ptr<PipeListener> listener(new PipeListener(acceptor, host, options.guest_port));
@@ -125,7 +131,7 @@ base::Result<std::unique_ptr<LoopbackListener>> LoopbackListener::create(Network
   StreamTarget target;
   target.source = network.addresses().gateway;
   target.guest_port = options.guest_port;
-  auto acceptor = make_acceptor(network, target);
+  auto acceptor = make_acceptor(network, target, {});
   // What the guest sends has been put together by its own TCP: holding it back only adds delay.
   acceptor->set_admit([](Acceptor::Protocol::socket& client) {
     std::error_code ignored;

@@ -19,6 +19,8 @@ class Acceptor;
 /// network (Network::shutdown() closes them, but does not destroy them).
 class Listener {
  public:
+  using OnClient = std::function<void(asio::generic::stream_protocol::socket)>;
+
   virtual ~Listener();
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
@@ -36,7 +38,8 @@ class Listener {
 
  protected:
   explicit Listener(std::shared_ptr<Acceptor> acceptor);
-  static std::shared_ptr<Acceptor> make_acceptor(Network& network, StreamTarget target);
+  static std::shared_ptr<Acceptor> make_acceptor(Network& network, StreamTarget target,
+                                                 OnClient on_client);
   static base::RandomSource& random_of(Network& network);
 
   std::shared_ptr<Acceptor> acceptor_;
@@ -52,7 +55,7 @@ class PipeListener final : public Listener {
     int backlog = 128;
     /// If set, takes the clients that were let in, instead of the guest's port; what becomes of
     /// them is its affair (Network::adopt(), Network::open_stream()). Not called after shutdown().
-    std::function<void(asio::generic::stream_protocol::socket)> on_client;
+    OnClient on_client;
   };
 
   /// Errors: kIo.

@@ -5,6 +5,9 @@
 #include <array>
 #include <asio/buffer.hpp>
 #include <asio/error.hpp>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <utility>
 
 namespace snowglobe::net {
@@ -16,6 +19,16 @@ constexpr std::size_t kLargeRead = std::size_t{128} << 10;
 bool would_block(const std::error_code& error) {
   return error == asio::error::would_block || error == asio::error::try_again ||
          error == asio::error::interrupted;
+}
+
+/// What the peer of a Unix socket has not read yet, with the kernel's own expense for it.
+std::uint64_t unread_by_peer(int descriptor) {
+  int domain = 0;
+  socklen_t length = sizeof domain;
+  if (::getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0) return 0;
+  int waiting = 0;  // on TCP this would be what is not acknowledged (tcp(7)): another thing
+  if (domain != AF_UNIX || ::ioctl(descriptor, SIOCOUTQ, &waiting) != 0) return 0;
+  return static_cast<std::uint64_t>(std::max(waiting, 0));
 }
 
 }  // namespace
@@ -37,36 +50,78 @@ Stream::~Stream() = default;
 
 void Stream::start(TcpConnection& connection) {
   connection_ = &connection;
-  info_.source_port = connection.tuple().local_port;
+  begin();
+  // What the client has said already goes out together with the last step of the handshake.
+  if (connection_ != nullptr) connection.open();
+}
+
+void Stream::join(TcpConnection& connection) {
+  connection_ = &connection;
+  info_.state = StreamState::kOpen;
+  begin();
+  if (connection_ != nullptr) read_socket();
+}
+
+void Stream::begin() {
+  info_.source_port = connection_->tuple().local_port;
   std::error_code error;
   socket_.non_blocking(true, error);
   if (error) {
     close(CloseReason::kClientFailed, {});
     return;
   }
-  // What the client has said already goes out together with the last step of the handshake.
   wait_readable();
-  connection.open();
+}
+
+void Stream::switch_to(TcpConnection& connection) {
+  connection_ = &connection;
+  wait_readable();
+}
+
+void Stream::detach() {
+  info_ = info();
+  connection_ = nullptr;
 }
 
 StreamInfo Stream::info() const {
   StreamInfo info = info_;
-  if (connection_ != nullptr) {
-    info.unacknowledged = connection_->unacknowledged();
-    info.undelivered = connection_->undelivered();
-  }
+  if (connection_ == nullptr) return info;
+  info.unacknowledged = connection_->unacknowledged();
+  info.undelivered = connection_->undelivered();
+  std::error_code ignored;
+  info.unread = socket_.available(ignored);
+  info.unread_by_client = unread_by_peer(socket_.native_handle());
+  info.quiet = connection_->quiet() && info.unread == 0 && info.unread_by_client == 0;
   return info;
 }
 
 void Stream::close(CloseReason reason, base::ConstBytes last_words) {
   if (info_.state == StreamState::kClosed) return;
-  const bool clean = connection_ == nullptr || connection_->undelivered() == 0;
-  if (!last_words.empty() && clean && !end_to_client_) {
-    std::error_code ignored;  // best effort: the client is being thrown out anyhow
-    info_.bytes_to_client +=
-        socket_.write_some(asio::buffer(last_words.data(), last_words.size()), ignored);
-  }
+  if (!last_words.empty() && info().undelivered == 0 && !end_to_client_) say(last_words);
   finish(reason);
+}
+
+void Stream::say(base::ConstBytes last_words) {
+  std::error_code ignored;  // best effort: the client is being thrown out anyhow
+  info_.bytes_to_client +=
+      socket_.write_some(asio::buffer(last_words.data(), last_words.size()), ignored);
+  // A socket that is closed with something unread resets its peer, which then may lose the words
+  // (RFC 9293, 3.6.1).
+  socket_.shutdown(Socket::shutdown_send, ignored);
+  std::array<std::uint8_t, kSmallRead> rest;
+  std::error_code error;
+  for (std::size_t left = kLargeRead; left > 0 && !error; left -= rest.size())
+    socket_.read_some(asio::buffer(rest), error);
+}
+
+bool Stream::inject(base::ConstBytes bytes) {
+  if (connection_ == nullptr || info_.state != StreamState::kOpen || end_to_client_ ||
+      connection_->undelivered() != 0 || bytes.size() > TcpConnection::kInjectLimit) {
+    return false;
+  }
+  connection_->inject(bytes);
+  write_socket();
+  return true;
 }
 
 void Stream::finish(CloseReason reason) {
@@ -76,6 +131,7 @@ void Stream::finish(CloseReason reason) {
     info_ = info();
     std::exchange(connection_, nullptr)->abort();
   }
+  info_.quiet = false;
   info_.state = StreamState::kClosed;
   info_.close_reason = reason;
   std::error_code ignored;

@@ -28,10 +28,20 @@ class Stream final : public TcpUser, public std::enable_shared_from_this<Stream>
 
   /// Takes the connection over and opens it. The stream may be closed afterwards.
   void start(TcpConnection& connection);
+  /// Takes over a connection that is open already.
+  void join(TcpConnection& connection);
+  /// Goes on with another connection in place of its own, which is not called any more.
+  void switch_to(TcpConnection& connection);
+  /// Lets go of its connection, which is not called any more; close() is to follow.
+  void detach();
+  /// See Network::inject_to_client().
+  bool inject(base::ConstBytes bytes);
   /// See Network::close_stream().
   void close(CloseReason reason, base::ConstBytes last_words);
 
   [[nodiscard]] StreamInfo info() const;
+  /// Null at the end.
+  [[nodiscard]] const TcpConnection* connection() const { return connection_; }
 
   void on_established() override;
   std::size_t on_data(base::ConstBytes bytes) override;
@@ -40,6 +50,8 @@ class Stream final : public TcpUser, public std::enable_shared_from_this<Stream>
   void on_closed(CloseReason reason) override;
 
  private:
+  void begin();
+  void say(base::ConstBytes last_words);
   void read_socket();
   void wait_readable();
   void wait_writable();
@@ -49,7 +61,7 @@ class Stream final : public TcpUser, public std::enable_shared_from_this<Stream>
   void touch() { info_.idle_since = clock_.monotonic(); }
 
   StreamInfo info_;
-  Socket socket_;
+  mutable Socket socket_;  // asio has no descriptor for a const one
   const base::Clock& clock_;
   OnClosed on_closed_;
   TcpConnection* connection_ = nullptr;

@@ -50,10 +50,36 @@ TcpConnection::TcpConnection(TcpWire& wire, const TcpSettings& settings, const F
       tuple_(tuple),
       user_(&user),
       outgoing_(settings.send_buffer),
-      incoming_(settings.receive_buffer),
+      incoming_(settings.receive_buffer + kInjectLimit),
       rto_(settings.initial_rto) {
   block_.iss = block_.snd_una = block_.snd_nxt = block_.snd_max = iss;
   block_.rcv_scale = scale_for(settings.receive_buffer);
+}
+
+TcpConnection::TcpConnection(TcpWire& wire, const TcpSettings& settings, const FourTuple& tuple,
+                             const TcpControlBlock& block, TcpUser& user)
+    : TcpConnection(wire, settings, tuple, block.iss, user) {
+  block_ = block;
+}
+
+bool TcpConnection::quiet() const {
+  return block_.state == TcpState::kEstablished && !block_.fin_wanted &&
+         !block_.fin_at.has_value() && block_.snd_una == block_.snd_max && outgoing_.empty() &&
+         incoming_.empty() && ahead_.empty();
+}
+
+std::optional<TcpReset> TcpConnection::reset() const {
+  // RFC 9293, 3.10.5: a reset from every state in which the guest may know of the connection.
+  switch (block_.state) {
+    case TcpState::kClosed:
+    case TcpState::kTimeWait:
+      return std::nullopt;
+    case TcpState::kSynSent:
+      if (block_.snd_max == block_.iss) return std::nullopt;  // the wire did not take the SYN yet
+      return TcpReset{block_.snd_max, std::nullopt};
+    default:
+      return TcpReset{block_.snd_max, block_.rcv_nxt};
+  }
 }
 
 void TcpConnection::open() {
@@ -79,7 +105,7 @@ void TcpConnection::consume_received(std::size_t count) {
   incoming_.consume(count);
   // RFC 9293, 3.8.6.2.2: the window is opened in large steps only, here of a quarter of the buffer.
   const std::int32_t opened = window_edge() - block_.rcv_edge;
-  if (!block_.fin_received && opened >= static_cast<std::int32_t>(incoming_.limit() / 4)) {
+  if (!block_.fin_received && opened >= static_cast<std::int32_t>(settings_.receive_buffer / 4)) {
     ack_now_ = true;
     output();
   }
@@ -89,19 +115,14 @@ void TcpConnection::consume_received(std::size_t count) {
   }
 }
 
+void TcpConnection::inject(base::ConstBytes bytes) {
+  SG_ASSERT(incoming_.empty() && bytes.size() <= kInjectLimit, "injected bytes find no room");
+  incoming_.append(bytes);
+}
+
 void TcpConnection::abort() {
   user_ = nullptr;
-  if (block_.state == TcpState::kClosed) {
-    end(CloseReason::kRequested);
-    return;
-  }
-  // RFC 9293, 3.10.5: a reset from every state in which the guest may know of the connection.
-  const bool known = block_.state != TcpState::kTimeWait && block_.snd_max != block_.iss;
-  if (known) {
-    const bool synchronized = block_.state != TcpState::kSynSent;
-    wire_.send_reset(tuple_, block_.snd_max,
-                     synchronized ? std::optional(block_.rcv_nxt) : std::nullopt);
-  }
+  if (const auto telling = reset(); telling.has_value()) wire_.send_reset(tuple_, *telling);
   end(CloseReason::kRequested);
 }
 

@@ -40,6 +40,12 @@ struct FourTuple {
   auto operator<=>(const FourTuple&) const = default;
 };
 
+/// What the header of a reset has to say.
+struct TcpReset {
+  SeqNum seq;
+  std::optional<SeqNum> ack;
+};
+
 /// What a connection needs of its surroundings. Implemented by TcpEndpoint.
 class TcpWire {
  public:
@@ -48,8 +54,8 @@ class TcpWire {
   /// will follow. More payload than `segment_size` is left to the receiver to be cut.
   virtual bool send_segment(const FourTuple& tuple, const TcpSegment& segment,
                             const ByteRing::Pieces& payload, std::uint16_t segment_size) = 0;
-  /// Sends a reset once. `ack`: with that acknowledgement.
-  virtual void send_reset(const FourTuple& tuple, SeqNum seq, std::optional<SeqNum> ack) = 0;
+  /// Sends a reset once, as soon as the wire takes it.
+  virtual void send_reset(const FourTuple& tuple, const TcpReset& reset) = 0;
   /// Most payload that one call of send_segment() may have.
   [[nodiscard]] virtual std::size_t payload_limit(std::uint16_t segment_size) const = 0;
   /// Whether one more answer to a segment out of place may be sent (RFC 5961, 7: throttled).
@@ -105,13 +111,16 @@ struct TcpControlBlock {
   std::optional<SeqNum> fin_at;  ///< where the guest's FIN is, as far as it has been seen
 };
 
-/// Thread rule: as Network. Invariants: 1. send and receive buffers stay within TcpSettings. 2.
-/// Payload that is not acknowledged is in the send buffer and nowhere else: a refused segment is
-/// made anew.
+/// Thread rule: as Network. Invariants: 1. send and receive buffers stay within TcpSettings (but
+/// for what is injected). 2. Payload that is not acknowledged is in the send buffer and nowhere
+/// else: a refused segment is made anew.
 class TcpConnection {
  public:
   TcpConnection(TcpWire& wire, const TcpSettings& settings, const FourTuple& tuple, SeqNum iss,
                 TcpUser& user);
+  /// One that goes on from where it was quiet().
+  TcpConnection(TcpWire& wire, const TcpSettings& settings, const FourTuple& tuple,
+                const TcpControlBlock& block, TcpUser& user);
   TcpConnection(const TcpConnection&) = delete;
   TcpConnection& operator=(const TcpConnection&) = delete;
 
@@ -128,6 +137,11 @@ class TcpConnection {
   void close_send();
   [[nodiscard]] ByteRing::Pieces received() const { return incoming_.peek(0, incoming_.size()); }
   void consume_received(std::size_t count);
+  /// Puts bytes into the receive buffer as if the guest had sent them, at most kInjectLimit while
+  /// nothing is there.
+  void inject(base::ConstBytes bytes);
+  /// Another user takes over.
+  void set_user(TcpUser& user) { user_ = &user; }
   /// Resets the connection; the user gets no further call.
   void abort();
 
@@ -136,12 +150,21 @@ class TcpConnection {
   void on_time(base::Nanoseconds now);
   void on_wire_ready();
   [[nodiscard]] bool waits_for_wire() const { return blocked_; }
+  /// Acknowledges as soon as the wire is ready.
+  void owe_ack() { blocked_ = ack_now_ = true; }
   [[nodiscard]] base::Nanoseconds deadline() const;
   [[nodiscard]] bool reapable() const {
     return block_.state == TcpState::kClosed && user_ == nullptr;
   }
 
   // For everybody.
+  static constexpr std::size_t kInjectLimit = std::size_t{64} << 10;
+  /// Established, and nothing is under way or held in either direction: the control block is all
+  /// that there is.
+  [[nodiscard]] bool quiet() const;
+  [[nodiscard]] bool owes_ack() const { return ack_now_ || ack_at_ != kNever; }
+  /// What tells the guest that this connection is no more; nothing if it does not know of it.
+  [[nodiscard]] std::optional<TcpReset> reset() const;
   [[nodiscard]] const FourTuple& tuple() const { return tuple_; }
   [[nodiscard]] TcpState state() const { return block_.state; }
   [[nodiscard]] const TcpControlBlock& control_block() const { return block_; }
@@ -187,6 +210,7 @@ class TcpConnection {
   void arm_retry();
   void note_text_received();
   [[nodiscard]] SeqNum window_edge() const;
+  [[nodiscard]] std::size_t receive_room() const;
   [[nodiscard]] std::uint32_t ack_threshold() const;
   void measure_round_trip(base::Nanoseconds sample);
   [[nodiscard]] base::Nanoseconds measured_rto() const;

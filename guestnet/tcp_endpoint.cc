@@ -9,10 +9,6 @@
 namespace snowglobe::net {
 namespace {
 
-// RFC 6335, 6: the dynamic ports.
-constexpr std::uint16_t kFirstPort = 49152;
-constexpr std::size_t kPortCount = 65536 - kFirstPort;
-
 /// RFC 5961, 7 leaves the figure open; Linux takes 1000 a second for a whole host.
 constexpr int kChallengesPerSecond = 100;
 
@@ -34,7 +30,7 @@ TcpConnection* TcpEndpoint::create(Ipv4Address source, std::uint16_t guest_port,
   for (std::size_t attempt = 0; attempt < kPortCount; ++attempt) {
     tuple.local_port = next_port_;
     next_port_ = next_port_ == 0xFFFF ? kFirstPort : static_cast<std::uint16_t>(next_port_ + 1);
-    if (connections_.contains(tuple)) continue;
+    if (!may_use(tuple)) continue;
     // RFC 6528 derives the number from clock and secret, so that old segments do not fit; random
     // numbers do it as well where ports are not re-used within TIME-WAIT.
     const SeqNum iss(static_cast<std::uint32_t>(environment_.random.next()));
@@ -42,6 +38,56 @@ TcpConnection* TcpEndpoint::create(Ipv4Address source, std::uint16_t guest_port,
     return connections_.emplace(tuple, std::move(connection)).first->second.get();
   }
   return nullptr;
+}
+
+bool TcpEndpoint::may_use(const FourTuple& tuple) const {
+  if (restored_port_.has_value()) {
+    const std::size_t before = (*restored_port_ + kPortCount - tuple.local_port) % kPortCount;
+    if (before >= 1 && before <= kRememberedPorts) return false;
+  }
+  return !connections_.contains(tuple) && !owed_resets_.contains(tuple) &&
+         !avoided_.contains(tuple);
+}
+
+bool TcpEndpoint::has_connection(const FourTuple& tuple) const {
+  const auto found = connections_.find(tuple);
+  return found != connections_.end() && found->second->reset().has_value();
+}
+
+void TcpEndpoint::forget_all() {
+  connections_.clear();
+  owed_resets_.clear();
+  avoided_.clear();
+  restored_port_.reset();
+  reap_ = false;
+  turn_ = {};
+  alarm_at_ = kNever;
+  environment_.alarm.set(kNever);
+}
+
+TcpConnection& TcpEndpoint::resume(const FourTuple& tuple, const TcpControlBlock& block,
+                                   TcpUser& user) {
+  auto connection = std::make_unique<TcpConnection>(*this, settings_, tuple, block, user);
+  const auto [at, added] = connections_.emplace(tuple, std::move(connection));
+  SG_ASSERT(added, "two connections with one tuple");
+  return *at->second;
+}
+
+void TcpEndpoint::reset_later(const FourTuple& tuple, const TcpReset& reset) {
+  owed_resets_.insert_or_assign(tuple, reset);
+  avoided_.insert(tuple);
+}
+
+void TcpEndpoint::send_owed_resets() {
+  while (!owed_resets_.empty() && environment_.link.ready()) {
+    const auto first = owed_resets_.begin();
+    const auto& mac = environment_.arp.guest_mac();
+    if (mac.has_value()) {
+      if (!environment_.link.send(write_reset(first->first, first->second, *mac), {})) return;
+      ++environment_.statistics.tcp_resets_sent;
+    }
+    owed_resets_.erase(first);
+  }
 }
 
 bool TcpEndpoint::on_packet(const Ipv4Packet& packet, const base::FrameOffload& offload) {
@@ -67,15 +113,21 @@ bool TcpEndpoint::on_packet(const Ipv4Packet& packet, const base::FrameOffload& 
 
 void TcpEndpoint::answer_stranger(const FourTuple& tuple, const TcpSegment& segment) {
   if (segment.has(kTcpRst)) return;  // RFC 9293, 3.10.7.1
+  const auto& mac = environment_.arp.guest_mac();
+  if (!mac.has_value()) return;
+  TcpReset reset;
   if (segment.has(kTcpAck)) {
-    send_reset(tuple, segment.ack, std::nullopt);
+    reset.seq = segment.ack;
   } else {
-    send_reset(tuple, SeqNum(0), segment.seq + segment.length());
+    reset.ack = segment.seq + segment.length();
   }
+  ++environment_.statistics.tcp_resets_sent;
+  environment_.link.send_or_queue(write_reset(tuple, reset, *mac));  // asked again if it is lost
 }
 
 void TcpEndpoint::on_ready() {
   reap();
+  send_owed_resets();
   auto next = connections_.lower_bound(turn_);
   for (std::size_t left = connections_.size(); left > 0 && environment_.link.ready(); --left) {
     if (next == connections_.end()) next = connections_.begin();
@@ -171,23 +223,28 @@ bool TcpEndpoint::send_segment(const FourTuple& tuple, const TcpSegment& segment
   return environment_.link.send(frame, offload);
 }
 
-void TcpEndpoint::send_reset(const FourTuple& tuple, SeqNum seq, std::optional<SeqNum> ack) {
-  const auto& mac = environment_.arp.guest_mac();
-  if (!mac.has_value()) return;  // then the guest has never heard of it
+base::Bytes TcpEndpoint::write_reset(const FourTuple& tuple, const TcpReset& reset,
+                                     const MacAddress& to) {
   TcpSegment segment;
   segment.source_port = tuple.local_port;
   segment.destination_port = tuple.remote_port;
-  segment.seq = seq;
-  segment.ack = ack.value_or(SeqNum(0));
-  segment.flags = static_cast<std::uint8_t>(ack.has_value() ? kTcpRst | kTcpAck : kTcpRst);
-  const std::size_t length = write_headers(tuple, segment, *mac, 0);
+  segment.seq = reset.seq;
+  segment.ack = reset.ack.value_or(SeqNum(0));
+  segment.flags = static_cast<std::uint8_t>(reset.ack.has_value() ? kTcpRst | kTcpAck : kTcpRst);
+  const std::size_t length = write_headers(tuple, segment, to, 0);
   const base::Bytes tcp = base::Bytes(frame_).subspan(kEthernetHeader + kIpv4Header,
                                                       length - kEthernetHeader - kIpv4Header);
   ChecksumSum sum = pseudo_header_sum(tuple.local, tuple.remote, kProtocolTcp, tcp.size());
   sum.add(tcp);
   base::store_be(&tcp[kChecksumField], sum.checksum());
-  ++environment_.statistics.tcp_resets_sent;
-  environment_.link.send_or_queue(base::Bytes(frame_).first(length));
+  return base::Bytes(frame_).first(length);
+}
+
+void TcpEndpoint::send_reset(const FourTuple& tuple, const TcpReset& reset) {
+  if (!environment_.arp.guest_mac().has_value()) return;  // then the guest has never heard of it
+  // Unlike an answer to a stray segment nobody would ask for it again: it waits until it is sent.
+  if (owed_resets_.size() < kMostOwedResets) owed_resets_.insert_or_assign(tuple, reset);
+  send_owed_resets();
 }
 
 bool TcpEndpoint::may_challenge() {

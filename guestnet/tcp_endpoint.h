@@ -11,6 +11,8 @@
 
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <vector>
 
 namespace snowglobe::net {
@@ -45,9 +47,30 @@ class TcpEndpoint final : public TcpWire {
 
   [[nodiscard]] std::size_t connection_count() const { return connections_.size(); }
 
+  // Save and restore.
+  /// A port that create() may give to our end.
+  [[nodiscard]] static bool is_our_port(std::uint16_t port) { return port >= kFirstPort; }
+  /// The next one that create() tries.
+  [[nodiscard]] std::uint16_t next_port() const { return next_port_; }
+  /// Resets that the wire has not taken yet.
+  [[nodiscard]] const std::map<FourTuple, TcpReset>& owed_resets() const { return owed_resets_; }
+  /// Whether there is one that the guest may know of.
+  [[nodiscard]] bool has_connection(const FourTuple& tuple) const;
+  /// Drops all connections and resets without a word to anybody; none of their users may be called
+  /// or call any more.
+  void forget_all();
+  /// The guest of a restored state has given out ports just before `next_port`.
+  void set_restored_port(std::uint16_t next_port) { restored_port_ = next_port; }
+  /// A connection that was saved while it was quiet. No other has its tuple.
+  TcpConnection& resume(const FourTuple& tuple, const TcpControlBlock& block, TcpUser& user);
+  /// Sends a reset with what is sent next, and keeps away from its tuple from then on.
+  void reset_later(const FourTuple& tuple, const TcpReset& reset);
+  /// Sends the resets that the link takes.
+  void send_owed_resets();
+
   bool send_segment(const FourTuple& tuple, const TcpSegment& segment,
                     const ByteRing::Pieces& payload, std::uint16_t segment_size) override;
-  void send_reset(const FourTuple& tuple, SeqNum seq, std::optional<SeqNum> ack) override;
+  void send_reset(const FourTuple& tuple, const TcpReset& reset) override;
   [[nodiscard]] std::size_t payload_limit(std::uint16_t segment_size) const override;
   bool may_challenge() override;
   [[nodiscard]] base::Nanoseconds now() const override { return environment_.clock.monotonic(); }
@@ -55,9 +78,19 @@ class TcpEndpoint final : public TcpWire {
   NetworkStatistics& statistics() override { return environment_.statistics; }
 
  private:
+  // RFC 6335, 6: the dynamic ports.
+  static constexpr std::uint16_t kFirstPort = 49152;
+  static constexpr std::size_t kPortCount = 65536 - kFirstPort;
+  /// A guest that hung up first remembers the connection for a minute (TIME-WAIT); in a restored
+  /// one that minute begins anew each time.
+  static constexpr std::size_t kRememberedPorts = 1024;
+  static constexpr std::size_t kMostOwedResets = 1024;
+
   void reap();
   [[nodiscard]] bool waits() const;
   void answer_stranger(const FourTuple& tuple, const TcpSegment& segment);
+  [[nodiscard]] bool may_use(const FourTuple& tuple) const;
+  base::Bytes write_reset(const FourTuple& tuple, const TcpReset& reset, const MacAddress& to);
   std::size_t write_headers(const FourTuple& tuple, const TcpSegment& segment, const MacAddress& to,
                             std::size_t payload_length);
 
@@ -69,6 +102,9 @@ class TcpEndpoint final : public TcpWire {
   std::map<FourTuple, std::unique_ptr<TcpConnection>> connections_;
   std::vector<std::uint8_t> frame_;  // where frames are put together
   std::uint16_t next_port_;
+  std::map<FourTuple, TcpReset> owed_resets_;
+  std::set<FourTuple> avoided_;  // the guest of the restored state had its ends there
+  std::optional<std::uint16_t> restored_port_;
   bool reap_ = false;
   FourTuple turn_;  // who is next when the link can take more
   base::Nanoseconds alarm_at_ = kNever;

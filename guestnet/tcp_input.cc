@@ -24,7 +24,7 @@ void TcpConnection::on_segment(const TcpSegment& segment) {
 
 void TcpConnection::on_segment_in_syn_sent(const TcpSegment& segment) {  // 3.10.7.3
   if (segment.has(kTcpAck) && (segment.ack <= block_.iss || segment.ack > block_.snd_max)) {
-    if (!segment.has(kTcpRst)) wire_.send_reset(tuple_, segment.ack, std::nullopt);
+    if (!segment.has(kTcpRst)) wire_.send_reset(tuple_, {segment.ack, std::nullopt});
     return;
   }
   if (segment.has(kTcpRst)) {
@@ -56,10 +56,9 @@ void TcpConnection::on_segment_in_syn_sent(const TcpSegment& segment) {  // 3.10
 }
 
 void TcpConnection::take_options(const TcpSegment& syn) {
-  // RFC 9293, 3.7.1: 536 without the option. A tiny MSS would only make us send countless segments.
-  constexpr std::uint16_t kSmallestMss = 64;
-  const std::uint16_t offered = syn.options.mss.value_or(536);
-  block_.mss = std::clamp(offered, kSmallestMss, std::max(settings_.mss, kSmallestMss));
+  const std::uint16_t offered = syn.options.mss.value_or(536);  // RFC 9293, 3.7.1
+  block_.mss = std::clamp(offered, TcpSettings::kSmallestMss,
+                          std::max(settings_.mss, TcpSettings::kSmallestMss));
   block_.scaling = syn.options.window_scale.has_value();
   if (block_.scaling) {
     block_.snd_scale = *syn.options.window_scale;
@@ -133,7 +132,7 @@ bool TcpConnection::process_ack(const TcpSegment& segment) {
   const SeqNum ack = segment.ack;
   if (block_.state == TcpState::kSynReceived) {
     if (ack <= block_.iss || ack > block_.snd_max) {
-      wire_.send_reset(tuple_, ack, std::nullopt);
+      wire_.send_reset(tuple_, {ack, std::nullopt});
       return false;
     }
     block_.snd_wl1 = segment.seq;

@@ -88,9 +88,13 @@ bool TcpConnection::send_range(std::size_t offset, std::size_t length, bool fin)
   return true;
 }
 
+std::size_t TcpConnection::receive_room() const {
+  return settings_.receive_buffer - std::min(settings_.receive_buffer, incoming_.size());
+}
+
 SeqNum TcpConnection::window_edge() const {
   const std::uint32_t sayable = std::uint32_t{0xFFFF} << block_.rcv_scale;
-  return block_.rcv_nxt + std::min(static_cast<std::uint32_t>(incoming_.room()), sayable);
+  return block_.rcv_nxt + std::min(static_cast<std::uint32_t>(receive_room()), sayable);
 }
 
 bool TcpConnection::transmit(std::uint8_t flags, SeqNum seq, std::size_t offset,
@@ -106,13 +110,13 @@ bool TcpConnection::transmit(std::uint8_t flags, SeqNum seq, std::size_t offset,
     if (block_.state == TcpState::kSynSent || block_.scaling) {
       segment.options.window_scale = block_.rcv_scale;
     }
-    segment.window = static_cast<std::uint16_t>(std::min<std::size_t>(incoming_.room(), 0xFFFF));
+    segment.window = static_cast<std::uint16_t>(std::min<std::size_t>(receive_room(), 0xFFFF));
     if ((flags & kTcpAck) != 0) edge = block_.rcv_nxt + segment.window;
   } else {
     // RFC 9293, 3.8.6.2.2: the edge moves by at least a segment, and never back.
     const std::int32_t step = window_edge() - block_.rcv_edge;
-    if (step >=
-        std::min<std::int32_t>(block_.mss, static_cast<std::int32_t>(incoming_.limit() / 2))) {
+    if (step >= std::min<std::int32_t>(block_.mss,
+                                       static_cast<std::int32_t>(settings_.receive_buffer / 2))) {
       edge = window_edge();
     }
     const auto window = static_cast<std::uint32_t>(std::max(edge - block_.rcv_nxt, 0));
@@ -134,7 +138,7 @@ bool TcpConnection::transmit(std::uint8_t flags, SeqNum seq, std::size_t offset,
 
 std::uint32_t TcpConnection::ack_threshold() const {
   return std::min<std::uint32_t>(kSegmentsPerAck * block_.mss,
-                                 static_cast<std::uint32_t>(incoming_.limit() / 4));
+                                 static_cast<std::uint32_t>(settings_.receive_buffer / 4));
 }
 
 void TcpConnection::note_text_received() {
