@@ -21,8 +21,8 @@ void close_on_exec(int descriptor) {
 
 }  // namespace
 
-Acceptor::Acceptor(asio::io_context& loop, std::uint64_t id, Deliver deliver)
-    : id_(id), deliver_(std::move(deliver)), socket_(loop), retry_timer_(loop) {}
+Acceptor::Acceptor(asio::io_context& loop, Deliver deliver)
+    : deliver_(std::move(deliver)), socket_(loop), retry_timer_(loop) {}
 
 base::Result<void> Acceptor::listen(const Protocol::endpoint& endpoint, int backlog) {
   std::error_code error;

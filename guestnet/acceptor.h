@@ -22,7 +22,7 @@ class Acceptor final : public std::enable_shared_from_this<Acceptor> {
   /// Whether a client may come in; may also prepare its socket.
   using Admit = std::function<bool(Protocol::socket&)>;
 
-  Acceptor(asio::io_context& loop, std::uint64_t id, Deliver deliver);
+  Acceptor(asio::io_context& loop, Deliver deliver);
   Acceptor(const Acceptor&) = delete;
   Acceptor& operator=(const Acceptor&) = delete;
 
@@ -35,14 +35,12 @@ class Acceptor final : public std::enable_shared_from_this<Acceptor> {
   void resume();
   void close();
   [[nodiscard]] bool is_open() const { return socket_.is_open(); }
-  [[nodiscard]] std::uint64_t id() const { return id_; }
   [[nodiscard]] std::uint64_t strangers() const { return strangers_; }
 
  private:
   void accept_next();
   void on_accepted(const std::error_code& error, Protocol::socket client);
 
-  const std::uint64_t id_;
   Deliver deliver_;
   Admit admit_;
   asio::basic_socket_acceptor<Protocol> socket_;

@@ -45,11 +45,9 @@ Error at_address(const Error& error, const std::string& address) {
 
 }  // namespace
 
-Listener::Listener(std::shared_ptr<Acceptor> acceptor) : acceptor_(std::move(acceptor)) {}
+Listener::Listener(std::shared_ptr<Acceptor> acceptor, const StreamTarget& target)
+    : acceptor_(std::move(acceptor)), target_(target) {}
 Listener::~Listener() = default;
-ListenerId Listener::id() const {
-  return acceptor_->id();
-}
 void Listener::pause() {
   acceptor_->pause();
 }
@@ -66,10 +64,13 @@ std::uint64_t Listener::strangers() const {
   return acceptor_->strangers();
 }
 
-std::shared_ptr<Acceptor> Listener::make_acceptor(Network& network, StreamTarget target,
+ListenerId Listener::next_id(Network& network) {
+  return ++network.parts_->last_listener;
+}
+
+std::shared_ptr<Acceptor> Listener::make_acceptor(Network& network, const StreamTarget& target,
                                                   OnClient on_client) {
   Network::Parts& parts = *network.parts_;
-  target.listener = ++parts.last_listener;
   // Where open_stream() fails the socket goes with it, and the client sees the end of its stream.
   auto deliver = [weak = std::weak_ptr(network.parts_), target,
                   on_client = std::move(on_client)](Acceptor::Protocol::socket client) {
@@ -85,7 +86,7 @@ std::shared_ptr<Acceptor> Listener::make_acceptor(Network& network, StreamTarget
           {base::LogLevel::kWarning, base::LogSource::kNetwork, opened.error().message});
     }
   };
-  auto acceptor = std::make_shared<Acceptor>(*parts.config.loop, target.listener, deliver);
+  auto acceptor = std::make_shared<Acceptor>(*parts.config.loop, deliver);
   std::erase_if(parts.acceptors, [](const auto& weak) { return weak.expired(); });
   parts.acceptors.push_back(acceptor);
   return acceptor;
@@ -100,10 +101,11 @@ base::Result<std::unique_ptr<PipeListener>> PipeListener::create(Network& networ
   StreamTarget target;
   target.source = network.addresses().pipe;
   target.guest_port = options.guest_port;
+  target.listener = next_id(network);
   auto acceptor = make_acceptor(network, target, options.on_client);
   acceptor->set_admit(is_this_process);
   const std::string host = random_name(random_of(network));
-  std::unique_ptr<PipeListener> listener(new PipeListener(acceptor, host, options.guest_port));
+  std::unique_ptr<PipeListener> listener(new PipeListener(acceptor, target, host));
   const asio::local::stream_protocol::endpoint endpoint('\0' + listener->abstract_name());
   if (auto listening = acceptor->listen(endpoint, options.backlog); !listening.ok()) {
     return at_address(listening.error(), "the abstract Unix socket " + host);
@@ -112,12 +114,13 @@ base::Result<std::unique_ptr<PipeListener>> PipeListener::create(Network& networ
   return listener;
 }
 
-PipeListener::PipeListener(std::shared_ptr<Acceptor> acceptor, std::string host, std::uint16_t port)
-    : Listener(std::move(acceptor)), host_(std::move(host)), port_(port) {}
+PipeListener::PipeListener(std::shared_ptr<Acceptor> acceptor, const StreamTarget& target,
+                           std::string host)
+    : Listener(std::move(acceptor), target), host_(std::move(host)) {}
 
 std::string PipeListener::abstract_name() const {
   // libpq, UNIXSOCK_PATH: "<host>/.s.PGSQL.<port>", and '@' stands for the leading NUL.
-  return host_.substr(1) + "/.s.PGSQL." + std::to_string(port_);
+  return host_.substr(1) + "/.s.PGSQL." + std::to_string(port());
 }
 
 base::Result<std::unique_ptr<LoopbackListener>> LoopbackListener::create(Network& network,
@@ -131,6 +134,7 @@ base::Result<std::unique_ptr<LoopbackListener>> LoopbackListener::create(Network
   StreamTarget target;
   target.source = network.addresses().gateway;
   target.guest_port = options.guest_port;
+  target.listener = next_id(network);
   auto acceptor = make_acceptor(network, target, {});
   // What the guest sends has been put together by its own TCP: holding it back only adds delay.
   acceptor->set_admit([](Acceptor::Protocol::socket& client) {
@@ -148,13 +152,13 @@ base::Result<std::unique_ptr<LoopbackListener>> LoopbackListener::create(Network
   actual.resize(bound.size());
   std::memcpy(actual.data(), bound.data(), bound.size());
   std::unique_ptr<LoopbackListener> listener(
-      new LoopbackListener(acceptor, address.to_string(), actual.port()));
+      new LoopbackListener(acceptor, target, address.to_string(), actual.port()));
   if (!options.paused) acceptor->resume();
   return listener;
 }
 
-LoopbackListener::LoopbackListener(std::shared_ptr<Acceptor> acceptor, std::string address,
-                                   std::uint16_t port)
-    : Listener(std::move(acceptor)), address_(std::move(address)), port_(port) {}
+LoopbackListener::LoopbackListener(std::shared_ptr<Acceptor> acceptor, const StreamTarget& target,
+                                   std::string address, std::uint16_t port)
+    : Listener(std::move(acceptor), target), address_(std::move(address)), port_(port) {}
 
 }  // namespace snowglobe::net

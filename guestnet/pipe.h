@@ -25,7 +25,9 @@ class Listener {
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
 
-  [[nodiscard]] ListenerId id() const;
+  [[nodiscard]] ListenerId id() const { return target_.listener; }
+  /// Where its clients are taken.
+  [[nodiscard]] const StreamTarget& target() const { return target_; }
   /// Clients that come from now on wait in the kernel's backlog, connected but unanswered, until
   /// resume(). For the time in which the guest's server is not ready yet.
   void pause();
@@ -37,12 +39,14 @@ class Listener {
   [[nodiscard]] std::uint64_t strangers() const;
 
  protected:
-  explicit Listener(std::shared_ptr<Acceptor> acceptor);
-  static std::shared_ptr<Acceptor> make_acceptor(Network& network, StreamTarget target,
+  Listener(std::shared_ptr<Acceptor> acceptor, const StreamTarget& target);
+  static ListenerId next_id(Network& network);
+  static std::shared_ptr<Acceptor> make_acceptor(Network& network, const StreamTarget& target,
                                                  OnClient on_client);
   static base::RandomSource& random_of(Network& network);
 
   std::shared_ptr<Acceptor> acceptor_;
+  StreamTarget target_;
 };
 
 /// An abstract Unix socket with a random name. Only this very process gets in: the peer's process
@@ -66,15 +70,14 @@ class PipeListener final : public Listener {
   /// part of the name that is listened on.
   [[nodiscard]] const std::string& host() const { return host_; }
   /// For libpq's `port=`: the guest's port.
-  [[nodiscard]] std::uint16_t port() const { return port_; }
+  [[nodiscard]] std::uint16_t port() const { return target_.guest_port; }
   /// The whole abstract name, without the leading NUL.
   [[nodiscard]] std::string abstract_name() const;
 
  private:
-  PipeListener(std::shared_ptr<Acceptor> acceptor, std::string host, std::uint16_t port);
+  PipeListener(std::shared_ptr<Acceptor> acceptor, const StreamTarget& target, std::string host);
 
   std::string host_;
-  std::uint16_t port_ = 0;
 };
 
 /// A TCP port of the host. Clients appear in the guest as the gateway with distinct ports.
@@ -96,7 +99,8 @@ class LoopbackListener final : public Listener {
   [[nodiscard]] std::uint16_t port() const { return port_; }  ///< the actual one
 
  private:
-  LoopbackListener(std::shared_ptr<Acceptor> acceptor, std::string address, std::uint16_t port);
+  LoopbackListener(std::shared_ptr<Acceptor> acceptor, const StreamTarget& target,
+                   std::string address, std::uint16_t port);
 
   std::string address_;
   std::uint16_t port_ = 0;
