@@ -91,6 +91,13 @@ class ThreadedMachine final : public Machine {
 
   MachineStatistics statistics() const override { return body_->core->statistics(); }
 
+  base::Result<MachineImage> capture() override { return body_->core->capture(); }
+
+  base::Result<void> restore(const MachineImage& image) override {
+    if (forked()) return Error{ErrorCode::kUnavailable, "restore the machine: it is the parent's"};
+    return body_->core->restore(image);
+  }
+
   MachineCore* core() override { return body_->core.get(); }
 
  private:

@@ -20,7 +20,16 @@
 namespace snowglobe::vm {
 
 class MachineCore;
+class RamImage;
 struct TranslatorOptions;
+
+/// A machine at one instant between two instructions: processor, clock, devices and RAM. Not the
+/// disks, which belong to whoever gave their backends, and not the far end of the network cable.
+/// Never changes; copies share the RAM.
+struct MachineImage {
+  std::vector<u8> state;  ///< an archive of vm/machine_state.h
+  std::shared_ptr<const RamImage> memory;
+};
 
 struct DiskConfig {
   BlockBackend* backend = nullptr;  ///< not owned; outlives the machine
@@ -42,6 +51,9 @@ enum class Executor : u8 {
 struct MachineConfig {
   u64 memory_bytes = 128u << 20;
   base::ConstBytes kernel;  ///< ELF image; needed only during create()
+  /// Not null: the machine goes on from here, and `kernel` and `command_line` are not looked at.
+  /// Memory, disks, card and ports must be as they were. Not owned, needed only during create().
+  const MachineImage* start_from = nullptr;
   std::string command_line;
   std::vector<DiskConfig> disks;  ///< vda, vdb, ...
   std::array<u8, 6> mac{0x02, 0x53, 0x47, 0x00, 0x00, 0x01};
@@ -117,6 +129,15 @@ class Machine {
   virtual bool port_open(std::size_t index) const = 0;
 
   [[nodiscard]] virtual MachineStatistics statistics() const = 0;
+
+  /// On the machine's thread (posted to the loop), or while it is paused or was not started: the
+  /// machine as it is. What it writes from then on goes elsewhere; takes about a millisecond.
+  /// Errors: kResourceExhausted.
+  virtual base::Result<MachineImage> capture() = 0;
+  /// Likewise: puts the machine back. The same shape of machine is needed; the executor may be the
+  /// other one. Errors: kCorrupt, kInvalidArgument (another shape), kResourceExhausted; nothing has
+  /// changed then.
+  virtual base::Result<void> restore(const MachineImage& image) = 0;
 
   /// What is inside, for developers' tools: on the machine's thread, or while it is paused.
   /// Null where there is no such thing.

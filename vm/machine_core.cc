@@ -248,6 +248,14 @@ void MachineCore::stay_paused() {
   clock_.run();
 }
 
+base::Result<MachineImage> MachineCore::capture() {
+  return MachineImage{};
+}
+
+base::Result<void> MachineCore::restore(const MachineImage&) {
+  return Error{ErrorCode::kUnsupported, "not yet"};
+}
+
 void MachineCore::set_standing(bool standing) {
   {
     const std::lock_guard lock(mutex_);

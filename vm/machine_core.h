@@ -38,6 +38,10 @@ class MachineCore {
   [[nodiscard]] const Board& board() const { return board_; }
   [[nodiscard]] MachineStatistics statistics() const;
 
+  /// While the guest stands between two slices.
+  base::Result<MachineImage> capture();
+  base::Result<void> restore(const MachineImage& image);
+
   // For developers' tools, on the machine's thread:
   [[nodiscard]] Cpu& cpu() { return cpu_; }
   /// Null on the interpreter.

@@ -92,7 +92,6 @@ TEST_F(QueueTest, ReadsAndWritesAcrossTheParts) {
 
 TEST_F(QueueTest, AcquiresTheRightToWriteWhenTheChainIsTaken) {
   driver.add({{kBuffer, 4, false}, {kBuffer + 0x1000, 0x1001, true}});
-  ram->clear_dirty();
   ASSERT_TRUE(queue.pop(chain));
   EXPECT_FALSE(ram->is_writable(kBuffer >> kPageShift));
   EXPECT_TRUE(ram->is_writable((kBuffer >> kPageShift) + 1));

@@ -2,6 +2,8 @@
 // says in /proc/self/maps: what is mapped where, with which right, in how many mappings.
 #include "vm/memory/window.h"
 
+#include "tests/support/window_map.h"
+
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
@@ -93,7 +95,7 @@ class WindowTest : public ::testing::Test {
   void make(u64 limit) {
     window_.reset();
     budget_ = MappingBudget(limit);
-    auto window = Window::create(file_.descriptor(), budget_);
+    auto window = Window::create(budget_);
     ASSERT_TRUE(window.ok()) << window.error().message;
     window_ = std::move(window).value();
   }
@@ -118,7 +120,7 @@ class WindowTest : public ::testing::Test {
 TEST_F(WindowTest, StartsAsOneMappingAndGivesEverythingBack) {
   expect_books_are_right();
   EXPECT_EQ(window_->mappings(), 1u);
-  window_->map(5, 7, 3, true, true);
+  map_pages(*window_, file_.descriptor(), 5, 7, 3, true, true);
   EXPECT_EQ(budget_.used(), 3u);
   const u8* base = window_->base();
   window_.reset();
@@ -128,8 +130,8 @@ TEST_F(WindowTest, StartsAsOneMappingAndGivesEverythingBack) {
 }
 
 TEST_F(WindowTest, ShowsTheMemoryFile) {
-  ASSERT_TRUE(window_->map(100, 7, 3, true, true));
-  ASSERT_TRUE(window_->map(200, 8, 1, false, false));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 100, 7, 3, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 200, 8, 1, false, false));
   EXPECT_EQ(word(100), 7u);
   EXPECT_EQ(word(102), 9u);
   word(101) = 1234;
@@ -142,22 +144,24 @@ TEST_F(WindowTest, ShowsTheMemoryFile) {
 }
 
 TEST_F(WindowTest, JoinsNeighboursThatTheKernelJoins) {
-  ASSERT_TRUE(window_->map(10, 20, 2, true, true));
-  ASSERT_TRUE(window_->map(14, 24, 2, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 10, 20, 2, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 14, 24, 2, true, true));
   expect_books_are_right();
-  ASSERT_TRUE(window_->map(12, 22, 2, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 12, 22, 2, true, true));
   EXPECT_EQ(window_->find(10), (Window::Run{10, 20, 6, true}));
   expect_books_are_right();
-  ASSERT_TRUE(window_->map(16, 30, 1, true, false));   // not contiguous in the file
-  ASSERT_TRUE(window_->map(17, 31, 1, false, false));  // contiguous, another right
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 16, 30, 1, true,
+                        false));  // not contiguous in the file
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 17, 31, 1, false,
+                        false));  // contiguous, another right
   EXPECT_EQ(window_->find(10).count, 6u);
   EXPECT_EQ(window_->find(16).count, 1u);
   expect_books_are_right();
 }
 
 TEST_F(WindowTest, HasItsFirstAndItsLastPage) {
-  ASSERT_TRUE(window_->map(0, 3, 1, true, true));
-  ASSERT_TRUE(window_->map(kPages - 1, 4, 1, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 0, 3, 1, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), kPages - 1, 4, 1, true, true));
   EXPECT_EQ(word(0), 3u);
   EXPECT_EQ(word(kPages - 1), 4u);
   EXPECT_EQ(window_->mappings(), 5u);
@@ -165,7 +169,7 @@ TEST_F(WindowTest, HasItsFirstAndItsLastPage) {
 }
 
 TEST_F(WindowTest, ProtectsAndUnmapsTheMiddleOfARun) {
-  ASSERT_TRUE(window_->map(10, 20, 8, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 10, 20, 8, true, true));
   window_->protect(12, 2);
   EXPECT_EQ(books(*window_),
             (std::vector<Window::Run>{{10, 20, 2, true}, {12, 22, 2, false}, {14, 24, 4, true}}));
@@ -174,31 +178,31 @@ TEST_F(WindowTest, ProtectsAndUnmapsTheMiddleOfARun) {
   EXPECT_EQ(books(*window_),
             (std::vector<Window::Run>{{10, 20, 2, true}, {12, 22, 1, false}, {15, 25, 3, true}}));
   expect_books_are_right();
-  ASSERT_TRUE(window_->map(12, 22, 3, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 12, 22, 3, true, true));
   EXPECT_EQ(window_->find(12), (Window::Run{10, 20, 8, true}));
   expect_books_are_right();
 }
 
 TEST_F(WindowTest, AChangeOfRightKeepsThePagesAndMayCrossRuns) {
-  ASSERT_TRUE(window_->map(10, 20, 8, false, true));
-  ASSERT_TRUE(window_->map(12, 22, 2, true, true));
-  ASSERT_TRUE(window_->map(15, 25, 1, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 10, 20, 8, false, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 12, 22, 2, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 15, 25, 1, true, true));
   expect_books_are_right();
   EXPECT_EQ(window_->mappings(), 7u);
-  ASSERT_TRUE(window_->map(11, 21, 6, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 11, 21, 6, true, true));
   EXPECT_EQ(window_->find(11), (Window::Run{11, 21, 6, true}));
   expect_books_are_right();
   word(16) = 5;
-  ASSERT_TRUE(window_->map(10, 20, 8, false, false));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 10, 20, 8, false, false));
   EXPECT_EQ(books(*window_), (std::vector<Window::Run>{{10, 20, 8, false}}));
   expect_books_are_right();
 }
 
 TEST_F(WindowTest, TakesTheRightToWriteAPhysicalPageWhereverItIsMapped) {
-  ASSERT_TRUE(window_->map(10, 20, 8, true, true));
-  ASSERT_TRUE(window_->map(100, 26, 4, true, true));
-  ASSERT_TRUE(window_->map(200, 27, 1, false, true));
-  ASSERT_TRUE(window_->map(300, 28, 1, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 10, 20, 8, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 100, 26, 4, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 200, 27, 1, false, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 300, 28, 1, true, true));
   window_->protect_physical(26, 2);
   EXPECT_EQ(books(*window_), (std::vector<Window::Run>{{10, 20, 6, true},
                                                        {16, 26, 2, false},
@@ -214,7 +218,8 @@ TEST_F(WindowTest, TakesTheRightToWriteAPhysicalPageWhereverItIsMapped) {
 
 TEST_F(WindowTest, IsClearedAsAWhole) {
   for (u32 i = 0; i < 100; ++i)
-    ASSERT_TRUE(window_->map(i * 3, (i * 7) % kRamPages, 2, i % 2 == 0, true));
+    ASSERT_TRUE(
+        map_pages(*window_, file_.descriptor(), i * 3, (i * 7) % kRamPages, 2, i % 2 == 0, true));
   expect_books_are_right();
   window_->clear();
   EXPECT_EQ(window_->mappings(), 1u);
@@ -223,8 +228,8 @@ TEST_F(WindowTest, IsClearedAsAWhole) {
 }
 
 TEST_F(WindowTest, VisitsPartsOfRuns) {
-  ASSERT_TRUE(window_->map(10, 20, 8, true, true));
-  ASSERT_TRUE(window_->map(30, 50, 8, false, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 10, 20, 8, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 30, 50, 8, false, true));
   std::vector<Window::Run> seen;
   window_->for_each(12, 20, [&seen](const Window::Run& run) { seen.push_back(run); });
   EXPECT_EQ(seen, (std::vector<Window::Run>{{12, 22, 6, true}, {30, 50, 2, false}}));
@@ -232,28 +237,29 @@ TEST_F(WindowTest, VisitsPartsOfRuns) {
 
 TEST_F(WindowTest, RefusesWhatTheBudgetDoesNotHoldAndLeavesTheRestAlone) {
   make(5);
-  ASSERT_TRUE(window_->map(10, 20, 8, true, true));  // 3
-  ASSERT_TRUE(window_->map(30, 60, 1, true, true));  // 5
-  EXPECT_FALSE(window_->map(50, 70, 1, true, true));
-  EXPECT_FALSE(window_->map(12, 70, 1, true, true));  // would split
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 10, 20, 8, true, true));  // 3
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 30, 60, 1, true, true));  // 5
+  EXPECT_FALSE(map_pages(*window_, file_.descriptor(), 50, 70, 1, true, true));
+  EXPECT_FALSE(map_pages(*window_, file_.descriptor(), 12, 70, 1, true, true));  // would split
   EXPECT_EQ(window_->statistics().refusals, 2u);
-  ASSERT_TRUE(window_->map(18, 28, 4, true, true));  // joins: costs nothing
+  ASSERT_TRUE(
+      map_pages(*window_, file_.descriptor(), 18, 28, 4, true, true));  // joins: costs nothing
   EXPECT_EQ(budget_.used(), 5u);
   expect_books_are_right();
 }
 
 TEST_F(WindowTest, DropsAWholeRunWhereTheBudgetForbidsToSplitIt) {
   make(5);
-  ASSERT_TRUE(window_->map(10, 20, 8, true, true));
-  ASSERT_TRUE(window_->map(30, 60, 4, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 10, 20, 8, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 30, 60, 4, true, true));
   window_->protect(12, 1);
   EXPECT_EQ(books(*window_), (std::vector<Window::Run>{{30, 60, 4, true}}));
   expect_books_are_right();
-  ASSERT_TRUE(window_->map(10, 20, 8, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 10, 20, 8, true, true));
   window_->unmap(31, 1);
   EXPECT_EQ(books(*window_), (std::vector<Window::Run>{{10, 20, 8, true}}));
   expect_books_are_right();
-  ASSERT_TRUE(window_->map(30, 60, 4, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 30, 60, 4, true, true));
   window_->protect_physical(61, 1);
   EXPECT_EQ(books(*window_), (std::vector<Window::Run>{{10, 20, 8, true}}));
   expect_books_are_right();
@@ -262,16 +268,16 @@ TEST_F(WindowTest, DropsAWholeRunWhereTheBudgetForbidsToSplitIt) {
 TEST_F(WindowTest, SharesItsBudgetWithOthers) {
   make(4);
   MappingBudget same = budget_;
-  auto second = Window::create(file_.descriptor(), same);
+  auto second = Window::create(same);
   ASSERT_TRUE(second.ok());
   EXPECT_EQ(budget_.used(), 2u);
-  ASSERT_TRUE(window_->map(10, 20, 1, true, true));
-  EXPECT_FALSE(second.value()->map(10, 20, 1, true, true));
-  auto third = Window::create(file_.descriptor(), same);
+  ASSERT_TRUE(map_pages(*window_, file_.descriptor(), 10, 20, 1, true, true));
+  EXPECT_FALSE(map_pages(*second.value(), file_.descriptor(), 10, 20, 1, true, true));
+  auto third = Window::create(same);
   ASSERT_FALSE(third.ok());
   EXPECT_EQ(third.error().code, base::ErrorCode::kResourceExhausted);
   window_->clear();
-  EXPECT_TRUE(second.value()->map(10, 20, 1, true, true));
+  EXPECT_TRUE(map_pages(*second.value(), file_.descriptor(), 10, 20, 1, true, true));
 }
 
 // ---- Against a plain array
@@ -353,7 +359,8 @@ class RandomWindowTest : public WindowTest, public ::testing::WithParamInterface
         // Half of them near the identity, so that runs meet.
         const u32 physical = below(2) == 0 ? index : below(64);
         const bool writable = below(2) == 0;
-        ASSERT_TRUE(window_->map(linear, physical, count, writable, below(2) == 0));
+        ASSERT_TRUE(map_pages(*window_, file_.descriptor(), linear, physical, count, writable,
+                              below(2) == 0));
         model.map(index, physical, count, writable);
       }
     }
@@ -396,7 +403,7 @@ TEST_P(RandomWindowTest, WithLittleBudgetShowsNothingThatWasTakenAway) {
         model.protect_physical(physical, count);
         break;
       default:
-        if (window_->map(linear, physical, count, writable, true))
+        if (map_pages(*window_, file_.descriptor(), linear, physical, count, writable, true))
           model.map(index, physical, count, writable);
     }
     ASSERT_LE(budget_.used(), budget_.limit());
@@ -451,13 +458,13 @@ TEST_F(WindowTest, StaysRightWhenTheHostHasNoMappingLeft) {
     make(10'000);
     expect_true_in_a_child([this, left] {
       std::vector<Window::Run> expected;
-      if (!window_->map(10, 20, 8, true, true)) return false;
-      if (!window_->map(30, 60, 4, true, true)) return false;
+      if (!map_pages(*window_, file_.descriptor(), 10, 20, 8, true, true)) return false;
+      if (!map_pages(*window_, file_.descriptor(), 30, 60, 4, true, true)) return false;
       if (!use_up_mappings(left)) return false;
       window_->protect(12, 1);                     // split or drop
       window_->unmap(31, 1);                       // split or drop
       for (u32 page = 100; page < 108; page += 2)  // until refused
-        window_->map(page, page, 1, true, true);
+        map_pages(*window_, file_.descriptor(), page, page, 1, true, true);
       const KernelView kernel = kernel_view(*window_);
       return kernel.runs == books(*window_) && kernel.first_hole == 0 &&
              (window_->find(12).count == 0 || !window_->find(12).writable) &&
@@ -471,7 +478,7 @@ TEST_F(WindowTest, IsRefusedPolitelyWhereAddressesAreShort) {
   expect_true_in_a_child([this] {
     const rlimit limit = {.rlim_cur = u64{6} << 30, .rlim_max = u64{6} << 30};
     ::setrlimit(RLIMIT_AS, &limit);
-    auto second = Window::create(file_.descriptor(), budget_);
+    auto second = Window::create(budget_);
     return !second.ok() && second.error().code == base::ErrorCode::kResourceExhausted &&
            budget_.used() == window_->mappings();
   });

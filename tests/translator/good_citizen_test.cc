@@ -1,6 +1,7 @@
 // tests/translator/good_citizen_test.cc - an application does not notice the translator's parts in
 // its process: its signals, stacks, children, descriptors and addresses are what they would be
 // without.
+#include "tests/support/window_map.h"
 #include "tests/translator/faulting_code.h"
 #include "vm/cpu/translator/code_memory.h"
 #include "vm/cpu/translator/host_support.h"
@@ -46,10 +47,10 @@ struct Parts {
   Parts() {
     ram = ::memfd_create("ram", MFD_CLOEXEC);
     if (::ftruncate(ram, 64 * kPageSize) != 0) ::_exit(90);
-    window = std::move(Window::create(ram, budget)).value();
+    window = std::move(Window::create(budget)).value();
     code_memory = std::move(CodeMemory::create(kCodeSize)).value();
     for (u32 i = 0; i < 10; ++i) {
-      if (!window->map(100 + 3 * i, 2 * i, 2, true, true)) ::_exit(91);
+      if (!map_pages(*window, ram, 100 + 3 * i, 2 * i, 2, true, true)) ::_exit(91);
       window->base()[(100 + 3 * i) * kPageSize] = 1;
     }
     code->guard();
@@ -296,7 +297,7 @@ TEST_F(GoodCitizenTest, AReservationCostsNoMemory) {
   std::vector<std::unique_ptr<Window>> windows;
   const int ram = ::memfd_create("ram", MFD_CLOEXEC);
   for (int i = 0; i < 200; ++i) {
-    auto window = Window::create(ram, budget);
+    auto window = Window::create(budget);
     ASSERT_TRUE(window.ok()) << window.error().message;
     windows.push_back(std::move(window).value());
   }

@@ -1,6 +1,7 @@
 // tests/translator/window_access_test.cc - what instructions with GS and 32-bit addresses reach:
 // inside of the window they wrap at 4 GiB, across its end they fault in the guard, and nothing
 // leaves it.
+#include "tests/support/window_map.h"
 #include "tests/translator/faulting_code.h"
 #include "vm/cpu/translator/host_support.h"
 #include "vm/memory/window.h"
@@ -56,7 +57,7 @@ class WindowAccessTest : public ::testing::Test {
     if (!translator_support().usable) GTEST_SKIP() << translator_support().why_not;
     file_ = ::memfd_create("ram", MFD_CLOEXEC);
     ASSERT_EQ(::ftruncate(file_, 4 * kPageSize), 0);
-    auto window = Window::create(file_, budget_);
+    auto window = Window::create(budget_);
     ASSERT_TRUE(window.ok()) << window.error().message;
     window_ = std::move(window).value();
   }
@@ -96,8 +97,8 @@ class WindowAccessTest : public ::testing::Test {
 };
 
 TEST_F(WindowAccessTest, EachFormReachesTheEndAndFaultsBehindIt) {
-  ASSERT_TRUE(window_->map(kLastPage, 1, 1, true, true));
-  ASSERT_TRUE(window_->map(0, 0, 1, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_, kLastPage, 1, 1, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_, 0, 0, 1, true, true));
   for (const Form& form : kForms) {
     const auto code = code_of(form.bytes);
     EXPECT_TRUE(run(*code, static_cast<u32>(kEnd - form.size))) << form.name;
@@ -115,7 +116,7 @@ TEST_F(WindowAccessTest, EachFormReachesTheEndAndFaultsBehindIt) {
 }
 
 TEST_F(WindowAccessTest, EachFormFaultsWhereNothingIsMappedOrOnlyToRead) {
-  ASSERT_TRUE(window_->map(16, 2, 1, false, true));
+  ASSERT_TRUE(map_pages(*window_, file_, 16, 2, 1, false, true));
   for (const Form& form : kForms) {
     const auto code = code_of(form.bytes);
     for (const u32 address : {0u, 0x7FFF'F000u, 0x8000'0000u, 0xFFFF'F000u}) {
@@ -130,8 +131,8 @@ TEST_F(WindowAccessTest, EachFormFaultsWhereNothingIsMappedOrOnlyToRead) {
 }
 
 TEST_F(WindowAccessTest, AddressesWrapInside) {
-  ASSERT_TRUE(window_->map(kLastPage, 1, 1, true, true));
-  ASSERT_TRUE(window_->map(0, 0, 1, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_, kLastPage, 1, 1, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_, 0, 0, 1, true, true));
   word(0x10) = 0x1111;
   word(0xFFFF'FFF0) = 0x2222;
   const auto expect = [this](const std::vector<int>& form, u32 address, u32 second, u32 wanted) {
@@ -160,10 +161,10 @@ TEST_F(WindowAccessTest, FollowsEachChangeOfTheWindow) {
   constexpr u32 kAddress = 0x0804'8000;
   constexpr u32 kPage = kAddress >> kPageShift;
   EXPECT_FALSE(run(*load, kAddress));
-  ASSERT_TRUE(window_->map(kPage, 1, 1, false, true));
+  ASSERT_TRUE(map_pages(*window_, file_, kPage, 1, 1, false, true));
   EXPECT_TRUE(run(*load, kAddress));
   EXPECT_FALSE(run(*store, kAddress, 5));
-  ASSERT_TRUE(window_->map(kPage, 1, 1, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_, kPage, 1, 1, true, true));
   EXPECT_TRUE(run(*store, kAddress, 5));
   EXPECT_TRUE(run(*load, kAddress));
   EXPECT_EQ(result_, 5u);
@@ -171,7 +172,7 @@ TEST_F(WindowAccessTest, FollowsEachChangeOfTheWindow) {
   EXPECT_FALSE(run(*store, kAddress, 6));
   EXPECT_TRUE(run(*load, kAddress));
   EXPECT_EQ(result_, 5u);
-  ASSERT_TRUE(window_->map(kPage, 2, 1, true, true));
+  ASSERT_TRUE(map_pages(*window_, file_, kPage, 2, 1, true, true));
   EXPECT_TRUE(run(*load, kAddress));
   EXPECT_EQ(result_, 0u);
   window_->clear();

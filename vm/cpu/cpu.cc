@@ -94,6 +94,26 @@ void Cpu::on_code_written(u32 page) {
     if (observer != nullptr) observer->on_code_written(page);
 }
 
+// The TLBs hold the old places. Page tables say what they said: no generation ends.
+void Cpu::forget_host_pages() {
+  for (auto& of_mode : tlb_) {
+    for (Tlb& tlb : of_mode)
+      tlb.flush();
+  }
+}
+
+void Cpu::on_page_moved(u32 page) {
+  forget_host_pages();
+  for (CpuObserver* observer : observers_)
+    if (observer != nullptr) observer->on_page_moved(page);
+}
+
+void Cpu::on_all_moved() {
+  forget_host_pages();
+  for (CpuObserver* observer : observers_)
+    if (observer != nullptr) observer->on_all_moved();
+}
+
 void Cpu::add_observer(CpuObserver* observer) {
   const auto free = std::ranges::find(observers_, nullptr);
   SG_ASSERT(free != observers_.end(), "too many observers");

@@ -64,6 +64,9 @@ class CpuObserver {
   virtual void on_code_written(u32 page) = 0;
   /// The right to write `page` is gone.
   virtual void on_write_right_lost(u32 /*page*/) {}
+  /// `page` lies elsewhere in the host's memory; all of them do, and no right to write is left.
+  virtual void on_page_moved(u32 /*page*/) {}
+  virtual void on_all_moved() {}
   /// All translations may have changed (MOV CR3 and the like); one page's (INVLPG).
   virtual void on_flush() {}
   virtual void on_flush_page(LinearAddress /*linear*/) {}
@@ -255,6 +258,8 @@ class Cpu final : public GuestRam::Observer {
   // ----------------------------------------------------------------------------------
   void on_write_right_lost(u32 page) override;
   void on_code_written(u32 page) override;
+  void on_page_moved(u32 page) override;
+  void on_all_moved() override;
   /// Not owned. At most two observers: one an executor.
   void add_observer(CpuObserver* observer);
   void remove_observer(const CpuObserver* observer);
@@ -313,6 +318,7 @@ class Cpu final : public GuestRam::Observer {
   bool copy_linear(LinearAddress linear, u8* bytes, u32 size, bool write, bool user);
   std::optional<PhysicalAddress> page_fault(LinearAddress linear, Access access, bool user,
                                             u32 error_bits);
+  void forget_host_pages();
   [[nodiscard]] u32 read_paging_entry(PhysicalAddress address) const;
   void mark_paging_entry(PhysicalAddress address, u32 entry, u32 bits);
   [[nodiscard]] bool paging_allows(u32 entry, bool write, bool user) const;

@@ -113,10 +113,7 @@ bool Cpu::resolve_by_walk(LinearAddress linear, bool write, bool user, u8*& host
 
 // Global pages go, too: a TLB may forget whatever it likes (Intel SDM Vol. 3A, 4.10.4).
 void Cpu::flush_tlb() {
-  for (auto& of_mode : tlb_) {
-    for (Tlb& tlb : of_mode)
-      tlb.flush();
-  }
+  forget_host_pages();
   large_pages_.reset();
   code_pages_.reset();
   new_code_generation();

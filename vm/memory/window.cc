@@ -99,7 +99,8 @@ u32 end_of(const Window::Run& run) {
 /// Whether the kernel makes one mapping of the two.
 bool joins(const Window::Run& left, const Window::Run& right) {
   return end_of(left) == right.linear && left.physical + left.count == right.physical &&
-         left.writable == right.writable;
+         left.writable == right.writable && left.descriptor == right.descriptor &&
+         left.file_page + left.count == right.file_page;
 }
 
 /// The part of `run` inside of [linear, end), which overlaps it.
@@ -108,12 +109,14 @@ Window::Run part_of(const Window::Run& run, u32 linear, u32 end) {
   return {.linear = begin,
           .physical = run.physical + (begin - run.linear),
           .count = std::min(end_of(run), end) - begin,
-          .writable = run.writable};
+          .writable = run.writable,
+          .descriptor = run.descriptor,
+          .file_page = run.file_page + (begin - run.linear)};
 }
 
 }  // namespace
 
-base::Result<std::unique_ptr<Window>> Window::create(int descriptor, MappingBudget& budget) {
+base::Result<std::unique_ptr<Window>> Window::create(MappingBudget& budget) {
   if (!budget.take(1)) {
     return Error{ErrorCode::kResourceExhausted,
                  "all " + std::to_string(budget.limit()) +
@@ -137,17 +140,11 @@ base::Result<std::unique_ptr<Window>> Window::create(int descriptor, MappingBudg
   constexpr std::size_t kKept = kWindowBytes + kGuardBefore + kGuardBehind;
   if (kept != begin) ::munmap(begin, static_cast<std::size_t>(kept - begin));
   ::munmap(kept + kKept, static_cast<std::size_t>(begin + kReserved - (kept + kKept)));
-  return std::unique_ptr<Window>(
-      new Window(descriptor, budget, kept, kKept, static_cast<u8*>(base)));
+  return std::unique_ptr<Window>(new Window(budget, kept, kKept, static_cast<u8*>(base)));
 }
 
-Window::Window(int descriptor, MappingBudget& budget, u8* reservation, std::size_t reserved,
-               u8* base)
-    : descriptor_(descriptor),
-      budget_(budget),
-      reservation_(reservation),
-      reserved_(reserved),
-      base_(base) {}
+Window::Window(MappingBudget& budget, u8* reservation, std::size_t reserved, u8* base)
+    : budget_(budget), reservation_(reservation), reserved_(reserved), base_(base) {}
 
 Window::~Window() {
   ::munmap(reservation_, reserved_);
@@ -237,6 +234,10 @@ bool Window::is_contiguous(std::size_t index, const Run& wanted) const {
     if (index == runs_.size() || runs_[index].linear > reached) return false;
     const Run& run = runs_[index++];
     if (run.physical - run.linear != wanted.physical - wanted.linear) return false;
+    if (run.descriptor != wanted.descriptor ||
+        run.file_page - run.linear != wanted.file_page - wanted.linear) {
+      return false;
+    }
     reached = end_of(run);
   }
   return true;
@@ -282,8 +283,8 @@ bool Window::map_file(const Run& run, bool populate) {
   const int protection = run.writable ? PROT_READ | PROT_WRITE : PROT_READ;
   int flags = MAP_SHARED | MAP_FIXED;
   if (populate && run.writable && run.count <= kPopulateAtMost) flags |= MAP_POPULATE;
-  void* mapping = ::mmap(address, size, protection, flags, descriptor_,
-                         static_cast<off_t>(run.physical) << kPageShift);
+  void* mapping = ::mmap(address, size, protection, flags, run.descriptor,
+                         static_cast<off_t>(run.file_page) << kPageShift);
   if (mapping == MAP_FAILED) return false;
   // A core dump would hold each page once a window. The call costs 0.6 to 1 us; the flag belongs to
   // the mapping, and mappings without it would not join those with it.
@@ -328,10 +329,11 @@ void Window::drop(u32 linear, u32 end) {
   if (edit.first < edit.last) drop_whole_runs(edit.first, edit.last);
 }
 
-bool Window::map(u32 linear, u32 physical, u32 count, bool writable, bool populate) {
+bool Window::map(const Run& wanted, bool populate) {
+  const u32 linear = wanted.linear;
+  const u32 count = wanted.count;
   SG_DCHECK(count > 0 && linear < kWindowPages && count <= kWindowPages - linear,
             "a run inside of the window");
-  const Run wanted{.linear = linear, .physical = physical, .count = count, .writable = writable};
   const Edit edit = edit_of(linear, linear + count, &wanted);
   if (!take(edit.cost)) {
     ++statistics_.refusals;
@@ -384,21 +386,31 @@ void Window::protect(u32 linear, u32 count) {
   if (found) ++statistics_.drops;
 }
 
-void Window::protect_physical(u32 physical, u32 count) {
+/// The parts of runs that hold some of [physical, physical + count), into found_.
+void Window::find_physical(u32 physical, u32 count, bool writable_only) {
   const u32 end = physical + count;
   found_.clear();
   for (const Run& run : runs_) {
-    if (!run.writable || run.physical >= end || run.physical + run.count <= physical) continue;
+    if (run.physical >= end || run.physical + run.count <= physical) continue;
+    if (writable_only && !run.writable) continue;
     const u32 begin = std::max(run.physical, physical);
     const u32 behind = std::min(run.physical + run.count, end);
-    found_.push_back({.linear = run.linear + (begin - run.physical),
-                      .physical = begin,
-                      .count = behind - begin,
-                      .writable = true});
+    found_.push_back(
+        part_of(run, run.linear + (begin - run.physical), run.linear + (behind - run.physical)));
   }
+}
+
+void Window::protect_physical(u32 physical, u32 count) {
+  find_physical(physical, count, true);
   for (const Run& run : found_)
     take_write_right(run);
   if (!found_.empty()) ++statistics_.drops;
+}
+
+void Window::unmap_physical(u32 physical) {
+  find_physical(physical, 1, false);
+  for (const Run& run : found_)
+    unmap(run.linear, run.count);
 }
 
 void Window::unmap(u32 linear, u32 count) {

@@ -49,9 +49,8 @@ class Window {
   };
 
   /// Reserves the addresses with guard pages around (nothing is accessible yet), off limits for
-  /// core dumps. `descriptor`, the memory file of guest RAM, is not owned and outlives the window.
-  /// Errors: kResourceExhausted (address space, budget).
-  static base::Result<std::unique_ptr<Window>> create(int descriptor, MappingBudget& budget);
+  /// core dumps. Errors: kResourceExhausted (address space, budget).
+  static base::Result<std::unique_ptr<Window>> create(MappingBudget& budget);
   ~Window();  ///< gives the reservation and the budget back
   Window(const Window&) = delete;
   Window& operator=(const Window&) = delete;
@@ -59,12 +58,21 @@ class Window {
   /// The host address of linear address 0; the GS base while this window is in force.
   [[nodiscard]] u8* base() const { return base_; }
 
-  /// Maps pages [physical, physical + count) of the memory file at linear page `linear` on,
-  /// replacing what was there, and joins with neighbours where it can. `populate` enters the pages
-  /// into the host's page tables at once (a write fault less a page), where that is cheap. False if
-  /// the budget or the host has no mapping left: nothing has changed then but that the range may be
-  /// unmapped.
-  bool map(u32 linear, u32 physical, u32 count, bool writable, bool populate);
+  /// Guest-physical pages [physical, physical + count), which are pages [file_page, ...) of a
+  /// memory file (not owned), at linear pages [linear, ...).
+  struct Run {
+    u32 linear = 0;
+    u32 physical = 0;
+    u32 count = 0;
+    bool writable = false;
+    int descriptor = -1;
+    u32 file_page = 0;
+  };
+  /// Maps a run, replacing what was there, and joins it with neighbours where it can. `populate`
+  /// enters the pages into the host's page tables at once (a write fault less a page), where that
+  /// is cheap. False if the budget or the host has no mapping left: nothing has changed then but
+  /// that the range may be unmapped.
+  bool map(const Run& run, bool populate);
   /// Takes the right to write [linear, linear + count) away, where mapped. This, unmap() and
   /// protect_physical() can split a run; where no mapping is left for that, the whole run is
   /// dropped.
@@ -77,12 +85,9 @@ class Window {
   /// are mapped here.
   void protect_physical(u32 physical, u32 count);
 
-  struct Run {
-    u32 linear = 0;
-    u32 physical = 0;
-    u32 count = 0;
-    bool writable = false;
-  };
+  /// Makes guest-physical page `physical` inaccessible, wherever it is mapped here.
+  void unmap_physical(u32 physical);
+
   /// The run that holds `linear`; count 0 if it is not mapped.
   [[nodiscard]] Run find(u32 linear) const;
   /// The last run that begins at or ahead of `linear`, and the first behind; count 0 where there is
@@ -96,7 +101,7 @@ class Window {
   [[nodiscard]] const Statistics& statistics() const { return statistics_; }
 
  private:
-  Window(int descriptor, MappingBudget& budget, u8* reservation, std::size_t reserved, u8* base);
+  Window(MappingBudget& budget, u8* reservation, std::size_t reserved, u8* base);
 
   /// What is to stand in the place of runs_[first, last): at most a left rest, a new run and a
   /// right rest.
@@ -120,20 +125,20 @@ class Window {
   bool map_file(const Run& run, bool populate);
   bool map_nothing(u32 linear, u32 end);
   void take_write_right(Run run);
+  void find_physical(u32 physical, u32 count, bool writable_only);
   void drop(u32 linear, u32 end);
   void drop_whole_runs(std::size_t first, std::size_t last);
   [[nodiscard]] u8* address_of(u32 linear) const {
     return base_ + (std::size_t{linear} << kPageShift);
   }
 
-  int descriptor_;
   MappingBudget budget_;  ///< shares the count of the one that was given
   u8* reservation_;
   std::size_t reserved_;
   u8* base_;
   /// Sorted by linear page. Flat: searched and scanned far more often than it grows.
   std::vector<Run> runs_;
-  std::vector<Run> found_;  ///< protect_physical()'s list, kept to save the allocation
+  std::vector<Run> found_;  ///< what find_physical() found, kept to save the allocation
   u64 mappings_ = 1;
   Statistics statistics_;
 };

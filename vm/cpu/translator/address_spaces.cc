@@ -78,7 +78,7 @@ bool ReturnStack::guards(u64 address) const {
 }
 
 base::Result<std::unique_ptr<AddressSpace>> AddressSpaces::make_space(bool user) {
-  auto window = Window::create(cpu_.ram().descriptor(), budget_);
+  auto window = Window::create(budget_);
   if (!window) return window.error();
   auto code = CodeTable::create();
   if (!code) return code.error();
@@ -265,8 +265,8 @@ std::pair<u32, u32> AddressSpaces::unmapped_around(const AddressSpace& space, u3
 bool AddressSpaces::map_run(AddressSpace& space, u32 linear_page, const Entry& entry) {
   GuestRam& ram = cpu_.ram();
   const bool wanted = maps_writable(entry, space.user);
-  const bool writable =
-      wanted && (ram.is_writable(entry.physical_page) || !ram.has_code(entry.physical_page));
+  const bool writable = wanted && ram.is_cheap_to_write(entry.physical_page);
+  const GuestRam::Place place = ram.place_of(entry.physical_page);
   const u32 directory = linear_page >> 10;
   const u32 directory_entry = directory_entry_of(directory);
   const auto joins = [&](u32 page) {
@@ -276,8 +276,11 @@ bool AddressSpaces::map_run(AddressSpace& space, u32 linear_page, const Entry& e
     if (!belongs(space, other) || !other.accessed) return false;
     if (other.physical_page - entry.physical_page != page - linear_page) return false;
     if (maps_writable(other, space.user) != wanted) return false;
-    return !wanted ||
-           (ram.is_writable(other.physical_page) || !ram.has_code(other.physical_page)) == writable;
+    const GuestRam::Place there = ram.place_of(other.physical_page);
+    if (there.descriptor != place.descriptor || there.page - place.page != page - linear_page) {
+      return false;
+    }
+    return !wanted || ram.is_cheap_to_write(other.physical_page) == writable;
   };
   const bool large = is_large(directory_entry);
   const u32 limit = large ? kTablePages : kMaxRun;
@@ -298,8 +301,13 @@ bool AddressSpaces::map_run(AddressSpace& space, u32 linear_page, const Entry& e
     for (u32 i = 0; i < count; ++i)
       ram.acquire_write(physical + i);
   }
-  const bool populate = count <= kPopulateLimit;
-  if (!space.window->map(first, physical, count, writable, populate)) return false;
+  const Window::Run run{.linear = first,
+                        .physical = physical,
+                        .count = count,
+                        .writable = writable,
+                        .descriptor = place.descriptor,
+                        .file_page = place.page - (linear_page - first)};
+  if (!space.window->map(run, count <= kPopulateLimit)) return false;
   remember(space, first, count);
   ++statistics_.fills;
   statistics_.pages_filled += count;
@@ -402,6 +410,19 @@ void AddressSpaces::flush_page(AddressSpace& space, LinearAddress linear) {
   } else if (space.code->entries()[page] != 0 || space.window->find(page).count != 0) {
     drop(space, page, 1);
   }
+}
+
+void AddressSpaces::on_page_moved(u32 page) {
+  kernel_->window->unmap_physical(page);
+  for (auto& [key, space] : users_)
+    space->window->unmap_physical(page);
+}
+
+// The page tables are as they were, and so is what is known of them and of code.
+void AddressSpaces::on_all_moved() {
+  kernel_->window->clear();
+  for (auto& [key, space] : users_)
+    space->window->clear();
 }
 
 void AddressSpaces::on_write_right_lost(u32 page) {

@@ -107,6 +107,8 @@ class AddressSpaces {
   void revalidate(AddressSpace& space);
   void flush_page(AddressSpace& space, LinearAddress linear);
   void on_write_right_lost(u32 page);
+  void on_page_moved(u32 page);
+  void on_all_moved();
   /// Empties the return stacks, of new spaces as well: they lead to code that goes away.
   void reset_returns(u64 underflow);
   /// Gives back all windows but that of the present CR3.

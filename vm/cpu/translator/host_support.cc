@@ -278,11 +278,13 @@ std::string prepare(Trial& trial) {
   trial.ram = static_cast<u8*>(ram);
 
   MappingBudget budget(16);
-  auto window = Window::create(trial.file, budget);
+  auto window = Window::create(budget);
   if (!window.ok()) return window.error().message;
   trial.window = std::move(window).value();
-  if (!trial.window->map(0, 0, 1, true, true) || !trial.window->map(kLastPage, 1, 1, true, true) ||
-      !trial.window->map(kReadOnlyPage, 2, 1, false, true)) {
+  const auto map = [&trial](u32 linear, u32 page, bool writable) {
+    return trial.window->map({linear, page, 1, writable, trial.file, page}, true);
+  };
+  if (!map(0, 0, true) || !map(kLastPage, 1, true) || !map(kReadOnlyPage, 2, false)) {
     return "the host refuses to map memory into a window";
   }
   trial.word(0, 0x10) = 0x1111;

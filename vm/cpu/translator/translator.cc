@@ -109,6 +109,8 @@ struct Translator::Impl final : CpuObserver {
 
   void on_code_written(u32 page) override { invalidate_page(page); }
   void on_write_right_lost(u32 page) override { spaces->on_write_right_lost(page); }
+  void on_page_moved(u32 page) override { spaces->on_page_moved(page); }
+  void on_all_moved() override { spaces->on_all_moved(); }
   void on_flush() override { flush_pending = true; }
   void on_flush_page(LinearAddress linear) override;
 
