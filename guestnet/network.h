@@ -93,11 +93,11 @@ struct StreamTarget {
 struct RestorePlan {
   /// The stream with the same id is open now, its own bytes at rest as well: its socket stays, and
   /// goes on with the connection as it was saved.
-  std::vector<StreamId> keep;
+  std::vector<StreamId> keep = {};
   /// Nobody is there for it yet: becomes a waiting stream, for adopt().
-  std::vector<StreamId> wait;
+  std::vector<StreamId> wait = {};
   /// What present streams that are not kept are told before they are closed (see close_stream()).
-  std::map<StreamId, std::vector<std::uint8_t>> last_words;
+  std::map<StreamId, std::vector<std::uint8_t>> last_words = {};
 };
 
 /// Thread rule: everything on the one thread that runs `loop` (from elsewhere: asio::post to it),
