@@ -18,6 +18,7 @@
 #define DATA_FOLDER DATA_MOUNT "/data"
 #define POSTGRES_PROGRAM "/usr/bin/postgres"
 #define POSTGRES_UID 70
+#define GENERATION_FILE "/run/generation"
 
 /* --- wire.c: payloads ------------------------------------------------------------------------- */
 
@@ -53,6 +54,8 @@ void send_ok(uint32_t id);
 /* Finishes a request: `error` is an errno, the text is what failed and need not name it. */
 void send_error(uint32_t id, int error, const char* format, ...)
     __attribute__((format(printf, 3, 4)));
+/* OK if `done`, else an error with errno. */
+void send_outcome(uint32_t id, bool done, const char* what);
 void send_text(enum snowglobe_type event, const char* format, ...)
     __attribute__((format(printf, 2, 3)));
 
@@ -152,6 +155,7 @@ bool write_text(const char* path, const char* text);
 int postgres_start(char* const* settings);
 void postgres_request_start(uint32_t id, struct reader* reader);
 void postgres_request_stop(uint32_t id, struct reader* reader);
+void postgres_request_cancel(uint32_t id, struct reader* reader);
 bool postgres_running(void);
 pid_t postgres_pid(void);
 void postgres_signal(int signal);
@@ -183,10 +187,16 @@ char* const* boot_settings(void);
 /* The version of the image, from os-release. */
 const char* boot_image_version(void);
 
+/* --- resume.c --------------------------------------------------------------------------------- */
+
+/* Makes the file by which PostgreSQL learns of a new generation. */
+bool generation_open(const char* path);
+void resume_request(uint32_t id, struct reader* reader);
+void resume_set_clock(uint32_t id, struct reader* reader);
+void resume_reseed(uint32_t id, struct reader* reader);
+
 /* --- machine.c -------------------------------------------------------------------------------- */
 
-void machine_set_clock(uint32_t id, struct reader* reader);
-void machine_reseed(uint32_t id, struct reader* reader);
 void machine_quiesce(uint32_t id, struct reader* reader);
 void machine_set_address(uint32_t id, struct reader* reader);
 /* Sets the address and route of eth0; NULL or what failed (errno says why). */

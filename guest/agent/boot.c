@@ -93,6 +93,9 @@ static void mount_system(void) {
   mount_one("tmpfs", "/run", "tmpfs", safe, "mode=755");
   mkdir("/run/root", 0700);
   mkdir("/run/log", 0755);
+  if (!generation_open(GENERATION_FILE)) {
+    log_line("make " GENERATION_FILE ": %s", strerror(errno));
+  }
 }
 
 /* The host may give the data disk any size: the file system grows into it. */

@@ -1,11 +1,9 @@
-/* guest/agent/machine.c - requests about the machine as a whole: clock, entropy, address, its end.
- */
+/* guest/agent/machine.c - requests about the machine as a whole: memory, address, its end. */
 #include "agent.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/random.h>
 #include <net/if.h>
 #include <net/route.h>
 #include <signal.h>
@@ -25,45 +23,6 @@ int64_t monotonic_ms(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static void answer(uint32_t id, bool done, const char* what) {
-  if (done) {
-    send_ok(id);
-  } else {
-    send_error(id, errno, "%s: %s", what, strerror(errno));
-  }
-}
-
-void machine_set_clock(uint32_t id, struct reader* reader) {
-  uint64_t nanoseconds = read_u64(reader);
-  if (!read_all(reader)) {
-    send_error(id, EPROTO, "malformed SET_CLOCK");
-    return;
-  }
-  struct timespec now = {.tv_sec = (time_t)(nanoseconds / 1000000000u),
-                         .tv_nsec = (long)(nanoseconds % 1000000000u)};
-  answer(id, clock_settime(CLOCK_REALTIME, &now) == 0, "set the clock");
-}
-
-void machine_reseed(uint32_t id, struct reader* reader) {
-  size_t length = reader->left;
-  if (length < 1 || length > SNOWGLOBE_MAX_ENTROPY) {
-    send_error(id, EPROTO, "malformed RESEED");
-    return;
-  }
-  union {
-    struct rand_pool_info info;
-    uint8_t room[sizeof(struct rand_pool_info) + SNOWGLOBE_MAX_ENTROPY];
-  } pool;
-  pool.info.entropy_count = (int)length * 8;
-  pool.info.buf_size = (int)length;
-  memcpy(pool.info.buf, reader->at, length);
-  int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
-  bool done =
-      fd >= 0 && ioctl(fd, RNDADDENTROPY, &pool.info) == 0 && ioctl(fd, RNDRESEEDCRNG, NULL) == 0;
-  answer(id, done, "reseed");
-  if (fd >= 0) close(fd);
 }
 
 /* Maps and locks the program files of PostgreSQL, in order and so in runs of physical memory. */
@@ -97,8 +56,8 @@ static bool lock_text(void) {
 
 void machine_quiesce(uint32_t id, struct reader* reader) {
   uint32_t flags = read_u32(reader);
-  uint32_t known =
-      SNOWGLOBE_QUIESCE_SYNC | SNOWGLOBE_QUIESCE_DROP_CACHES | SNOWGLOBE_QUIESCE_LOCK_TEXT;
+  uint32_t known = SNOWGLOBE_QUIESCE_SYNC | SNOWGLOBE_QUIESCE_DROP_CACHES |
+                   SNOWGLOBE_QUIESCE_LOCK_TEXT | SNOWGLOBE_QUIESCE_SCRUB;
   if (!read_all(reader) || flags & ~known) {
     send_error(id, EPROTO, "malformed QUIESCE");
     return;
@@ -109,7 +68,11 @@ void machine_quiesce(uint32_t id, struct reader* reader) {
   if (flags & SNOWGLOBE_QUIESCE_DROP_CACHES) {
     done = write_text("/proc/sys/vm/drop_caches", "3") && done;
   }
-  answer(id, done, "quiesce");
+  /* Last: what was dropped is free now. The kernel's own (guest/patches). */
+  if (flags & SNOWGLOBE_QUIESCE_SCRUB) {
+    done = write_text("/proc/sys/vm/scrub_free_memory", "1") && done;
+  }
+  send_outcome(id, done, "quiesce");
 }
 
 static struct sockaddr address_of(in_addr_t host) {
@@ -175,7 +138,7 @@ void machine_set_address(uint32_t id, struct reader* reader) {
     return;
   }
   const char* failed = machine_address(address, gateway);
-  answer(id, failed == NULL, failed);
+  send_outcome(id, failed == NULL, failed);
 }
 
 /* --- the end of the machine ------------------------------------------------------------------- */

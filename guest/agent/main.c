@@ -147,6 +147,8 @@ int main(int count, char** arguments) {
   open_signals();
   hello();
   if (count == 3 && strcmp(arguments[1], "--serve") == 0) {
+    const char* generation = getenv("SNOWGLOBE_GENERATION");
+    if (generation && !generation_open(generation)) return 1;
     port_use(atoi(arguments[2]));
     while (port_descriptor() >= 0) serve();
     return 0;

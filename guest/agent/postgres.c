@@ -40,7 +40,8 @@ _Noreturn static void become_postgres(char* const* settings, int log) {
     arguments[count++] = settings[i];
   }
   char* environment[] = {(char*)"PATH=/usr/bin:/usr/sbin:/bin:/sbin", (char*)"LANG=C.UTF-8",
-                         (char*)"HOME=" DATA_MOUNT, NULL};
+                         (char*)"HOME=" DATA_MOUNT, (char*)"SNOWGLOBE_GENERATION=" GENERATION_FILE,
+                         NULL};
   int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
   gid_t group = POSTGRES_UID;
   sigset_t none;
@@ -182,5 +183,33 @@ void postgres_request_stop(uint32_t id, struct reader* reader) {
     stop_requested = true;
     stop_id = id;
     kill(postmaster, signals[how]);
+  }
+}
+
+/* The parent of a process, or -1. */
+static pid_t parent_of(pid_t pid) {
+  char path[32], text[512];
+  snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return -1;
+  ssize_t length = read(fd, text, sizeof text - 1);
+  close(fd);
+  if (length <= 0) return -1;
+  text[length] = 0;
+  /* pid (name) state parent ...; the name may be anything. */
+  const char* name_end = strrchr(text, ')');
+  int parent;
+  return name_end && sscanf(name_end, ") %*c %d", &parent) == 1 ? parent : -1;
+}
+
+void postgres_request_cancel(uint32_t id, struct reader* reader) {
+  pid_t pid = (pid_t)read_u32(reader);
+  if (!read_all(reader) || pid <= 1) {
+    send_error(id, EPROTO, "malformed CANCEL_STATEMENT");
+  } else if (!postmaster || parent_of(pid) != postmaster || kill(pid, SIGINT) < 0) {
+    send_error(id, ESRCH, "PostgreSQL has no process %d", (int)pid);
+  } else {
+    kill(-pid, SIGINT); /* and what it has started, as the postmaster does */
+    send_ok(id);
   }
 }

@@ -109,18 +109,18 @@ enum snowglobe_type {
    * a network. OK is empty. */
   SNOWGLOBE_SET_ADDRESS = 11,
 
-  /* What a machine needs first after a restore, as a fork, or from the ready state: u64 wall clock in
-   * nanoseconds since 1970 UTC (0: leave it), u64 fixed time likewise (0: none), u32 secret, then
-   * SNOWGLOBE_RESUME_ENTROPY to SNOWGLOBE_MAX_ENTROPY bytes of entropy. Does what SET_CLOCK and
-   * RESEED do. With a fixed time, now() and its kin stand still there from the next statement on,
-   * until a RESUME without one; the clock itself, clock_timestamp() and time limits go on. OK is
-   * empty. The host lets no frame of the network into the guest, and sends no other request, until
-   * it has come.
+  /* What a machine needs first after a restore, as a fork, or from the ready state: u64 wall clock
+   * in nanoseconds since 1970 UTC (0: leave it), u64 fixed time likewise (0: none), u32 secret,
+   * then SNOWGLOBE_RESUME_ENTROPY to SNOWGLOBE_MAX_ENTROPY bytes of entropy. Does what SET_CLOCK
+   * and RESEED do. With a fixed time, now() and its kin stand still there from the next statement
+   * on, until a RESUME without one; the clock itself, clock_timestamp() and time limits go on. OK
+   * is empty. The host lets no frame of the network into the guest, and sends no other request,
+   * until it has come.
    *
-   * A new generation begins: in all sessions, also the waiting ones, random() is seeded anew (unless
-   * the session called setseed()) and cancel keys change. A session's key is, as clients see it, its
-   * own number XOR the secret, which is 0 after a cold boot: so the key of a session that was there
-   * before is now `old key ^ old secret ^ new secret`. */
+   * A new generation begins: in all sessions, also the waiting ones, random() is seeded anew
+   * (unless the session called setseed()) and cancel keys change. A session's key is, as clients
+   * see it, its own number XOR the secret, which is 0 after a cold boot: so the key of a session
+   * that was there before is now `old key ^ old secret ^ new secret`. */
   SNOWGLOBE_RESUME = 12,
 
   /* Cancels what a session runs, as a cancel request would, without a connection and a key: u32 pid

@@ -36,13 +36,15 @@ static void open_request(uint32_t id, uint16_t type, const uint8_t* payload, siz
     case SNOWGLOBE_EXEC: exec_start(id, &reader); break;
     case SNOWGLOBE_PUT: put_start(id, &reader); break;
     case SNOWGLOBE_GET: get_start(id, &reader); break;
-    case SNOWGLOBE_SET_CLOCK: machine_set_clock(id, &reader); break;
-    case SNOWGLOBE_RESEED: machine_reseed(id, &reader); break;
+    case SNOWGLOBE_SET_CLOCK: resume_set_clock(id, &reader); break;
+    case SNOWGLOBE_RESEED: resume_reseed(id, &reader); break;
     case SNOWGLOBE_START_POSTGRES: postgres_request_start(id, &reader); break;
     case SNOWGLOBE_STOP_POSTGRES: postgres_request_stop(id, &reader); break;
     case SNOWGLOBE_QUIESCE: machine_quiesce(id, &reader); break;
     case SNOWGLOBE_SHUTDOWN: machine_request_shutdown(id, &reader); break;
     case SNOWGLOBE_SET_ADDRESS: machine_set_address(id, &reader); break;
+    case SNOWGLOBE_RESUME: resume_request(id, &reader); break;
+    case SNOWGLOBE_CANCEL_STATEMENT: postgres_request_cancel(id, &reader); break;
     default: send_error(id, EPROTO, "a frame of unknown type %u", type);
   }
 }

@@ -126,6 +126,14 @@ void send_error(uint32_t id, int error, const char* format, ...) {
   frame_end();
 }
 
+void send_outcome(uint32_t id, bool done, const char* what) {
+  if (done) {
+    send_ok(id);
+  } else {
+    send_error(id, errno, "%s: %s", what, strerror(errno));
+  }
+}
+
 void send_text(enum snowglobe_type event, const char* format, ...) {
   char text[512];
   va_list arguments;

@@ -18,7 +18,8 @@ import time
 import unittest
 from pathlib import Path
 
-PING, EXEC, PUT, GET, SET_CLOCK, RESEED, START, STOP, QUIESCE, SHUTDOWN, ADDRESS = range(1, 12)
+(PING, EXEC, PUT, GET, SET_CLOCK, RESEED, START, STOP, QUIESCE, SHUTDOWN, ADDRESS, RESUME,
+ CANCEL_STATEMENT) = range(1, 14)
 STDIN, SIGNAL, CANCEL, DATA = 32, 33, 34, 48
 OK, ERROR, STDOUT, STDERR, TAKEN = 64, 65, 66, 67, 68
 HELLO = 96
@@ -54,14 +55,18 @@ class AgentTest(unittest.TestCase):
     def setUp(self):
         self.end, theirs = socket.socketpair()
         self.end.settimeout(20)
-        self.process = subprocess.Popen([AGENT, "--serve", str(theirs.fileno())],
-                                        pass_fds=[theirs.fileno()])
-        theirs.close()
-        self.number = 0
-        self.assertEqual(self.frame()[1], HELLO)
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
+        other_folder = tempfile.TemporaryDirectory()
+        self.addCleanup(other_folder.cleanup)
+        self.generation = Path(other_folder.name) / "generation"
+        self.process = subprocess.Popen(
+            [AGENT, "--serve", str(theirs.fileno())], pass_fds=[theirs.fileno()],
+            env={**os.environ, "SNOWGLOBE_GENERATION": str(self.generation)})
+        theirs.close()
+        self.number = 0
+        self.assertEqual(self.frame()[1], HELLO)
 
     def tearDown(self):
         if self.process.poll() is None:
@@ -254,13 +259,33 @@ class AgentTest(unittest.TestCase):
         self.assert_error(self.ask(START, texts(["no equals sign"])), errno.EPROTO)
         self.assert_error(self.ask(STOP, u32(3)), errno.EPROTO)
         self.assert_error(self.ask(STOP, u32(1)), errno.ESRCH)
-        self.assert_error(self.ask(QUIESCE, u32(8)), errno.EPROTO)
+        self.assert_error(self.ask(QUIESCE, u32(16)), errno.EPROTO)
+        self.assert_error(self.ask(RESUME, bytes(20 + 31)), errno.EPROTO)
+        self.assert_error(self.ask(RESUME, bytes(20 + 513)), errno.EPROTO)
+        self.assert_error(self.ask(RESUME, bytes(19)), errno.EPROTO)
+        self.assertEqual(self.generation.read_bytes(), bytes(16))
+        self.assert_error(self.ask(CANCEL_STATEMENT, b""), errno.EPROTO)
+        self.assert_error(self.ask(CANCEL_STATEMENT, u32(1)), errno.EPROTO)
+        self.assert_error(self.ask(CANCEL_STATEMENT, u32(os.getpid())), errno.ESRCH)
         self.assert_error(self.ask(SHUTDOWN, b""), errno.EPROTO)
         self.assert_error(self.ask(ADDRESS, text("10.5.0.300/16") + text("")), errno.EINVAL)
         self.assert_error(self.ask(31), errno.EPROTO)
         self.assert_error(self.ask(200), errno.EPROTO)
         self.assert_error(self.finish(self.send(PING, b"", zero=1)), errno.EPROTO)
         self.assert_error(self.finish(self.send(PING, b"", number=0)), errno.EPROTO)
+
+    def test_each_resume_begins_a_generation(self):
+        self.assertEqual(self.generation.stat().st_mode & 0o777, 0o440)
+        for number, fixed, secret in ((1, 0, 0xfedcba98), (2, 1_700_000_000_123_456_789, 7)):
+            # Clock 0: the host's stays as it is.
+            answer = self.ask(RESUME, struct.pack("<QQI", 0, fixed, secret) + os.urandom(32))
+            if answer[1] == ERROR:  # only root may reseed the host's generator
+                self.assert_error(answer, errno.EPERM)
+                self.assertEqual(self.generation.read_bytes(), bytes(16))
+                self.skipTest("not permitted to reseed")
+            self.assertEqual(answer[2], b"")
+            self.assertEqual(self.generation.read_bytes(),
+                             struct.pack("<IIq", number, secret, fixed // 1000))
 
     def test_a_frame_that_is_too_long_is_skipped(self):
         for length in (MAX_PAYLOAD + 1, 200000):
