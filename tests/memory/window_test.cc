@@ -504,5 +504,30 @@ TEST(MappingBudget, TakesAllOrNothing) {
   EXPECT_EQ(budget.used(), 0u);
 }
 
+TEST(MappingBudget, ServesEachShareUpToAnEvenPart) {
+  MappingBudget all(100);
+  MappingBudget first = all.share();
+  EXPECT_TRUE(first.take(100));  // alone it may have everything
+  EXPECT_FALSE(first.take(1));
+  EXPECT_FALSE(first.owes());
+  {
+    MappingBudget second = all.share();
+    EXPECT_TRUE(second.take(50));
+    EXPECT_FALSE(second.take(1));  // above its part, while the first has not given back
+    EXPECT_EQ(all.used(), 150u);
+    EXPECT_TRUE(first.owes());
+    EXPECT_FALSE(second.owes());
+    first.give_back(60);
+    EXPECT_FALSE(first.owes());
+    EXPECT_TRUE(second.take(10));  // above its part, of what is free
+    EXPECT_FALSE(second.take(1));
+    EXPECT_TRUE(first.take(0));
+    EXPECT_FALSE(first.take(11));
+    second.give_back(60);
+  }
+  EXPECT_TRUE(first.take(60));
+  EXPECT_EQ(all.used(), first.used());
+}
+
 }  // namespace
 }  // namespace snowglobe::vm

@@ -146,6 +146,31 @@ TEST_F(AddressSpacesTest, AWindowThatNeedsMoreMappingsThanThereAreBeginsAnew) {
   EXPECT_LE(small.used(), small.limit());
 }
 
+TEST_F(AddressSpacesTest, AMachineThatComesLaterGetsItsShareAndTheFirstGivesBack) {
+  MappingBudget small(400);
+  auto greedy = AddressSpaces::create(machine.cpu, small);
+  ASSERT_TRUE(greedy);
+  for (u32 page = 0; page < 256; ++page) {
+    const u32 frame = (page * 7 % 256) << kPageShift;
+    machine.put<u32>(SystemMachine::kPageTable + page * 4, frame | kP | kU | kA);
+  }
+  AddressSpace* user = greedy.value()->user();
+  for (u32 page = 0; page < 256; ++page)
+    ASSERT_EQ(greedy.value()->fill(*user, page << kPageShift, false, true), Outcome::kMapped);
+  ASSERT_GT(small.used(), 250u);
+  auto late = AddressSpaces::create(machine.cpu, small);
+  ASSERT_TRUE(late);
+  AddressSpace& its = *late.value()->user();
+  for (u32 page = 0; page < 180; ++page)
+    ASSERT_EQ(late.value()->fill(its, page << kPageShift, false, true), Outcome::kMapped);
+  EXPECT_EQ(late.value()->statistics().evictions, 0u);
+  EXPECT_GT(small.used(), small.limit());
+  machine.cpu.state.cr3 = 0x90000;  // the first goes on with another process
+  ASSERT_NE(greedy.value()->user(), nullptr);
+  EXPECT_EQ(greedy.value()->statistics().evictions, 1u);
+  EXPECT_LE(small.used(), small.limit());
+}
+
 TEST_F(AddressSpacesTest, WhatRunsIsNeverEvicted) {
   AddressSpace& first = *spaces->user();
   spaces->enter(first);

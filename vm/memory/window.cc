@@ -25,9 +25,29 @@ using base::ErrorCode;
 // ----------------------------------------------------------------------------------
 
 struct MappingBudget::Impl {
-  explicit Impl(u64 all) : limit(all) {}
+  explicit Impl(u64 all, std::shared_ptr<Impl> of = nullptr) : limit(all), whole(std::move(of)) {
+    if (whole) ++whole->shares;
+  }
+  ~Impl() {
+    if (whole) --whole->shares;
+  }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  /// Of a share.
+  [[nodiscard]] u64 even_part() const { return limit / std::max<u64>(1, whole->shares); }
+  bool add(u64 count, u64 ceiling) {
+    u64 before = used.load(std::memory_order_relaxed);
+    do {
+      if (before > ceiling || count > ceiling - before) return false;
+    } while (!used.compare_exchange_weak(before, before + count, std::memory_order_relaxed));
+    return true;
+  }
+
   const u64 limit;
+  const std::shared_ptr<Impl> whole;  ///< of which this is a share; or null
   std::atomic<u64> used{0};
+  std::atomic<u64> shares{0};
 };
 
 namespace {
@@ -64,16 +84,28 @@ u64 MappingBudget::used() const {
   return impl_->used.load(std::memory_order_relaxed);
 }
 
+MappingBudget MappingBudget::share() const {
+  return MappingBudget(std::make_shared<Impl>(impl_->limit, impl_));
+}
+
+bool MappingBudget::owes() const {
+  const Impl* const whole = impl_->whole.get();
+  return whole != nullptr && whole->used > whole->limit && used() > impl_->even_part();
+}
+
 bool MappingBudget::take(u64 count) {
-  u64 used = impl_->used.load(std::memory_order_relaxed);
-  do {
-    if (count > impl_->limit - used) return false;
-  } while (!impl_->used.compare_exchange_weak(used, used + count, std::memory_order_relaxed));
+  Impl* const whole = impl_->whole.get();
+  if (whole == nullptr) return impl_->add(count, impl_->limit);
+  const u64 part = impl_->even_part();
+  const bool is_due = used() <= part && count <= part - used();
+  if (!whole->add(count, is_due ? whole->limit + whole->limit / 2 : whole->limit)) return false;
+  impl_->used.fetch_add(count, std::memory_order_relaxed);
   return true;
 }
 
 void MappingBudget::give_back(u64 count) {
   impl_->used.fetch_sub(count, std::memory_order_relaxed);
+  if (impl_->whole) impl_->whole->used.fetch_sub(count, std::memory_order_relaxed);
 }
 
 // ---- The reservation

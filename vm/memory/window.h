@@ -18,6 +18,10 @@ namespace snowglobe::vm {
 
 /// How many host mappings (VMAs) all windows of the process may take together. A window counts its
 /// runs and the holes between them: a piece of reservation between two runs is a mapping as well.
+///
+/// Each machine has a share: up to an even part it is always served, above that only while the
+/// others leave something. For a while that may be half as much again as the limit, until whoever
+/// lies on more than his part has given it back.
 /// Thread rule: any thread.
 class MappingBudget {
  public:
@@ -25,14 +29,19 @@ class MappingBudget {
   static MappingBudget& process();
   explicit MappingBudget(u64 limit);
 
-  [[nodiscard]] u64 limit() const;
-  [[nodiscard]] u64 used() const;
+  /// One machine's part, as long as a copy of what is returned lives. Not of a share.
+  [[nodiscard]] MappingBudget share() const;
+  [[nodiscard]] u64 limit() const;  ///< a share's: that of all
+  [[nodiscard]] u64 used() const;   ///< a share's: its own
+  /// A share has more than its part while all is used up: it should give something back.
+  [[nodiscard]] bool owes() const;
   /// False if `count` more would be over the limit; nothing is taken then.
   bool take(u64 count);
   void give_back(u64 count);
 
  private:
   struct Impl;
+  explicit MappingBudget(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
   std::shared_ptr<Impl> impl_;
 };
 

@@ -104,6 +104,7 @@ base::Result<std::unique_ptr<AddressSpaces>> AddressSpaces::create(Cpu& cpu,
 }
 
 AddressSpace* AddressSpaces::user() {
+  if (budget_.owes()) evict_one();  // one at each change of address space, until it is even
   const u32 key = cpu_.state.cr3 >> kPageShift;
   auto found = users_.find(key);
   if (found == users_.end()) {

@@ -121,7 +121,7 @@ class AddressSpaces {
   [[nodiscard]] u64 mappings() const;
 
  private:
-  AddressSpaces(Cpu& cpu, MappingBudget& budget) : cpu_(cpu), budget_(budget) {}
+  AddressSpaces(Cpu& cpu, const MappingBudget& budget) : cpu_(cpu), budget_(budget.share()) {}
   base::Result<std::unique_ptr<AddressSpace>> make_space(bool user);
 
   struct Entry {  ///< what the page tables say of a page, rights of both levels joined
@@ -147,7 +147,7 @@ class AddressSpaces {
   void forget(AddressSpace& space);
 
   Cpu& cpu_;
-  MappingBudget& budget_;
+  MappingBudget budget_;  ///< this machine's share
   std::unique_ptr<AddressSpace> kernel_;
   std::unordered_map<u32, std::unique_ptr<AddressSpace>> users_;  ///< by CR3's page
   u64 entered_ = 0;
