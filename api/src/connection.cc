@@ -121,46 +121,81 @@ SqlDiagnostics diagnostics_of(const PGresult* result) {
   return d;
 }
 
+Connection::CallScope::CallScope(Connection& connection) : connection_(connection) {
+  // In a forked child the gate may be held by nobody who lives; the call is going to fail.
+  if (connection_.owner_ != getpid()) return;
+  const std::lock_guard lock(connection_.gate_);
+  ++connection_.calls_;
+  counted_ = true;
+}
+
+Connection::CallScope::~CallScope() {
+  if (!counted_) return;
+  const std::lock_guard lock(connection_.gate_);
+  --connection_.calls_;
+}
+
 Connection::~Connection() {
+  if (owner_ == getpid()) server_->sessions().remove(*this);
   close();
 }
 
 void Connection::close() noexcept {
-  if (connection_ == nullptr) return;
-  if (owner_ == getpid()) {
-    PQfinish(connection_);
-    const std::lock_guard lock(cancel_mutex_);
-    cancel_.reset();
-  } else {
-    // The socket is the parent's: PQfinish would end its session. The mutex may be held by nobody
+  if (owner_ != getpid()) {
+    if (connection_ == nullptr) return;
+    // The socket is the parent's: PQfinish would end its session. A mutex may be held by nobody
     // who lives.
     leak(cancel_);
     leak(server_);
+    connection_ = nullptr;
+    return;
   }
+  const CallScope scope(*this);
+  close_now();
+}
+
+void Connection::close_now() noexcept {
+  if (connection_ == nullptr) return;
+  PQfinish(connection_);
   connection_ = nullptr;
+  socket_ = -1;
+  const std::lock_guard lock(cancel_mutex_);
+  cancel_.reset();
 }
 
 bool Connection::usable() const noexcept {
-  return connection_ != nullptr && owner_ == getpid() && PQstatus(connection_) == CONNECTION_OK;
+  if (owner_ != getpid() || stale_) return false;
+  const std::lock_guard lock(gate_);
+  return connection_ != nullptr && PQstatus(connection_) == CONNECTION_OK;
 }
 
 bool Connection::idle_outside_transaction() const noexcept {
-  return usable() && PQtransactionStatus(connection_) == PQTRANS_IDLE;
+  if (owner_ != getpid() || stale_) return false;
+  const std::lock_guard lock(gate_);
+  return connection_ != nullptr && PQstatus(connection_) == CONNECTION_OK &&
+         PQtransactionStatus(connection_) == PQTRANS_IDLE;
 }
 
 int Connection::backend_pid() const {
-  return connection_ != nullptr ? PQbackendPID(connection_) : 0;
+  return backend_pid_;
 }
 
 std::string Connection::next_name() {
   return "snowglobe_" + std::to_string(++names_);
 }
 
+void Connection::throw_stale() {
+  throw StaleSession(
+      "a restore took the database back to where this session was not idle or not there; open "
+      "another");
+}
+
 void Connection::require_idle() const {
-  if (connection_ != nullptr && owner_ != getpid()) {
+  if (owner_ != getpid()) {
     throw ConnectionLost("this session belongs to process " + std::to_string(owner_) +
                          "; after fork() open a database of your own");
   }
+  if (stale_) throw_stale();
   if (!usable()) {
     server_->check(std::chrono::milliseconds(0));
     throw ConnectionLost("the session is closed; open another");
@@ -173,7 +208,8 @@ void Connection::require_idle() const {
 // --- waiting
 
 bool Connection::wait_socket(bool for_write, const Deadline& deadline) {
-  pollfd ready{PQsocket(connection_), static_cast<short>(for_write ? POLLIN | POLLOUT : POLLIN), 0};
+  const int socket = socket_ >= 0 ? socket_ : PQsocket(connection_);
+  pollfd ready{socket, static_cast<short>(for_write ? POLLIN | POLLOUT : POLLIN), 0};
   if (spin_.spin([&ready] { return ::poll(&ready, 1, 0) != 0; })) return true;
   for (;;) {
     const int count = ::poll(&ready, 1, deadline.poll_timeout());
@@ -209,6 +245,10 @@ void Connection::flush(Call& call) {
 }
 
 void Connection::out_of_time(Call& call) {
+  if (stale_) {
+    close();
+    throw_stale();
+  }
   if (call.timed_out) {
     close();
     server_->check(std::chrono::milliseconds(0));
@@ -266,6 +306,7 @@ PqResult Connection::collect(Call& call) {
 
 void Connection::lost(const SqlDiagnostics& diagnostics) {
   close();
+  if (stale_) throw_stale();
   server_->check(grace_for_verdict(diagnostics));
   std::string text = "the connection was lost: " + diagnostics.message;
   while (!text.empty() && text.back() == '\n')
@@ -283,6 +324,7 @@ void Connection::send_failed() {
 // --- statements
 
 Result Connection::run(std::string_view sql, std::span<const Parameter> parameters) {
+  const CallScope scope(*this);
   const std::string text = statement_text(sql);
   const ParameterArrays arrays(parameters);
   require_idle();
@@ -305,6 +347,7 @@ Result Connection::run(std::string_view sql, std::span<const Parameter> paramete
 }
 
 Result Connection::run_simple(std::string_view sql) {
+  const CallScope scope(*this);
   const std::string text = statement_text(sql);
   require_idle();
   Call call(limit_);
@@ -333,21 +376,31 @@ bool Connection::run_quietly(std::string_view sql, std::chrono::milliseconds lim
   }
 }
 
+void Connection::prepare_as(const std::string& name, const std::string& text, Call& call) {
+  if (PQsendPrepare(connection_, name.c_str(), text.c_str(), 0, nullptr) == 0) send_failed();
+  (void)collect(call);
+  prepared_.insert(name);
+}
+
 std::string Connection::prepare(std::string_view sql) {
+  const CallScope scope(*this);
   const std::string text = statement_text(sql);
   require_idle();
   drop_forgotten();
   Call call(limit_);
   std::string name = next_name();
-  if (PQsendPrepare(connection_, name.c_str(), text.c_str(), 0, nullptr) == 0) send_failed();
-  (void)collect(call);
+  prepare_as(name, text, call);
+  statements_[name] = text;
   return name;
 }
 
 Result Connection::run_prepared(const std::string& name, std::span<const Parameter> parameters) {
+  const CallScope scope(*this);
   const ParameterArrays arrays(parameters);
   require_idle();
   Call call(limit_);
+  // A restore took the backend back to before the statement was prepared.
+  if (!prepared_.contains(name)) prepare_as(name, statements_[name], call);
   if (PQsendQueryPrepared(connection_, name.c_str(), static_cast<int>(parameters.size()),
                           arrays.values.data(), arrays.lengths.data(), arrays.formats.data(),
                           0) == 0) {
@@ -359,7 +412,9 @@ Result Connection::run_prepared(const std::string& name, std::span<const Paramet
 
 void Connection::forget(std::string name) noexcept {
   if (!usable()) return;
-  forgotten_.push_back(std::move(name));
+  const CallScope scope(*this);
+  statements_.erase(name);
+  if (prepared_.contains(name)) forgotten_.push_back(std::move(name));
 }
 
 void Connection::drop_forgotten() {
@@ -367,22 +422,37 @@ void Connection::drop_forgotten() {
   constexpr std::size_t kBatch = 16;
   if (forgotten_.size() < kBatch || !idle_outside_transaction()) return;
   std::string sql;
-  for (const std::string& name : forgotten_)
+  for (const std::string& name : forgotten_) {
     sql += "deallocate " + name + ";";
+    prepared_.erase(name);
+  }
   forgotten_.clear();
   run_simple(sql);
 }
 
+void Connection::take_notifications() {
+  while (PGnotify* const notify = PQnotifies(connection_)) {
+    notifications_.push_back({notify->relname, notify->extra, notify->be_pid});
+    PQfreemem(notify);
+  }
+}
+
 std::optional<Notification> Connection::wait_notification(std::chrono::milliseconds limit) {
-  require_idle();
   const auto until = std::chrono::steady_clock::now() + limit;
   for (;;) {
-    consume_input();
-    if (PGnotify* notify = PQnotifies(connection_)) {
-      Notification notification{notify->relname, notify->extra, notify->be_pid};
-      PQfreemem(notify);
-      return notification;
+    {
+      const CallScope scope(*this);
+      require_idle();
+      consume_input();
+      take_notifications();
+      if (!notifications_.empty()) {
+        Notification notification = std::move(notifications_.front());
+        notifications_.pop_front();
+        return notification;
+      }
     }
+    // Waiting is no call: a session that listens lives through a restore. Only this thread closes
+    // the socket.
     const auto left =
         std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
     if (left.count() <= 0) return std::nullopt;

@@ -20,10 +20,12 @@ void Connection::expect_copy(std::string_view sql, ExecStatusType wanted, const 
 }
 
 void Connection::copy_in_begin(std::string_view sql) {
+  const CallScope scope(*this);
   expect_copy(sql, PGRES_COPY_IN, "copy_in() wants a COPY ... FROM STDIN");
 }
 
 void Connection::copy_in_data(std::string_view data) {
+  const CallScope scope(*this);
   if (!usable()) lost({});
   Call call(limit_);
   for (;;) {
@@ -37,6 +39,7 @@ void Connection::copy_in_data(std::string_view data) {
 }
 
 std::uint64_t Connection::copy_in_end() {
+  const CallScope scope(*this);
   if (!usable()) lost({});
   Call call(limit_);
   int state = 0;
@@ -50,6 +53,7 @@ std::uint64_t Connection::copy_in_end() {
 
 void Connection::copy_in_abort() noexcept {
   if (!usable()) return;
+  const CallScope scope(*this);
   try {
     Call call(limit_);
     while (PQputCopyEnd(connection_, "given up by the client") == 0) {
@@ -65,10 +69,12 @@ void Connection::copy_in_abort() noexcept {
 }
 
 void Connection::copy_out_begin(std::string_view sql) {
+  const CallScope scope(*this);
   expect_copy(sql, PGRES_COPY_OUT, "copy_out() wants a COPY ... TO STDOUT");
 }
 
 bool Connection::copy_out_next(std::vector<char>& piece) {
+  const CallScope scope(*this);
   if (!usable()) lost({});
   Call call(limit_);
   for (;;) {
@@ -89,6 +95,7 @@ bool Connection::copy_out_next(std::vector<char>& piece) {
 
 void Connection::copy_out_abort() noexcept {
   if (!usable()) return;
+  const CallScope scope(*this);
   try {
     cancel();
     std::vector<char> piece;

@@ -2,6 +2,7 @@
 #include "api/src/connection.h"
 #include "api/src/conninfo.h"
 #include "api/src/errors.h"
+#include "api/src/pg_wire.h"
 
 #include <condition_variable>
 #include <thread>
@@ -17,6 +18,11 @@ void on_notice(void* server, const PGresult* notice) {
   const char* text = PQresultErrorField(notice, PG_DIAG_MESSAGE_PRIMARY);
   if (text == nullptr) return;
   static_cast<Server*>(server)->log({LogSource::postgres, LogLevel::info, text});
+}
+
+SessionToken next_token() {
+  static std::atomic<SessionToken> last = 0;
+  return ++last;
 }
 
 /// Of "FATAL:  3D000: database ... does not exist" and a second line, as PQERRORS_VERBOSE writes
@@ -35,19 +41,28 @@ SqlDiagnostics parse_verbose(std::string_view text) {
 
 }  // namespace
 
-Connection::Connection(std::shared_ptr<Server> server, const SessionOptions& options)
-    : server_(std::move(server)), limit_(options.statement_limit), owner_(getpid()) {}
+Connection::Connection(std::shared_ptr<Server> server, const SessionOptions& options, bool pooled)
+    : server_(std::move(server)),
+      limit_(options.statement_limit),
+      pooled_(pooled),
+      token_(next_token()),
+      owner_(getpid()) {
+  server_->sessions().add(*this);
+}
 
 std::shared_ptr<Connection> Connection::open(std::shared_ptr<Server> server,
-                                             const SessionOptions& options, Deadline deadline) {
+                                             const SessionOptions& options, Deadline deadline,
+                                             bool pooled) {
   server->check(std::chrono::milliseconds(0));
-  std::shared_ptr<Connection> connection(new Connection(std::move(server), options));
+  std::shared_ptr<Connection> connection(new Connection(std::move(server), options, pooled));
   connection->connect(options, deadline);
   return connection;
 }
 
 void Connection::connect(const SessionOptions& options, Deadline deadline) {
-  const ConnectionParameters parameters = connection_parameters(server_->address(), options);
+  const CallScope scope(*this);
+  const ConnectionParameters parameters =
+      connection_parameters(server_->address(), options, token_setting(token_, pooled_));
   std::vector<const char*> keywords;
   std::vector<const char*> values;
   for (const auto& [keyword, value] : parameters) {
@@ -64,6 +79,7 @@ void Connection::connect(const SessionOptions& options, Deadline deadline) {
   while (PQstatus(connection_) != CONNECTION_BAD && state != PGRES_POLLING_OK) {
     if (!wait_socket(state == PGRES_POLLING_WRITING, deadline)) {
       close();
+      if (stale_) throw_stale();
       server_->check(std::chrono::milliseconds(0));
       throw TimeoutError("the server did not answer a new connection in time");
     }
@@ -73,6 +89,8 @@ void Connection::connect(const SessionOptions& options, Deadline deadline) {
   if (PQstatus(connection_) != CONNECTION_OK) refuse_connect();
   PQsetErrorVerbosity(connection_, PQERRORS_DEFAULT);
   PQsetnonblocking(connection_, 1);
+  socket_ = PQsocket(connection_);
+  backend_pid_ = PQbackendPID(connection_);
   {
     const std::lock_guard lock(cancel_mutex_);
     cancel_ = {PQgetCancel(connection_), [](PGcancel* cancel) { PQfreeCancel(cancel); }};
@@ -92,7 +110,9 @@ void Connection::refuse_connect() {
 }
 
 void Connection::cancel() noexcept {
-  if (owner_ != getpid()) return;
+  // After a restore somebody else may go by this session's process id.
+  if (owner_ != getpid() || stale_) return;
+  if (server_->cancel_statement(backend_pid_, kCancelWait)) return;
   std::shared_ptr<PGcancel> cancel;
   {
     const std::lock_guard lock(cancel_mutex_);

@@ -51,7 +51,8 @@ void require_plain(const std::string& value, const char* what) {
 }  // namespace
 
 ConnectionParameters connection_parameters(const ServerAddress& address,
-                                           const SessionOptions& options) {
+                                           const SessionOptions& options,
+                                           const std::string& settings) {
   require_plain(options.database, "database");
   require_plain(options.user, "user");
   require_plain(options.application_name, "application_name");
@@ -69,7 +70,8 @@ ConnectionParameters connection_parameters(const ServerAddress& address,
       // What Result's conversions rely on, whatever postgresql.conf says.
       {"options",
        "-c bytea_output=hex -c extra_float_digits=1 -c DateStyle=ISO,MDY -c "
-       "IntervalStyle=postgres"},
+       "IntervalStyle=postgres " +
+           settings},
       {"connect_timeout", "0"},
       {"sslmode", "disable"},
       {"gssencmode", "disable"},

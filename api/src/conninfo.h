@@ -12,9 +12,10 @@ namespace snowglobe::detail {
 using ConnectionParameters = std::vector<std::pair<std::string, std::string>>;
 
 /// Every parameter that libpq would else take from the environment, a service file or a password
-/// file.
+/// file. `settings`: more of "-c name=value".
 ConnectionParameters connection_parameters(const ServerAddress& address,
-                                           const SessionOptions& options);
+                                           const SessionOptions& options,
+                                           const std::string& settings);
 
 /// The same as one string, for other libraries.
 std::string conninfo_string(const ServerAddress& address, std::string_view database,

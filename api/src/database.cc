@@ -52,6 +52,34 @@ void Database::run_script(std::string_view sql) {
   }
 }
 
+Snapshot Database::save(std::string_view name, const SaveOptions& options) {
+  return state().save(name, options);
+}
+
+void Database::restore(const Snapshot& snapshot) {
+  state().restore(snapshot);
+}
+
+void Database::restore(std::string_view which) {
+  state().restore(state().find(which));
+}
+
+Database Database::fork(const ForkOptions& options) {
+  return Database(state().fork(nullptr, options));
+}
+
+Database Database::fork(const Snapshot& snapshot, const ForkOptions& options) {
+  return Database(state().fork(&snapshot, options));
+}
+
+std::vector<Snapshot> Database::snapshots() const {
+  return state().snapshots();
+}
+
+void Database::forget(const Snapshot& snapshot) {
+  state().forget(snapshot);
+}
+
 std::string Database::conninfo(std::string_view database, std::string_view user) const {
   return detail::conninfo_string(state().server().address(), database, user);
 }

@@ -10,6 +10,7 @@ namespace snowglobe::detail {
 
 DatabaseState::DatabaseState(std::shared_ptr<Server> server, const Options& options)
     : server_(std::move(server)),
+      options_(options),
       limit_(options.statement_limit),
       pool_size_(std::max(1u, options.pool_size)),
       owner_(getpid()) {
@@ -20,14 +21,17 @@ bool DatabaseState::in_owner_process() const noexcept {
   return owner_ == getpid();
 }
 
-std::shared_ptr<Connection> DatabaseState::connect(const SessionOptions& options) {
-  if (!in_owner_process()) {
-    throw ConnectionLost("this database belongs to process " + std::to_string(owner_) +
-                         "; after fork() open one of your own");
-  }
+void DatabaseState::require_owner() const {
+  if (in_owner_process()) return;
+  throw ConnectionLost("this database belongs to process " + std::to_string(owner_) +
+                       "; after fork() open one of your own");
+}
+
+std::shared_ptr<Connection> DatabaseState::connect(const SessionOptions& options, bool pooled) {
+  require_owner();
   SessionOptions actual = options;
   if (actual.statement_limit.count() < 0) actual.statement_limit = limit_;
-  return Connection::open(server_, actual, Deadline(limit_));
+  return Connection::open(server_, actual, Deadline(limit_), pooled);
 }
 
 std::shared_ptr<Connection> DatabaseState::take_idle() {
@@ -56,11 +60,11 @@ std::shared_ptr<Connection> DatabaseState::take_idle() {
 }
 
 std::shared_ptr<Connection> DatabaseState::acquire() {
-  if (!in_owner_process()) return connect({});  // throws
+  require_owner();
   std::shared_ptr<Connection> connection = take_idle();
   if (!connection) {
     try {
-      connection = connect({});
+      connection = connect({}, true);
     } catch (...) {
       give_back(nullptr);
       throw;

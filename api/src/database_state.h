@@ -5,10 +5,13 @@
 #include "api/src/connection.h"
 #include "api/src/exposure.h"
 #include "api/src/server.h"
+#include "api/src/snapshot_data.h"
 
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <string>
 #include <sys/types.h>
 #include <vector>
 
@@ -18,11 +21,13 @@ namespace snowglobe::detail {
 class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
  public:
   DatabaseState(std::shared_ptr<Server> server, const Options& options);
+  /// Database::open_in_memory().
+  static std::shared_ptr<DatabaseState> open(const Options& options);
 
   [[nodiscard]] Server& server() const { return *server_; }
   [[nodiscard]] const std::shared_ptr<Server>& server_handle() const { return server_; }
   /// A new connection of the caller's own.
-  std::shared_ptr<Connection> connect(const SessionOptions& options);
+  std::shared_ptr<Connection> connect(const SessionOptions& options, bool pooled = false);
   /// One of the pool; goes back when the last copy is gone. Waits at most the statement limit for
   /// one.
   std::shared_ptr<Connection> acquire();
@@ -30,12 +35,28 @@ class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
   [[nodiscard]] bool in_owner_process() const noexcept;
   [[nodiscard]] Exposure& exposure() { return exposure_; }
 
+  // --- snapshots (database_snapshots.cc)
+  Snapshot save(std::string_view name, const SaveOptions& options);
+  void restore(const Snapshot& snapshot);
+  /// From a snapshot, or from now (null).
+  std::shared_ptr<DatabaseState> fork(const Snapshot* from, const ForkOptions& options);
+  [[nodiscard]] std::vector<Snapshot> snapshots() const;
+  /// One of them. Throws SnapshotNotFound.
+  [[nodiscard]] Snapshot find(std::string_view which) const;
+  void forget(const Snapshot& snapshot);
+
  private:
+  void require_owner() const;
+  /// As PostgreSQL says it, if a session is free to ask; else empty.
+  std::string wal_position() noexcept;
+  void came_from(const std::optional<snapshots::SnapshotId>& snapshot);
+
   /// Takes an idle one, or the right to open one (null).
   std::shared_ptr<Connection> take_idle();
   void give_back(std::shared_ptr<Connection> connection) noexcept;
 
   std::shared_ptr<Server> server_;
+  const Options options_;  // for forks
   const std::chrono::milliseconds limit_;
   const unsigned pool_size_;
   const pid_t owner_;
@@ -46,6 +67,10 @@ class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
   std::vector<std::shared_ptr<Connection>> idle_;  // the last one used is at the back
   unsigned lent_ = 0;
   bool closed_ = false;
+
+  mutable std::mutex snapshots_mutex_;           // of what follows
+  std::vector<Snapshot> kept_;                   // with names; oldest first
+  std::optional<snapshots::SnapshotId> origin_;  // what the machine came from last
 };
 
 }  // namespace snowglobe::detail

@@ -36,6 +36,14 @@ class Category final : public std::error_category {
         return "input/output error of the host";
       case Errc::internal:
         return "internal error";
+      case Errc::stale_session:
+        return "session ended by a restore";
+      case Errc::snapshot:
+        return "snapshot cannot be used";
+      case Errc::snapshot_not_found:
+        return "no such snapshot";
+      case Errc::snapshot_damaged:
+        return "snapshot is damaged";
     }
     return "unknown error";
   }
@@ -129,9 +137,39 @@ void throw_error(const base::Error& error, std::vector<std::string> console) {
     case Errc::unsupported:
     case Errc::io:
     case Errc::internal:
+    case Errc::stale_session:
+    case Errc::snapshot:
+    case Errc::snapshot_not_found:
+    case Errc::snapshot_damaged:
       throw Error(code, error.message);
   }
   throw Error(Errc::internal, error.message);
+}
+
+void throw_snapshot_error(const base::Error& error) {
+  switch (error.code) {
+    case base::ErrorCode::kNotFound:
+      throw SnapshotNotFound(error.message);
+    case base::ErrorCode::kCorrupt:
+      throw SnapshotDamaged(error.message);
+    case base::ErrorCode::kInvalidArgument:
+      throw InvalidArgument(error.message);
+    case base::ErrorCode::kResourceExhausted:
+      throw Error(Errc::resource_exhausted, error.message);
+    case base::ErrorCode::kIo:
+      throw Error(Errc::io, error.message);
+    case base::ErrorCode::kTimeout:
+      throw TimeoutError(error.message);
+    case base::ErrorCode::kCancelled:
+      throw Cancelled(error.message);
+    case base::ErrorCode::kAlreadyExists:
+    case base::ErrorCode::kUnsupported:
+    case base::ErrorCode::kUnavailable:
+    case base::ErrorCode::kGuestCrashed:
+    case base::ErrorCode::kInternal:
+      break;
+  }
+  throw SnapshotError(error.message);
 }
 
 }  // namespace detail

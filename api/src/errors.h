@@ -15,6 +15,9 @@ namespace snowglobe::detail {
 /// Throws what belongs to a layer's error code. `console` goes into GuestCrashed.
 [[noreturn]] void throw_error(const base::Error& error, std::vector<std::string> console = {});
 
+/// Likewise, for what was done with a snapshot.
+[[noreturn]] void throw_snapshot_error(const base::Error& error);
+
 /// The value, or the error thrown.
 template <class T>
 T value_or_throw(base::Result<T> result) {

@@ -45,7 +45,28 @@ void require_password(const std::string& password) {
   }
 }
 
+void set_password(DatabaseState& database, const std::string& user, const std::string& password) {
+  const std::shared_ptr<Connection> connection = database.acquire();
+  // The verifier is made here: neither the guest nor its log ever sees the password.
+  connection->run_simple("alter role " + connection->quoted_identifier(user) + " password " +
+                         connection->quoted_literal(connection->scram_verifier(user, password)));
+}
+
 }  // namespace
+
+void Exposure::put_back(DatabaseState& database) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [user, password] : passwords_) {
+    if (password.empty()) continue;
+    try {
+      set_password(database, user, password);
+    } catch (const SqlError& error) {
+      // The role was made after the snapshot: there is nobody to let in.
+      database.server().log({LogSource::network, LogLevel::warning,
+                             "no password for '" + user + "' after a restore: " + error.what()});
+    }
+  }
+}
 
 Endpoint Exposure::open(DatabaseState& database, const ExposeOptions& options) {
   const asio::ip::address parsed = parse_address(options.address);
@@ -55,11 +76,7 @@ Endpoint Exposure::open(DatabaseState& database, const ExposeOptions& options) {
   std::string password = options.password ? *options.password : passwords_[options.user];
   if (password.empty()) password = random_password();
   if (passwords_[options.user] != password) {
-    const std::shared_ptr<Connection> connection = database.acquire();
-    // The verifier is made here: neither the guest nor its log ever sees the password.
-    connection->run_simple(
-        "alter role " + connection->quoted_identifier(options.user) + " password " +
-        connection->quoted_literal(connection->scram_verifier(options.user, password)));
+    set_password(database, options.user, password);
     passwords_[options.user] = password;
   }
   const std::uint16_t port = database.server().listen(address, options.port);

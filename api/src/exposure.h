@@ -15,6 +15,8 @@ class DatabaseState;
 class Exposure {
  public:
   Endpoint open(DatabaseState& database, const ExposeOptions& options);
+  /// After a restore: the roles have the passwords again that were given out for them.
+  void put_back(DatabaseState& database);
 
  private:
   std::mutex mutex_;

@@ -4,10 +4,10 @@
 #include "api/src/database_state.h"
 #include "api/src/errors.h"
 #include "api/src/instance_parts.h"
+#include "guest/agent/protocol.h"
 #include <snowglobe/version.hpp>
 
-#include <asio/post.hpp>
-#include <future>
+#include <array>
 #include <unistd.h>
 
 namespace snowglobe {
@@ -16,7 +16,6 @@ namespace {
 
 // For put() and get(); megabytes a second are moved.
 constexpr std::chrono::milliseconds kFileLimit = std::chrono::minutes(2);
-constexpr std::chrono::milliseconds kListenLimit = std::chrono::seconds(10);
 constexpr std::chrono::milliseconds kStatisticsLimit = std::chrono::seconds(1);
 
 TranslatorStats translator_stats(const vm::MachineStatistics& machine) {
@@ -50,12 +49,18 @@ std::shared_ptr<Instance> Instance::boot(const Options& options,
   parts.load_image();
   parts.build_agent();
   parts.build_network();
-  parts.build_machine(translator);
+  parts.build_machine(translator, nullptr);
   if (auto started = parts.machine->start([&parts](vm::MachineEnd end) { parts.on_end(end); });
       !started) {
     throw_error(started.error());
   }
   parts.wait_until_ready();
+  if (options.frozen_time) {
+    std::array<std::uint8_t, SNOWGLOBE_RESUME_ENTROPY> entropy;
+    parts.random.fill(entropy);
+    const auto told = parts.agent->resume(parts.resumption(entropy), Deadline(options.boot_limit));
+    if (!told) throw_error(told.error(), instance->console());
+  }
   parts.boot_time = std::chrono::duration_cast<std::chrono::milliseconds>(
       std::chrono::steady_clock::now() - start);
   return instance;
@@ -119,6 +124,7 @@ Info Instance::info() const {
     info.why_interpreted = "SNOWGLOBE_EXECUTOR asks for the interpreter";
   }
   info.boot_time = parts_->boot_time;
+  info.started = parts_->started;
   return info;
 }
 
@@ -165,27 +171,6 @@ std::string Instance::get(std::string_view path) {
   return std::move(contents).value();
 }
 
-template <class T>
-T Instance::on_machine_thread(std::function<T()> work) {
-  struct Request {
-    std::atomic<bool> taken = false;  // by the machine's thread, or taken back
-    std::promise<T> answer;
-  };
-  const auto request = std::make_shared<Request>();
-  std::future<T> answer = request->answer.get_future();
-  asio::post(parts_->loop.context(), [request, work = std::move(work)] {
-    if (!request->taken.exchange(true)) request->answer.set_value(work());
-  });
-  const Deadline deadline(kListenLimit);
-  while (answer.wait_for(std::chrono::milliseconds(20)) != std::future_status::ready) {
-    if (is_open() && !deadline.passed()) continue;
-    if (request->taken.exchange(true)) break;  // it is at it
-    check({});
-    throw TimeoutError("the machine did not take a request of the host in time");
-  }
-  return answer.get();
-}
-
 std::uint16_t Instance::listen(const std::string& address, std::uint16_t port) {
   using Outcome = base::Result<std::uint16_t>;
   const Outcome outcome = on_machine_thread<Outcome>([address, port, this]() -> Outcome {
@@ -206,6 +191,13 @@ void Instance::unlisten(const std::string& address, std::uint16_t port) {
   });
 }
 
+bool Instance::cancel_statement(int backend_pid, std::chrono::milliseconds limit) noexcept {
+  // The session may be over, or the machine: there is nothing to cancel then.
+  static_cast<void>(
+      parts_->agent->cancel_statement(static_cast<std::uint32_t>(backend_pid), Deadline(limit)));
+  return true;
+}
+
 void Instance::inspect(const std::function<void(vm::MachineCore&)>& look) {
   on_machine_thread<bool>([this, look] {
     look(*parts_->machine->core());
@@ -216,8 +208,7 @@ void Instance::inspect(const std::function<void(vm::MachineCore&)>& look) {
 }  // namespace detail
 
 Database Database::open_in_memory(const Options& options) {
-  auto instance = detail::Instance::boot(options);
-  return Database(std::make_shared<detail::DatabaseState>(std::move(instance), options));
+  return Database(detail::DatabaseState::open(options));
 }
 
 }  // namespace snowglobe

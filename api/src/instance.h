@@ -25,6 +25,10 @@ class Instance final : public Server {
   /// With the translator set up in another way, for tests and developers' tools. Not owned.
   static std::shared_ptr<Instance> boot(const Options& options,
                                         const vm::TranslatorOptions* translator);
+  /// A machine that goes on from a picture; its first requests wait until the guest knows what time
+  /// it is. `how` goes into Info::started.
+  static std::shared_ptr<Instance> start_from(const Options& options, const MachinePicture& picture,
+                                              const std::string& how);
   ~Instance() override;
 
   [[nodiscard]] ServerAddress address() const override;
@@ -43,6 +47,13 @@ class Instance final : public Server {
 
   std::uint16_t listen(const std::string& address, std::uint16_t port) override;
   void unlisten(const std::string& address, std::uint16_t port) override;
+  bool cancel_statement(int backend_pid, std::chrono::milliseconds limit) noexcept override;
+
+  std::shared_ptr<const MachinePicture> capture() override;
+  void restore(const std::shared_ptr<const MachinePicture>& picture) override;
+  std::shared_ptr<Server> fork(const std::shared_ptr<const MachinePicture>& picture,
+                               const Options& options) override;
+  void quiesce() override;
 
   /// Has `look` called on the machine's thread, between two slices, and waits; for developers'
   /// tools. Throws as get() does.
@@ -56,6 +67,8 @@ class Instance final : public Server {
   /// Throws ConnectionLost, GuestCrashed, TimeoutError; in these cases it did not run.
   template <class T>
   T on_machine_thread(std::function<T()> work);
+  /// Returns when the guest has taken note of its last restore. Throws as on_machine_thread().
+  void wait_until_awake();
 
   const pid_t owner_;
   std::unique_ptr<Parts> parts_;

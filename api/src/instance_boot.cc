@@ -61,6 +61,8 @@ std::string how_it_ended(vm::MachineEnd end) {
       return "the guest crashed: it switched itself off";
     case vm::MachineEnd::kStopped:
       return "the machine was stopped";
+    case vm::MachineEnd::kDamaged:
+      return "the stored state that the machine started from is damaged";
   }
   return "the machine ended";
 }
@@ -125,7 +127,7 @@ void Instance::Parts::build_agent() {
   };
   events.postgres_exited = [this](int status) {
     progress.failed("PostgreSQL ended by itself, wait status " + std::to_string(status));
-    asio::post(loop.context(), [this] { network->shutdown(); });
+    asio::post(loop.context(), [this] { shut_network(); });
   };
   events.boot_failed = [this](const std::string& why) {
     progress.failed("the guest could not be brought up: " + why);
@@ -145,16 +147,30 @@ void Instance::Parts::build_network() {
   config.log = [this](const base::LogLine& line) {
     tell(LogSource::network, static_cast<LogLevel>(line.level), line.text);
   };
+  config.on_stream_closed = [this](const net::StreamInfo& stream) {
+    if (clients) clients->stream_closed(stream.id);
+  };
   network = value_or_throw(net::Network::create(config));
-  pipe = value_or_throw(net::PipeListener::create(*network, {}));
+  clients = std::make_unique<PipeClients>(*network);
+  net::PipeListener::Options door;
+  door.on_client = [this](PipeClients::Socket client) { clients->on_client(std::move(client)); };
+  pipe = value_or_throw(net::PipeListener::create(*network, door));
+  clients->set_target(pipe->target());
 }
 
-void Instance::Parts::build_machine(const vm::TranslatorOptions* translator) {
+void Instance::Parts::build_machine(const vm::TranslatorOptions* translator,
+                                    const MachinePicture* from) {
   root_disk = value_or_throw(FileDisk::open(image.root.path));
-  data_disk = std::make_unique<OverlayDisk>(value_or_throw(cluster_disk(image)),
-                                            vm::u64{options.disk_limit_mb} << 20);
-  const std::vector<std::uint8_t> kernel = value_or_throw(read_image_file(image.kernel));
+  const vm::u64 disk_limit = vm::u64{options.disk_limit_mb} << 20;
+  std::vector<std::uint8_t> kernel;
   vm::MachineConfig config;
+  if (from != nullptr) {
+    data_disk = std::make_unique<OverlayDisk>(from->disk, disk_limit);
+    config.start_from = &from->machine;
+  } else {
+    data_disk = std::make_unique<OverlayDisk>(value_or_throw(cluster_disk(image)), disk_limit);
+    kernel = value_or_throw(read_image_file(image.kernel));
+  }
   config.memory_bytes = vm::u64{options.memory_mb} << 20;
   config.kernel = kernel;
   config.command_line = image.command_line;
@@ -193,6 +209,11 @@ void Instance::Parts::on_end(vm::MachineEnd end) {
   const bool closed = progress.state() == Progression::State::closed;
   agent->end(
       {closed ? base::ErrorCode::kUnavailable : base::ErrorCode::kGuestCrashed, progress.reason()});
+  shut_network();
+}
+
+void Instance::Parts::shut_network() {
+  clients->close();
   network->shutdown();
 }
 
@@ -210,8 +231,8 @@ void Instance::Parts::wait_until_ready() {
       // The agent is up. Should it fail now, the state says why.
       (void)agent->set_clock(clock.wall(), deadline);
       if (options.settings.empty()) continue;
-      const auto started = agent->start_postgres(setting_list(options.settings), deadline);
-      if (!started) progress.failed(started.error().message);
+      const auto running = agent->start_postgres(setting_list(options.settings), deadline);
+      if (!running) progress.failed(running.error().message);
       continue;
     }
     const Progression::State state = progress.state();

@@ -8,18 +8,25 @@
 #include "api/src/disks.h"
 #include "api/src/image.h"
 #include "api/src/instance.h"
+#include "api/src/pipe_clients.h"
+#include "api/src/snapshot_data.h"
 #include "base/clock.h"
 #include "base/random.h"
 #include "guestnet/network.h"
 #include "guestnet/pipe.h"
 #include "vm/machine.h"
 
+#include <asio/post.hpp>
+#include <asio/steady_timer.hpp>
 #include <condition_variable>
 #include <deque>
+#include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace snowglobe::detail {
 
@@ -71,12 +78,14 @@ struct Instance::Parts {
   Progression progress;
   std::chrono::milliseconds boot_time{0};
   bool executor_from_environment = false;
+  std::string started = "cold";
 
   AsioLoop loop;
   std::unique_ptr<FileDisk> root_disk;
   std::unique_ptr<OverlayDisk> data_disk;
   std::unique_ptr<AgentClient> agent;
   std::unique_ptr<net::Network> network;
+  std::unique_ptr<PipeClients> clients;
   std::unique_ptr<net::PipeListener> pipe;
   std::vector<std::unique_ptr<net::LoopbackListener>> exposed;  // the machine's thread
   std::mutex stop_mutex;  // of the machine's end, which two threads may ask for
@@ -87,13 +96,42 @@ struct Instance::Parts {
   void load_image();
   void build_agent();
   void build_network();
-  void build_machine(const vm::TranslatorOptions* translator);
+  /// `from` is null for a machine that boots.
+  void build_machine(const vm::TranslatorOptions* translator, const MachinePicture* from);
+  void shut_network();
   void on_serial(base::ConstBytes bytes);
   void on_end(vm::MachineEnd end);
   void wait_until_ready();
   void stop() noexcept;
 
+  // --- snapshots (instance_snapshot.cc): the machine's thread, while the sessions are held still
+  base::Result<std::shared_ptr<const MachinePicture>> capture(const SessionRegistry::Hold& hold);
+  base::Result<void> restore(const MachinePicture& picture, const SessionRegistry::Hold& hold);
+  /// Of a machine that was built from a picture and does not run yet.
+  base::Result<void> take_up(const MachinePicture& picture);
+  /// What the guest is told after a restore.
+  [[nodiscard]] Resumption resumption(base::ConstBytes entropy);
+  /// Nothing passes between guest and clients until the guest has answered.
+  void begin_resume();
+  /// Calls `then` at once, or when it has.
+  void when_awake(std::function<void()> then);
+  [[nodiscard]] bool resuming() const { return resuming_; }
+
  private:
+  struct Fates;
+
+  Fates decide(const MachinePicture& picture, const SessionRegistry::Hold& hold);
+  [[nodiscard]] base::Result<void> check(const MachinePicture& picture,
+                                         const net::RestorePlan& plan) const;
+  void awake();
+  void does_not_awake(const std::string& why);
+
+  bool resuming_ = false;
+  std::uint64_t resumptions_ = 0;  // the last one counts
+  std::uint64_t marks_ = 0;
+  asio::steady_timer resume_timer_{loop.context()};
+  std::vector<std::function<void()>> when_awake_;
+
   std::mutex tell_mutex_;
   bool muted_ = false;
   void report(int done, const std::string& text) const;
@@ -102,5 +140,32 @@ struct Instance::Parts {
 
 /// The base of the cluster's disk: unpacked once for all instances that are alive.
 base::Result<std::shared_ptr<const SparseDisk>> cluster_disk(const GuestImage& image);
+
+template <class T>
+T Instance::on_machine_thread(std::function<T()> work) {
+  struct Request {
+    std::atomic<bool> taken = false;  // by the machine's thread, or taken back
+    std::promise<T> answer;
+  };
+  constexpr std::chrono::milliseconds kLimit = std::chrono::seconds(10);
+  const auto request = std::make_shared<Request>();
+  std::future<T> answer = request->answer.get_future();
+  asio::post(parts_->loop.context(), [request, work = std::move(work)] {
+    if (request->taken.exchange(true)) return;
+    try {
+      request->answer.set_value(work());
+    } catch (...) {
+      request->answer.set_exception(std::current_exception());
+    }
+  });
+  const Deadline deadline(kLimit);
+  while (answer.wait_for(std::chrono::milliseconds(20)) != std::future_status::ready) {
+    if (is_open() && !deadline.passed()) continue;
+    if (request->taken.exchange(true)) break;  // it is at it
+    check({});
+    throw TimeoutError("the machine did not take a request of the host in time");
+  }
+  return answer.get();
+}
 
 }  // namespace snowglobe::detail

@@ -2,15 +2,19 @@
 // or in tests a native server.
 #pragma once
 
+#include "api/src/session_registry.h"
 #include "base/error.h"
 #include <snowglobe/database.hpp>
 
 #include <chrono>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 namespace snowglobe::detail {
+
+struct MachinePicture;
 
 /// Where libpq finds the server.
 struct ServerAddress {
@@ -22,6 +26,9 @@ struct ServerAddress {
 class Server {
  public:
   virtual ~Server() = default;
+
+  /// Of all connections that were opened to it.
+  [[nodiscard]] SessionRegistry& sessions() { return sessions_; }
 
   [[nodiscard]] virtual ServerAddress address() const = 0;
   /// Returns while the server is there; throws GuestCrashed or ConnectionLost("closed") if not.
@@ -48,6 +55,24 @@ class Server {
   virtual std::uint16_t listen(const std::string& address, std::uint16_t port) = 0;
   /// Ends that; an empty address: all of them. Clients that are in stay.
   virtual void unlisten(const std::string& address, std::uint16_t port) = 0;
+
+  /// Cancels what a backend runs. False if there is no other way than a cancel request; true does
+  /// not say that there was something to cancel.
+  virtual bool cancel_statement(int backend_pid, std::chrono::milliseconds limit) noexcept = 0;
+
+  /// The machine as it is. Throws SnapshotError, TimeoutError, ConnectionLost, GuestCrashed.
+  virtual std::shared_ptr<const MachinePicture> capture() = 0;
+  /// Puts it back and ends the sessions that cannot go on; or throws as capture(), and
+  /// InvalidArgument (another image or size), and nothing has changed.
+  virtual void restore(const std::shared_ptr<const MachinePicture>& picture) = 0;
+  /// Another one, that goes on from there. Throws as Database::open_in_memory().
+  virtual std::shared_ptr<Server> fork(const std::shared_ptr<const MachinePicture>& picture,
+                                       const Options& options) = 0;
+  /// Makes the guest's memory fit for a small snapshot. Throws as exec().
+  virtual void quiesce() = 0;
+
+ private:
+  SessionRegistry sessions_;
 };
 
 }  // namespace snowglobe::detail

@@ -29,6 +29,14 @@ class ServerStub : public detail::Server {
   std::string get(std::string_view) override { return {}; }
   std::uint16_t listen(const std::string&, std::uint16_t) override { return 0; }
   void unlisten(const std::string&, std::uint16_t) override {}
+  bool cancel_statement(int, std::chrono::milliseconds) noexcept override { return false; }
+  std::shared_ptr<const detail::MachinePicture> capture() override { return nullptr; }
+  void restore(const std::shared_ptr<const detail::MachinePicture>&) override {}
+  std::shared_ptr<Server> fork(const std::shared_ptr<const detail::MachinePicture>&,
+                               const Options&) override {
+    return nullptr;
+  }
+  void quiesce() override {}
 
  private:
   std::uint16_t port_;

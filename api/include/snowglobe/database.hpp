@@ -10,6 +10,7 @@
 #include <snowglobe/guest.hpp>
 #include <snowglobe/options.hpp>
 #include <snowglobe/session.hpp>
+#include <snowglobe/snapshot.hpp>
 #include <snowglobe/statements.hpp>
 
 #include <chrono>
@@ -38,6 +39,8 @@ struct Info {
   std::string why_interpreted;  ///< in words, if Options left the choice and the translator can not
                                 ///< run here; else empty
   std::chrono::milliseconds boot_time{0};
+  std::string started;   ///< "cold", "warm", "snapshot" or "fork"
+  std::string why_cold;  ///< in words, if Options asked for a warm start; else empty
 };
 
 /// What the translator has done so far; nothing on the interpreter.
@@ -72,9 +75,9 @@ struct Stats {
 /// close().
 class SNOWGLOBE_API Database : public detail::Statements<Database> {
  public:
-  /// Boots a machine with a fresh database that is gone with it. Nothing touches the disk, nothing
-  /// listens. Throws ImageError, InvalidArgument (options), TimeoutError, Cancelled, GuestCrashed,
-  /// Error.
+  /// Starts a machine with a fresh database, or with Options::from, that is gone with it. Nothing
+  /// touches the disk, nothing listens. Throws ImageError, InvalidArgument (options), TimeoutError,
+  /// Cancelled, GuestCrashed, SnapshotError, Error.
   [[nodiscard]] static Database open_in_memory(const Options& options = {});
 
   explicit Database(std::shared_ptr<detail::DatabaseState> state) noexcept;
@@ -89,6 +92,31 @@ class SNOWGLOBE_API Database : public detail::Statements<Database> {
   auto transact(Fn&& fn, const TransactionOptions& options = {}) {
     return pooled_session().transact(std::forward<Fn>(fn), options);
   }
+
+  /// The whole machine as it is at this moment: all sessions, locks, caches and files. It stands
+  /// still for about a millisecond, whatever is under way in it. A snapshot with a name is kept by
+  /// the database (see snapshots()) and takes the name from another one that has it; one without
+  /// lives as long as the Snapshot. Throws SnapshotError, TimeoutError, ConnectionLost,
+  /// GuestCrashed.
+  Snapshot save(std::string_view name = {}, const SaveOptions& options = {});
+  /// Puts the machine back, whole or not at all. Clock and randomness are not put back: they are
+  /// the host's at once. Sessions that were idle outside of a transaction at the save and are now
+  /// go on, with settings, prepared statements and LISTENs as of the snapshot; all other sessions
+  /// throw StaleSession from now on, statements that are under way do so at once, and outside
+  /// clients are told 57P01. Throws InvalidArgument (a snapshot of another image or size),
+  /// SnapshotNotFound, SnapshotDamaged, and as save(): the database is as it was then.
+  void restore(const Snapshot& snapshot);
+  /// One of snapshots(), by name, tag, id, prefix of an id, or "latest".
+  void restore(std::string_view which);
+  /// A second machine that goes on from a snapshot, or from now, beside this one. They share
+  /// nothing but pages that neither has written. Sessions do not come along. Throws as restore()
+  /// and open_in_memory().
+  [[nodiscard]] Database fork(const ForkOptions& options = {});
+  [[nodiscard]] Database fork(const Snapshot& snapshot, const ForkOptions& options = {});
+  /// The named snapshots that this database keeps in memory, oldest first.
+  [[nodiscard]] std::vector<Snapshot> snapshots() const;
+  /// Stops keeping one of them.
+  void forget(const Snapshot& snapshot);
 
   /// For other libraries that are built on libpq, in this process only:
   /// PQconnectdb(db.conninfo().c_str()).

@@ -7,6 +7,8 @@
 //   Carries its last console lines. ImageError        the guest image is missing or damaged; the
 //   message says what to do. InvalidArgument   the call can never work as written; nothing was
 //   sent. ConversionError   a value of a result does not fit the C++ type that was asked for.
+//   StaleSession      a restore ended this session (a ConnectionLost); open another.
+//   SnapshotError     a snapshot cannot be made, found, read or used; the database is as it was.
 #pragma once
 
 #include <snowglobe/export.hpp>
@@ -33,6 +35,10 @@ enum class Errc : int {
   unsupported,
   io,
   internal,
+  stale_session,
+  snapshot,
+  snapshot_not_found,
+  snapshot_damaged,
 };
 
 [[nodiscard]] SNOWGLOBE_API const std::error_category& error_category() noexcept;
@@ -82,8 +88,44 @@ class SNOWGLOBE_API ConnectionLost : public Error {
       : Error(Errc::connection_lost, message), sqlstate_(sqlstate) {}
   [[nodiscard]] std::string_view sqlstate() const noexcept { return sqlstate_; }
 
+ protected:
+  ConnectionLost(Errc code, const std::string& message, std::string_view sqlstate)
+      : Error(code, message), sqlstate_(sqlstate) {}
+
  private:
   std::string sqlstate_;
+};
+
+/// Database::restore() put the machine back to a moment at which this session was not there, or
+/// was not idle outside of a transaction, or it was not so just now. Open another.
+class SNOWGLOBE_API StaleSession : public ConnectionLost {
+ public:
+  explicit StaleSession(const std::string& message)
+      : ConnectionLost(Errc::stale_session, message, "57P01") {}
+};
+
+/// A snapshot cannot be made, found, read, stored or used here; the message says why. The running
+/// database is as it was.
+class SNOWGLOBE_API SnapshotError : public Error {
+ public:
+  explicit SnapshotError(const std::string& message) : Error(Errc::snapshot, message) {}
+
+ protected:
+  SnapshotError(Errc code, const std::string& message) : Error(code, message) {}
+};
+
+/// No snapshot goes by this id, name or tag, or several do.
+class SNOWGLOBE_API SnapshotNotFound : public SnapshotError {
+ public:
+  explicit SnapshotNotFound(const std::string& message)
+      : SnapshotError(Errc::snapshot_not_found, message) {}
+};
+
+/// What is stored does not check out; the message names the piece.
+class SNOWGLOBE_API SnapshotDamaged : public SnapshotError {
+ public:
+  explicit SnapshotDamaged(const std::string& message)
+      : SnapshotError(Errc::snapshot_damaged, message) {}
 };
 
 class SNOWGLOBE_API GuestCrashed : public Error {

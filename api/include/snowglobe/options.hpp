@@ -2,11 +2,14 @@
 //   Database::open_in_memory({.memory_mb = 256, .settings = {{"work_mem", "8MB"}}});
 #pragma once
 
+#include <snowglobe/snapshot.hpp>
+
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 #include <stop_token>
 #include <string>
 
@@ -37,6 +40,12 @@ enum class Executor : std::uint8_t {
   interpreter,  ///< no machine code is made, no signal handler installed
 };
 
+/// How a database comes up.
+enum class Start : std::uint8_t {
+  warm,  ///< from the image's ready state where it has one that fits the options, else cold
+  cold,  ///< the kernel boots
+};
+
 /// Callbacks run on a thread of the library: they must not block, must not throw, and must not call
 /// the database that they belong to.
 struct Options {
@@ -50,6 +59,14 @@ struct Options {
   unsigned disk_limit_mb = 0;
   /// Settings of postgresql.conf, e.g. {"work_mem", "8MB"}.
   std::map<std::string, std::string> settings = {};
+  /// Database::info() says which one it became. Settings make it cold.
+  Start start = Start::warm;
+  /// The machine of this snapshot instead of a fresh one. Memory is the snapshot's (memory_mb says
+  /// the same or is left alone), and so are the settings.
+  std::optional<Snapshot> from = {};
+  /// now() and its kin stand still at this time from the next transaction on, after every restore
+  /// and in forks as well. clock_timestamp() and time limits go on, from here.
+  std::optional<std::chrono::system_clock::time_point> frozen_time = {};
   std::function<void(const Progress&)> on_progress = {};
   std::function<void(const LogLine&)> on_log = {};
   /// How long the open may take.
@@ -60,6 +77,16 @@ struct Options {
   unsigned pool_size = 8;
   /// Ends an open that is under way with Cancelled.
   std::stop_token stop = {};
+};
+
+/// What a fork has of its own; all else is as in the Options of the database that it comes from.
+struct ForkOptions {
+  std::optional<Executor> executor = {};
+  std::optional<std::chrono::system_clock::time_point> frozen_time = {};
+  std::optional<std::chrono::milliseconds> statement_limit = {};
+  std::optional<unsigned> pool_size = {};
+  /// Callbacks of Options are not inherited.
+  std::function<void(const LogLine&)> on_log = {};
 };
 
 struct SessionOptions {

@@ -16,4 +16,5 @@
 #include <snowglobe/parameter.hpp>
 #include <snowglobe/result.hpp>
 #include <snowglobe/session.hpp>
+#include <snowglobe/snapshot.hpp>
 #include <snowglobe/version.hpp>

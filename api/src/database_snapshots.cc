@@ -1,0 +1,181 @@
+// api/src/database_snapshots.cc - what a Database does with snapshots: their names and their
+// descent; the machine's part is the Server's.
+#include "api/src/database_state.h"
+#include "api/src/errors.h"
+#include "api/src/instance.h"
+#include "base/clock.h"
+#include "base/random.h"
+#include "snapshots/limits.h"
+
+#include <algorithm>
+
+namespace snowglobe::detail {
+namespace {
+
+std::shared_ptr<const MachinePicture> picture_of(const Snapshot& snapshot) {
+  if (!snapshot.data()) throw InvalidArgument("this snapshot is moved from");
+  auto picture = snapshot.data()->picture();
+  if (!picture) throw_snapshot_error(picture.error());
+  return std::move(picture).value();
+}
+
+snapshots::SnapshotId new_id() {
+  snapshots::SnapshotId id;
+  base::SystemRandom random;
+  random.fill(id.bytes);
+  return id;
+}
+
+void require_label(std::string_view text, const char* what) {
+  const auto control = [](unsigned char c) { return c < 0x20 || c == 0x7F; };
+  if (text.size() > snapshots::kMaxNameBytes || std::any_of(text.begin(), text.end(), control)) {
+    throw InvalidArgument(std::string(what) + " of a snapshot has at most " +
+                          std::to_string(snapshots::kMaxNameBytes) +
+                          " bytes and no control characters");
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<DatabaseState> DatabaseState::open(const Options& options) {
+  if (!options.from) {
+    return std::make_shared<DatabaseState>(Instance::boot(options), options);
+  }
+  const auto picture = picture_of(*options.from);
+  const unsigned unsaid = Options().memory_mb;
+  if (options.memory_mb != unsaid && vm::u64{options.memory_mb} << 20 != picture->memory_bytes) {
+    throw InvalidArgument("Options::memory_mb is " + std::to_string(options.memory_mb) +
+                          ", and the snapshot has " + std::to_string(picture->memory_bytes >> 20));
+  }
+  if (!options.settings.empty()) {
+    throw InvalidArgument(
+        "Options::settings are the snapshot's; use ALTER SYSTEM to change them afterwards");
+  }
+  auto state =
+      std::make_shared<DatabaseState>(Instance::start_from(options, *picture, "snapshot"), options);
+  state->came_from(options.from->data()->info.id);
+  return state;
+}
+
+void DatabaseState::came_from(const std::optional<snapshots::SnapshotId>& snapshot) {
+  const std::lock_guard lock(snapshots_mutex_);
+  origin_ = snapshot;
+}
+
+std::string DatabaseState::wal_position() noexcept {
+  std::shared_ptr<Connection> connection;
+  {
+    const std::lock_guard lock(mutex_);
+    if (idle_.empty() || closed_) return {};
+    connection = std::move(idle_.back());
+    idle_.pop_back();
+    ++lent_;
+  }
+  std::string position;
+  try {
+    position = connection->run_simple("select pg_current_wal_insert_lsn()")[0][0].as<std::string>();
+  } catch (...) {
+    // A server that takes no questions now has a state worth keeping all the same.
+  }
+  give_back(std::move(connection));
+  return position;
+}
+
+Snapshot DatabaseState::save(std::string_view name, const SaveOptions& options) {
+  require_owner();
+  require_label(name, "the name");
+  for (const std::string& tag : options.tags)
+    require_label(tag, "a tag");
+  snapshots::SnapshotInfo info;
+  info.id = new_id();
+  info.metadata.name = name;
+  info.metadata.tags = options.tags;
+  info.metadata.note = options.note;
+  info.metadata.format_version = kPictureFormat;
+  info.metadata.postgres_version = server_->info().postgres_version;
+  info.metadata.wal_position = wal_position();
+  if (options.quiesce) server_->quiesce();
+  std::shared_ptr<const MachinePicture> picture = server_->capture();
+  info.metadata.created = base::SystemClock().wall();
+  info.metadata.memory_bytes = picture->memory_bytes;
+  info.metadata.image_id = picture->image_id;
+  info.raw_bytes = picture->memory_bytes + picture->disk->bytes() + picture->machine.state.size();
+  const std::lock_guard lock(snapshots_mutex_);
+  info.parent = origin_;
+  origin_ = info.id;
+  Snapshot snapshot(std::make_shared<SnapshotData>(std::move(info), std::move(picture), nullptr));
+  if (!name.empty()) {
+    std::erase_if(kept_, [name](const Snapshot& other) { return other.name() == name; });
+    kept_.push_back(snapshot);
+  }
+  return snapshot;
+}
+
+void DatabaseState::restore(const Snapshot& snapshot) {
+  require_owner();
+  const std::shared_ptr<const MachinePicture> picture = picture_of(snapshot);
+  server_->restore(picture);
+  came_from(snapshot.data()->info.id);
+  exposure_.put_back(*this);
+}
+
+std::shared_ptr<DatabaseState> DatabaseState::fork(const Snapshot* from,
+                                                   const ForkOptions& options) {
+  require_owner();
+  const auto picture = from != nullptr ? picture_of(*from) : server_->capture();
+  Options own = options_;
+  own.from.reset();
+  own.on_progress = nullptr;
+  own.on_log = options.on_log;
+  own.stop = {};
+  if (options.executor) own.executor = *options.executor;
+  if (options.frozen_time) own.frozen_time = options.frozen_time;
+  if (options.statement_limit) own.statement_limit = *options.statement_limit;
+  if (options.pool_size) own.pool_size = *options.pool_size;
+  auto state = std::make_shared<DatabaseState>(server_->fork(picture, own), own);
+  std::optional<snapshots::SnapshotId> origin;
+  if (from != nullptr) {
+    origin = from->data()->info.id;
+  } else {
+    const std::lock_guard lock(snapshots_mutex_);
+    origin = origin_;
+  }
+  state->came_from(origin);
+  return state;
+}
+
+std::vector<Snapshot> DatabaseState::snapshots() const {
+  const std::lock_guard lock(snapshots_mutex_);
+  return kept_;
+}
+
+Snapshot DatabaseState::find(std::string_view which) const {
+  const std::lock_guard lock(snapshots_mutex_);
+  if (which == "latest" && !kept_.empty()) return kept_.back();
+  const auto newest = [this](const auto& fits) -> const Snapshot* {
+    const auto found = std::find_if(kept_.rbegin(), kept_.rend(), fits);
+    return found == kept_.rend() ? nullptr : &*found;
+  };
+  const auto has_tag = [which](const Snapshot& s) {
+    return std::find(s.tags().begin(), s.tags().end(), which) != s.tags().end();
+  };
+  if (const auto* s = newest([which](const Snapshot& o) { return o.id() == which; })) return *s;
+  if (const auto* s = newest([which](const Snapshot& o) { return o.name() == which; })) return *s;
+  if (const auto* s = newest(has_tag)) return *s;
+  const auto starts = [which](const Snapshot& s) { return s.id().starts_with(which); };
+  if (which.size() >= snapshots::kMinIdPrefix) {
+    const auto count = std::count_if(kept_.begin(), kept_.end(), starts);
+    if (count == 1) return *newest(starts);
+    if (count > 1) {
+      throw SnapshotNotFound("several snapshots begin with '" + std::string(which) + "'");
+    }
+  }
+  throw SnapshotNotFound("this database keeps no snapshot '" + std::string(which) + "'");
+}
+
+void DatabaseState::forget(const Snapshot& snapshot) {
+  const std::lock_guard lock(snapshots_mutex_);
+  std::erase(kept_, snapshot);
+}
+
+}  // namespace snowglobe::detail

@@ -1,0 +1,93 @@
+// api/src/store_state.cc - pictures of machines into a store of bytes, and back.
+#include "api/src/store_state.h"
+
+#include "api/src/errors.h"
+#include "api/src/image.h"
+#include "api/src/instance_parts.h"
+#include "api/src/picture_archive.h"
+
+namespace snowglobe::detail {
+
+namespace {
+
+template <class T>
+T value_or_throw_snapshot(base::Result<T> result) {
+  if (!result) throw_snapshot_error(result.error());
+  return std::move(result).value();
+}
+
+/// The disk that all snapshots of an image go back to.
+base::Result<std::shared_ptr<const SparseDisk>> base_of(const snapshots::SnapshotInfo& info) {
+  const auto image = find_image(image_places({}));
+  if (!image) return image.error();
+  if (image.value().id != info.metadata.image_id) {
+    return base::Error{base::ErrorCode::kUnsupported, "the snapshot needs guest image " +
+                                                          info.metadata.image_id + "; the one in " +
+                                                          image.value().folder.string() + " is " +
+                                                          image.value().id};
+  }
+  return cluster_disk(image.value());
+}
+
+}  // namespace
+
+std::shared_ptr<const MachinePicture> StoreState::known(const snapshots::SnapshotId& id) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = pictures_.find(id);
+  return found == pictures_.end() ? nullptr : found->second.lock();
+}
+
+void StoreState::remember(const snapshots::SnapshotId& id,
+                          const std::shared_ptr<const MachinePicture>& picture) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(pictures_, [](const auto& entry) { return entry.second.expired(); });
+  pictures_[id] = picture;
+}
+
+Snapshot StoreState::snapshot(snapshots::SnapshotInfo info) {
+  std::shared_ptr<const MachinePicture> picture = known(info.id);
+  return Snapshot(
+      std::make_shared<SnapshotData>(std::move(info), std::move(picture), shared_from_this()));
+}
+
+base::Result<std::shared_ptr<const MachinePicture>> StoreState::read(
+    const snapshots::SnapshotInfo& info) {
+  if (auto there = known(info.id)) return there;
+  if (info.metadata.format_version != kPictureFormat) {
+    return base::Error{base::ErrorCode::kUnsupported,
+                       "snapshot " + info.label() + " has format " +
+                           std::to_string(info.metadata.format_version) +
+                           ", and this library reads " + std::to_string(kPictureFormat)};
+  }
+  auto reader = store_->open(info.id);
+  if (!reader) return reader.error();
+  auto disk = base_of(info);
+  if (!disk) return disk.error();
+  auto picture = read_picture(reader.value(), std::move(disk).value());
+  if (picture) remember(info.id, picture.value());
+  return picture;
+}
+
+std::shared_ptr<const MachinePicture> StoreState::parent_of(const SnapshotData& data) {
+  if (!data.info.parent) return nullptr;
+  const auto parent = store_->get(*data.info.parent);
+  if (!parent) return nullptr;  // it was not put here
+  auto picture = read(parent.value());
+  return picture ? std::move(picture).value() : nullptr;
+}
+
+Snapshot StoreState::put(const SnapshotData& data) {
+  if (auto there = store_->get(data.info.id)) return snapshot(std::move(there).value());
+  const std::shared_ptr<const MachinePicture> picture = value_or_throw_snapshot(data.picture());
+  const std::shared_ptr<const MachinePicture> parent = parent_of(data);
+  auto writer = value_or_throw_snapshot(
+      store_->begin(parent ? data.info.parent : std::optional<snapshots::SnapshotId>()));
+  if (auto done = write_picture(writer, *picture, parent.get()); !done) {
+    throw_snapshot_error(done.error());
+  }
+  auto info = value_or_throw_snapshot(writer.commit(data.info.metadata, {.take_name = true}));
+  remember(info.id, picture);
+  return snapshot(std::move(info));
+}
+
+}  // namespace snowglobe::detail
