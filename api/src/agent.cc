@@ -4,6 +4,7 @@
 #include "api/src/agent_wire.h"
 #include "guest/agent/protocol.h"
 
+#include <algorithm>
 #include <asio/post.hpp>
 #include <condition_variable>
 #include <cstring>
@@ -32,6 +33,18 @@ std::string_view view(base::ConstBytes bytes) {
   return {static_cast<const char*>(static_cast<const void*>(bytes.data())), bytes.size()};
 }
 
+std::string resume_payload(const Resumption& resumption) {
+  const auto nanoseconds = [](std::optional<base::Nanoseconds> time) {
+    return static_cast<std::uint64_t>(time.value_or(base::Nanoseconds(0)).count());
+  };
+  return WireWriter()
+      .number(nanoseconds(resumption.clock))
+      .number(nanoseconds(resumption.fixed_now))
+      .number(resumption.secret)
+      .raw(view(resumption.entropy))
+      .take();
+}
+
 }  // namespace
 
 struct AgentClient::Answer {
@@ -44,6 +57,12 @@ struct AgentClient::Request {
   Answer answer;
   std::optional<Error> error;
   bool done = false;
+  std::function<void(const base::Result<void>&)> then;  ///< in place of a thread that waits
+
+  /// Requires that it is done, and no lock: `then` may do anything.
+  void report() const {
+    if (then) then(error ? base::Result<void>(*error) : base::Result<void>());
+  }
 };
 
 /// Requests and what is to be sent. Outlives the client for as long as somebody holds on to it.
@@ -76,13 +95,43 @@ class AgentClient::Shared {
   }
 
   void finish(std::uint32_t id, std::optional<Error> error) {
-    const std::lock_guard lock(mutex);
-    const auto found = open.find(id);
-    if (found == open.end()) return;
-    found->second->error = std::move(error);
-    found->second->done = true;
-    open.erase(found);
-    changed.notify_all();
+    std::shared_ptr<Request> request;
+    {
+      const std::lock_guard lock(mutex);
+      const auto found = open.find(id);
+      if (found == open.end()) return;
+      request = found->second;
+      request->error = std::move(error);
+      request->done = true;
+      open.erase(found);
+      changed.notify_all();
+    }
+    request->report();
+  }
+
+  void finish_all(const Error& why) {
+    std::map<std::uint32_t, std::shared_ptr<Request>> over;
+    {
+      const std::lock_guard lock(mutex);
+      over.swap(open);
+      for (auto& [id, request] : over) {
+        request->error = why;
+        request->done = true;
+      }
+      changed.notify_all();
+    }
+    for (auto& [id, request] : over)
+      request->report();
+  }
+
+  /// Unless the request was finished meanwhile: then the guest must not do it any more.
+  void send(std::uint32_t id, const std::string& frames) {
+    {
+      const std::lock_guard lock(mutex);
+      if (!open.contains(id)) return;
+    }
+    outbox += frames;
+    pump();
   }
 };
 
@@ -99,14 +148,11 @@ void AgentClient::attach(vm::Machine& machine, std::size_t port) {
 }
 
 void AgentClient::end(const Error& why) {
-  const std::lock_guard lock(shared_->mutex);
-  if (!shared_->ended) shared_->ended = why;
-  for (auto& [id, request] : shared_->open) {
-    request->error = why;
-    request->done = true;
+  {
+    const std::lock_guard lock(shared_->mutex);
+    if (!shared_->ended) shared_->ended = why;
   }
-  shared_->open.clear();
-  shared_->changed.notify_all();
+  shared_->finish_all(why);
 }
 
 // --- from the guest
@@ -213,6 +259,16 @@ void AgentClient::handle_event(std::uint16_t type, base::ConstBytes payload) {
 
 // --- requests
 
+/// Under the lock: a number for the request, which is open from now on.
+std::uint32_t AgentClient::open_request(std::shared_ptr<Request> request) {
+  std::uint32_t id = 0;
+  do {
+    id = ++shared_->last_id;
+  } while (id == 0 || shared_->open.contains(id));
+  shared_->open[id] = std::move(request);
+  return id;
+}
+
 base::Result<AgentClient::Answer> AgentClient::call(std::uint16_t type, const std::string& payload,
                                                     std::string_view contents, Deadline deadline,
                                                     const char* what) {
@@ -220,16 +276,12 @@ base::Result<AgentClient::Answer> AgentClient::call(std::uint16_t type, const st
     return Error{ErrorCode::kInvalidArgument, std::string(what) + ": the request is too long"};
   }
   const auto request = std::make_shared<Request>();
-  std::uint32_t id = 0;
   std::unique_lock lock(shared_->mutex);
   if (shared_->ended) return *shared_->ended;
   if (shared_->open.size() >= SNOWGLOBE_MAX_OPEN) {
     return Error{ErrorCode::kUnavailable, std::string(what) + ": too many requests at once"};
   }
-  do {
-    id = ++shared_->last_id;
-  } while (id == 0 || shared_->open.contains(id));
-  shared_->open[id] = request;
+  const std::uint32_t id = open_request(request);
   std::string frames = frame(id, type, payload);
   if (type == SNOWGLOBE_PUT) {
     for (std::size_t at = 0; at < contents.size(); at += SNOWGLOBE_MAX_PAYLOAD) {
@@ -237,10 +289,8 @@ base::Result<AgentClient::Answer> AgentClient::call(std::uint16_t type, const st
     }
     frames += frame(id, SNOWGLOBE_DATA, {});
   }
-  asio::post(loop_, [shared = shared_, frames = std::move(frames)] {
-    shared->outbox += frames;
-    shared->pump();
-  });
+  asio::post(loop_,
+             [shared = shared_, id, frames = std::move(frames)] { shared->send(id, frames); });
   while (!request->done) {
     if (!deadline.at()) {
       shared_->changed.wait(lock);
@@ -330,6 +380,71 @@ base::Result<void> AgentClient::set_clock(base::Nanoseconds since_1970, Deadline
 base::Result<void> AgentClient::reseed(base::ConstBytes entropy, Deadline deadline) {
   auto answer =
       call(SNOWGLOBE_RESEED, std::string(view(entropy)), {}, deadline, "reseed the guest");
+  if (!answer) return answer.error();
+  return {};
+}
+
+base::Result<void> AgentClient::resume(const Resumption& resumption, Deadline deadline) {
+  auto answer = call(SNOWGLOBE_RESUME, resume_payload(resumption), {}, deadline,
+                     "tell the guest that it was restored");
+  if (!answer) return answer.error();
+  return {};
+}
+
+void AgentClient::begin_resume(const Resumption& resumption,
+                               std::function<void(const base::Result<void>&)> done) {
+  const auto request = std::make_shared<Request>();
+  request->then = std::move(done);
+  std::unique_lock lock(shared_->mutex);
+  if (shared_->ended) {
+    request->error = shared_->ended;
+    lock.unlock();
+    return request->report();
+  }
+  const std::uint32_t id = open_request(request);
+  lock.unlock();
+  shared_->send(id, frame(id, SNOWGLOBE_RESUME, resume_payload(resumption)));
+}
+
+std::string AgentClient::save() const {
+  const std::lock_guard lock(shared_->mutex);
+  return WireWriter()
+      .number(shared_->last_id)
+      .string(std::string_view(shared_->outbox).substr(shared_->sent))
+      .string(input_)
+      .take();
+}
+
+base::Result<void> AgentClient::restore(base::ConstBytes state) {
+  WireReader reader(state);
+  const auto last_id = reader.number<std::uint32_t>();
+  std::string outbox = reader.string();
+  std::string input = reader.string();
+  if (!reader.ok() || input.size() >= SNOWGLOBE_HEADER_SIZE + SNOWGLOBE_MAX_PAYLOAD) {
+    return Error{ErrorCode::kCorrupt, "the snapshot's part about the guest's agent is damaged"};
+  }
+  shared_->finish_all({ErrorCode::kUnavailable,
+                       "the database was restored to a snapshot while the request was under way"});
+  shared_->outbox = std::move(outbox);
+  shared_->sent = 0;
+  input_ = std::move(input);
+  confused_ = false;
+  const std::lock_guard lock(shared_->mutex);
+  // Requests that the restored guest still works on must not be taken for later ones.
+  shared_->last_id = std::max(shared_->last_id, last_id);
+  return {};
+}
+
+base::Result<void> AgentClient::cancel_statement(std::uint32_t backend, Deadline deadline) {
+  auto answer = call(SNOWGLOBE_CANCEL_STATEMENT, WireWriter().number(backend).take(), {}, deadline,
+                     "cancel a statement");
+  if (!answer) return answer.error();
+  return {};
+}
+
+base::Result<void> AgentClient::quiesce(std::uint32_t flags, Deadline deadline) {
+  auto answer = call(SNOWGLOBE_QUIESCE, WireWriter().number(flags).take(), {}, deadline,
+                     "make the guest's memory fit for a snapshot");
   if (!answer) return answer.error();
   return {};
 }

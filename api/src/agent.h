@@ -29,6 +29,14 @@ struct AgentEvents {
   std::function<void(bool postgres, std::string line)> log;
 };
 
+/// What a machine needs first after a restore, as a fork, or from the ready state.
+struct Resumption {
+  std::optional<base::Nanoseconds> clock = {};      ///< since 1970; none: as it is
+  std::optional<base::Nanoseconds> fixed_now = {};  ///< where now() stands still
+  std::uint32_t secret = 0;                         ///< of this life; see SNOWGLOBE_RESUME
+  base::ConstBytes entropy = {};                    ///< SNOWGLOBE_RESUME_ENTROPY bytes or more
+};
+
 /// Thread rule: requests from any thread, not the machine's; attach() before the machine starts;
 /// the rest is the machine's thread.
 class AgentClient final : public vm::PortBackend {
@@ -52,14 +60,30 @@ class AgentClient final : public vm::PortBackend {
   base::Result<std::string> get(std::string_view path, Deadline deadline);
   base::Result<void> set_clock(base::Nanoseconds since_1970, Deadline deadline);
   base::Result<void> reseed(base::ConstBytes entropy, Deadline deadline);
+  base::Result<void> resume(const Resumption& resumption, Deadline deadline);
+  base::Result<void> cancel_statement(std::uint32_t backend, Deadline deadline);
+  /// `flags`: enum snowglobe_quiesce_flags.
+  base::Result<void> quiesce(std::uint32_t flags, Deadline deadline);
   base::Result<void> start_postgres(const std::vector<std::string>& settings, Deadline deadline);
   base::Result<void> shut_down(std::chrono::milliseconds patience, Deadline deadline);
+
+  /// As resume(), on the machine's thread; `done` is called there, or by whoever calls end();
+  /// it must not save or restore.
+  void begin_resume(const Resumption& resumption,
+                    std::function<void(const base::Result<void>&)> done);
+  /// The host's half of the conversation: what belongs to the state of the machine. The machine's
+  /// thread.
+  [[nodiscard]] std::string save() const;
+  /// Goes on from a saved half; whoever waits for an answer gets kUnavailable. Errors: kCorrupt,
+  /// then nothing has changed.
+  base::Result<void> restore(base::ConstBytes state);
 
  private:
   struct Request;
   struct Answer;
   class Shared;
 
+  std::uint32_t open_request(std::shared_ptr<Request> request);
   base::Result<Answer> call(std::uint16_t type, const std::string& payload,
                             std::string_view contents, Deadline deadline, const char* what);
   void handle_frame(std::uint32_t id, std::uint16_t type, base::ConstBytes payload);

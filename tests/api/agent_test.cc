@@ -33,6 +33,8 @@ class PortMachine final : public vm::Machine {
   }
   [[nodiscard]] bool port_open(std::size_t) const override { return true; }
   [[nodiscard]] vm::MachineStatistics statistics() const override { return {}; }
+  base::Result<vm::MachineImage> capture() override { return vm::MachineImage{}; }
+  base::Result<void> restore(const vm::MachineImage&) override { return {}; }
 };
 
 struct Frame {
@@ -178,6 +180,130 @@ TEST_F(AgentTest, ASilentAgentIsATimeoutAndAnEndIsToldToWhoeverWaits) {
   end.join();
   ASSERT_FALSE(dead.ok());
   EXPECT_EQ(dead.error().code, base::ErrorCode::kGuestCrashed);
+}
+
+base::ConstBytes bytes_of(const std::string& text) {
+  return {static_cast<const std::uint8_t*>(static_cast<const void*>(text.data())), text.size()};
+}
+
+TEST_F(AgentTest, AResumptionIsOneFrame) {
+  const std::string entropy(SNOWGLOBE_RESUME_ENTROPY, 'e');
+  Frame seen{};
+  script_ = [&](const Frame& frame) {
+    seen = frame;
+    say(encode(frame.id, SNOWGLOBE_OK, {}));
+  };
+  run();
+  const Resumption resumption{.clock = base::Nanoseconds(1'700'000'000'000'000'000),
+                              .fixed_now = base::Nanoseconds(946'684'800'000'000'000),
+                              .secret = 0xFEDCBA98,
+                              .entropy = bytes_of(entropy)};
+  ASSERT_TRUE(client_->resume(resumption, Deadline(5s)).ok());
+  EXPECT_EQ(seen.type, SNOWGLOBE_RESUME);
+  EXPECT_EQ(seen.payload, WireWriter()
+                              .number(std::uint64_t{1'700'000'000'000'000'000})
+                              .number(std::uint64_t{946'684'800'000'000'000})
+                              .number(std::uint32_t{0xFEDCBA98})
+                              .raw(entropy)
+                              .take());
+  ASSERT_TRUE(client_->cancel_statement(4711, Deadline(5s)).ok());
+  EXPECT_EQ(seen.type, SNOWGLOBE_CANCEL_STATEMENT);
+  EXPECT_EQ(seen.payload, WireWriter().number(std::uint32_t{4711}).take());
+  ASSERT_TRUE(client_->quiesce(SNOWGLOBE_QUIESCE_SCRUB, Deadline(5s)).ok());
+  EXPECT_EQ(seen.type, SNOWGLOBE_QUIESCE);
+  EXPECT_EQ(seen.payload, WireWriter().number(std::uint32_t{8}).take());
+}
+
+TEST_F(AgentTest, AResumptionBegunOnTheMachinesThreadReportsOnce) {
+  std::string outcomes;
+  const auto note = [&](const base::Result<void>& outcome) {
+    outcomes += outcome ? "done;" : outcome.error().message + ";";
+  };
+  script_ = [this](const Frame& frame) {
+    say(encode(frame.id, SNOWGLOBE_OK, {}));
+    say(encode(frame.id, SNOWGLOBE_OK, {}));
+  };
+  client_->begin_resume({}, note);
+  EXPECT_EQ(outcomes, "done;");
+  script_ = nullptr;
+  client_->begin_resume({}, note);
+  client_->end({base::ErrorCode::kGuestCrashed, "it died"});
+  client_->begin_resume({}, note);
+  EXPECT_EQ(outcomes, "done;it died;it died;");
+}
+
+TEST_F(AgentTest, ASavedConversationGoesOnInTheMiddleOfAFrameInBothDirections) {
+  // Of the request the guest takes ten bytes; of the event the host has seen five.
+  std::string taken;
+  machine_.room = 10;
+  machine_.on_host_data = [&](const std::string& data) {
+    taken += data;
+    machine_.room = 0;
+  };
+  client_->begin_resume({.secret = 42}, [](const base::Result<void>&) {});
+  const std::string event = encode(0, SNOWGLOBE_PROGRESS, WireWriter().string("disks").take());
+  say(event.substr(0, 5));
+  const std::string state = client_->save();
+
+  AgentEvents events;
+  std::string heard;
+  const auto note = [&heard](const std::string& text) { heard += text; };
+  events.progress = note;
+  AgentClient other(loop_.context(), std::move(events));
+  other.attach(machine_, 0);
+  ASSERT_TRUE(other.restore(bytes_of(state)).ok());
+  machine_.room = 1000;
+  machine_.on_host_data = [&](const std::string& data) { taken += data; };
+  other.begin_resume({.secret = 43}, [](const base::Result<void>&) {});
+  other.on_data(bytes_of(event.substr(5)));
+  EXPECT_EQ(heard, "disks");
+  const std::size_t length = SNOWGLOBE_HEADER_SIZE + 20;
+  ASSERT_EQ(taken.size(), 2 * length);
+  const auto first = base::load_le<std::uint32_t>(&taken[4]);
+  const auto second = base::load_le<std::uint32_t>(&taken[length + 4]);
+  EXPECT_NE(first, second) << "the restored guest may still answer the first";
+  EXPECT_EQ(base::load_le<std::uint32_t>(&taken[length - 4]), 42u);
+  EXPECT_EQ(base::load_le<std::uint32_t>(&taken[2 * length - 4]), 43u);
+}
+
+TEST_F(AgentTest, ARestoreEndsWhatIsWaitedForAndTheGuestNeverSeesIt) {
+  const std::string before = client_->save();
+  bool seen = false;
+  script_ = [&](const Frame&) { seen = true; };
+  std::thread waiter([this] {
+    const auto result = client_->get("/file", Deadline(20s));
+    ASSERT_FALSE(result.ok());
+    EXPECT_EQ(result.error().code, base::ErrorCode::kUnavailable);
+  });
+  // The loop does not run yet: the request is posted, and open, once save() sees its number.
+  while (client_->save() == before)
+    std::this_thread::yield();
+  ASSERT_TRUE(client_->restore(bytes_of(before)).ok());
+  waiter.join();
+  run();
+  script_ = [&](const Frame& frame) {
+    seen = seen || frame.type == SNOWGLOBE_GET;
+    say(encode(frame.id, SNOWGLOBE_OK, {}));
+  };
+  ASSERT_TRUE(client_->set_clock(base::Nanoseconds(1), Deadline(5s)).ok());
+  EXPECT_FALSE(seen);
+}
+
+TEST_F(AgentTest, ADamagedConversationIsRefusedAndNothingChanges) {
+  const std::string state = client_->save();
+  for (std::size_t length = 0; length < state.size(); ++length) {
+    const auto result = client_->restore(bytes_of(state.substr(0, length)));
+    ASSERT_FALSE(result.ok());
+    EXPECT_EQ(result.error().code, base::ErrorCode::kCorrupt);
+  }
+  const std::string too_much =
+      WireWriter()
+          .number(std::uint32_t{1})
+          .string("")
+          .string(std::string(SNOWGLOBE_HEADER_SIZE + SNOWGLOBE_MAX_PAYLOAD, 'x'))
+          .take();
+  EXPECT_FALSE(client_->restore(bytes_of(too_much)).ok());
+  EXPECT_EQ(client_->save(), state);
 }
 
 TEST_F(AgentTest, NoiseNeverDoesMoreThanFail) {
