@@ -106,6 +106,7 @@ void Connection::refuse_connect() {
     lost(diagnostics);
   }
   close();
+  if (stale_) throw_stale();
   throw_sql_error(std::move(diagnostics));
 }
 
