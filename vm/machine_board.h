@@ -20,9 +20,53 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace snowglobe::vm {
+
+/// What of a board never changes: a state fits only a board of the same shape.
+struct BoardShape {
+  struct Device {
+    VirtioType type = VirtioType::kBlock;
+    u64 capacity = 0;                  ///< of a disk, in bytes
+    bool read_only = false;            ///< of a disk
+    std::vector<std::string> ports{};  ///< names of a console's ports
+
+    bool operator==(const Device&) const = default;
+  };
+  u64 memory_bytes = 0;
+  std::vector<Device> devices;  ///< as they are plugged into the PCI bus
+
+  bool operator==(const BoardShape&) const = default;
+};
+
+struct BoardState {
+  PicState pic;
+  PitState pit;
+  DeadlineTimerState deadline_timer;
+  RtcState rtc;
+  UartState uart;
+  PciBusState pci;
+  std::vector<VirtioState> virtio;  ///< one a device of the shape
+  ConsoleState console;             ///< empty without a console
+
+  bool operator==(const BoardState&) const = default;
+};
+
+template <class Archive>
+void describe(Archive& archive, BoardShape::Device& device) {
+  archive(device.type, device.capacity, device.read_only, device.ports);
+}
+template <class Archive>
+void describe(Archive& archive, BoardShape& shape) {
+  archive(shape.memory_bytes, shape.devices);
+}
+template <class Archive>
+void describe(Archive& archive, BoardState& state) {
+  archive(state.pic, state.pit, state.deadline_timer, state.rtc, state.uart, state.pci,
+          state.virtio, state.console);
+}
 
 /// Interrupt lines:
 ///   0 PIT and deadline timer   3 network   4 UART   5 disks   6 console ports   7 entropy
@@ -64,9 +108,26 @@ class Board {
   /// Goes on with work that devices put off. True if some is left that waits for nobody.
   bool poll();
 
+  [[nodiscard]] const BoardShape& shape() const { return shape_; }
+  [[nodiscard]] BoardState state() const;
+  /// Ok if restore() may be called with `state`, which comes from a file. `time` is the guest's.
+  /// Errors: kCorrupt.
+  [[nodiscard]] base::Result<void> check(const BoardState& state, u64 time) const;
+  /// Goes on from a state that check() found good. Guest memory is left alone; backends hear of it
+  /// in the next poll().
+  void restore(const BoardState& state);
+
  private:
+  struct Slot {
+    VirtioDevice* device;
+    u8 irq;
+    std::string name;  ///< for people
+    std::unique_ptr<VirtioPci> function;
+  };
+
   InterruptLine& new_line(u8 irq);
   void plug(VirtioDevice& device, u8 irq, const std::string& name, const base::LogSink& log);
+  [[nodiscard]] u16 lines_of(const BoardState& state) const;
 
   InterruptLine::Counts line_counts_{};
   PortMap ports_;
@@ -82,8 +143,8 @@ class Board {
   std::unique_ptr<VirtioNet> network_;
   std::unique_ptr<VirtioConsole> console_;
   std::unique_ptr<VirtioEntropy> entropy_;
-  std::vector<VirtioDevice*> virtio_;
-  std::vector<std::unique_ptr<VirtioPci>> slots_;
+  std::vector<Slot> slots_;
+  BoardShape shape_;
 };
 
 }  // namespace snowglobe::vm

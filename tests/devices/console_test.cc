@@ -174,19 +174,48 @@ TEST_F(ConsoleTest, ADriverThatAsksForEverDoesNotFillTheHostsMemory) {
   EXPECT_TRUE(bench.broken.empty());
 }
 
-TEST_F(ConsoleTest, PortStatesSurviveARoundTrip) {
+TEST_F(ConsoleTest, StateSurvivesARoundTripAndTheHostHearsOfItWithTheNextPoll) {
   open_port(1);
   agent.room = 3;
   guest_writes(5, {"abcdef"});
-  const auto ports = device.port_states();
+  const ConsoleState ports = device.console_state();
   const VirtioState state = device.state();
   Backend again;
   VirtioConsole restored(*bench.ram, bench.line, {{"snowglobe.agent", &again}, {"other", &other}});
+  ASSERT_TRUE(restored.could_be(state) && restored.could_be_console(ports));
   restored.restore(state);
-  restored.restore_ports(ports);
-  EXPECT_TRUE(again.open);
+  restored.restore_console(ports);
+  EXPECT_EQ(restored.state(), state);
+  EXPECT_EQ(restored.console_state(), ports);
+  EXPECT_TRUE(restored.port_open(0));
+  EXPECT_FALSE(again.open);
   restored.poll();
+  EXPECT_TRUE(again.open);
   EXPECT_EQ(again.text, "def");
+  EXPECT_EQ(again.ready, 1) << "whoever waited before the restore tries again";
+  EXPECT_EQ(restored.send(0, std::vector<u8>(4)), 0u) << "the guest has no buffer";
+  bench.driver.queue(4).add({{bench.driver.allocate(4), 4, true}});
+  restored.notify(4);
+  EXPECT_EQ(again.ready, 2);
+}
+
+TEST_F(ConsoleTest, MessagesThatWaitForABufferAreSaved) {
+  for (int i = 0; i < 10; ++i)
+    tell(0, 0, 1);  // 20 answers, 16 buffers
+  const ConsoleState ports = device.console_state();
+  ASSERT_EQ(ports.outgoing.size(), 4u);
+  const VirtioState state = device.state();
+  bench.driver.reset();
+  EXPECT_TRUE(device.console_state().outgoing.empty());
+  device.restore(state);
+  device.restore_console(ports);
+  EXPECT_EQ(device.console_state(), ports);
+  ConsoleState forged = ports;
+  forged.outgoing[0].port = 3;
+  EXPECT_FALSE(device.could_be_console(forged));
+  forged = ports;
+  forged.ports.pop_back();
+  EXPECT_FALSE(device.could_be_console(forged));
 }
 
 TEST(Entropy, FillsBuffersWithDifferentBytes) {

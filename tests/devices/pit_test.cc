@@ -139,16 +139,22 @@ TEST_F(PitTest, SquareWaveCountsDownByTwo) {
   EXPECT_EQ(pit.next_deadline(), nanoseconds_of(1000));
 }
 
-TEST_F(PitTest, AnImpossibleSavedStateDoesNotDivideByZero) {
-  PitState state;
-  state.channel[0].period = 0;
-  state.channel[0].mode = 2;
-  state.channel[0].loaded = state.channel[0].counting = true;
-  state.channel[0].next_edge = 5;
-  pit.restore(state);
+TEST_F(PitTest, ImpossibleStatesAreToldApart) {
+  clock.now = 500'000;
+  program(0, 2, 1000);
   advance_to(1'000'000);
-  read(0);
-  EXPECT_EQ(sink.edges, 1);
+  const PitState good = pit.state();
+  EXPECT_TRUE(is_valid(good, clock.now));
+  EXPECT_FALSE(is_valid(good, 0)) << "counting began in the future";
+  const auto with = [&](auto change) {
+    PitState state = good;
+    change(state.channel[0]);
+    return is_valid(state, clock.now);
+  };
+  EXPECT_FALSE(with([](PitChannelState& channel) { channel.period = 0; })) << "divides";
+  EXPECT_FALSE(with([](PitChannelState& channel) { channel.mode = 6; }));
+  EXPECT_FALSE(with([](PitChannelState& channel) { channel.access = 0; }));
+  EXPECT_FALSE(with([](PitChannelState& channel) { channel.next_edge = u64{1} << 60; }));
 }
 
 TEST_F(PitTest, YearsOfRunningTimeDoNotOverflow) {

@@ -32,6 +32,8 @@ class PortMap final : public PortBus {
   [[nodiscard]] bool claim(u16 first, u32 count, unsigned width, PortDevice* device);
   /// Takes back all ports of `device` in [first, first + count).
   void release(u16 first, u32 count, PortDevice* device);
+  /// Whose port that is, or null.
+  [[nodiscard]] const PortDevice* owner(u16 port) const { return slots_[owner_[port]].device; }
 
   u32 in(u16 port, unsigned size) override;
   void out(u16 port, unsigned size, u32 value) override;

@@ -19,6 +19,16 @@ struct DeadlineTimerState {
   bool operator==(const DeadlineTimerState&) const = default;
 };
 
+template <class Archive>
+void describe(Archive& archive, DeadlineTimerState& state) {
+  archive(state.deadline);
+}
+/// True if the timer could be in this state at guest time `now`.
+inline bool is_valid(const DeadlineTimerState& state, u64 now) {
+  constexpr u64 kLongest = u64{1} << 32;
+  return state.deadline == DeadlineTimerState::kNever || state.deadline <= now + kLongest;
+}
+
 /// Registers (32 bits each, little-endian):
 ///   0x5A0  read: kSignature, so that a kernel can tell that the timer is there
 ///          write: arms the timer for that many nanoseconds from now; 0 disarms it

@@ -3,6 +3,10 @@
 
 #include "base/check.h"
 
+#include <algorithm>
+#include <ranges>
+#include <span>
+
 namespace snowglobe::vm {
 
 namespace {
@@ -91,30 +95,40 @@ void PciFunction::assign(PortMap& ports, PortDevice* registers, u32 bar_size, u1
   state_.interrupt_line = irq;
   state_.command = kCommandIo | kCommandMaster;
   map();
-  SG_ASSERT(mapped_, "ports of a PCI function are taken");
+  SG_ASSERT(state_.mapped, "ports of a PCI function are taken");
+}
+
+bool PciFunction::could_be(const PciFunctionState& state) const {
+  const u32 bar0 = bar_size_ == 0 ? 0 : (state.bar0 & ~(bar_size_ - 1)) | kBarIsIo;
+  return (state.command & ~kCommandWritable) == 0 && state.bar0 == bar0 &&
+         (!state.mapped || can_map(state));
 }
 
 void PciFunction::restore_pci(const PciFunctionState& state) {
   unmap();
   state_ = state;
-  state_.command &= kCommandWritable;
-  state_.bar0 = bar_size_ == 0 ? 0 : (state.bar0 & ~(bar_size_ - 1)) | kBarIsIo;
-  map();
+  state_.mapped = false;
+  if (state.mapped) map();
 }
 
-/// Claims the BAR's ports if decoding is on and the address makes sense. While a guest sizes the
-/// BAR (all ones written) it is out of the port space's range and simply not there.
+/// While a guest sizes the BAR (all ones written) it is out of the port space's range and simply
+/// not there.
+bool PciFunction::can_map(const PciFunctionState& state) const {
+  if (bar_size_ == 0 || (state.command & kCommandIo) == 0) return false;
+  const u32 base = state.bar0 & ~u32{3};
+  return base != 0 && base + u64{bar_size_} <= 0x10000;
+}
+
+/// Claims the BAR's ports if decoding is on and the address makes sense.
 void PciFunction::map() {
-  if (bar_size_ == 0 || (state_.command & kCommandIo) == 0) return;
-  const u32 base = state_.bar0 & ~u32{3};
-  if (base == 0 || base + u64{bar_size_} > 0x10000) return;
-  mapped_ = ports_->claim(static_cast<u16>(base), bar_size_, 4, registers_);
+  if (!can_map(state_)) return;
+  state_.mapped = ports_->claim(bar_base(), bar_size_, 4, registers_);
 }
 
 void PciFunction::unmap() {
-  if (!mapped_) return;
+  if (!state_.mapped) return;
   ports_->release(bar_base(), bar_size_, registers_);
-  mapped_ = false;
+  state_.mapped = false;
 }
 
 PciBus::PciBus(std::function<void()> reset) : reset_(std::move(reset)), host_bridge_(kHostBridge) {
@@ -124,6 +138,7 @@ PciBus::PciBus(std::function<void()> reset) : reset_(std::move(reset)), host_bri
 void PciBus::attach(PortMap& ports) {
   const bool claimed = ports.claim(kAddressPort, 8, 4, this);
   SG_ASSERT(claimed, "ports of the PCI bus are taken");
+  port_map_ = &ports;
 }
 
 void PciBus::add(PciFunction* function) {
@@ -138,6 +153,51 @@ PciFunction* PciBus::selected() const {
   const u32 device = address_ >> 11 & 31;
   const u32 function = address_ >> 8 & 7;
   return bus == 0 && function == 0 ? functions_[device] : nullptr;
+}
+
+PciBusState PciBus::state() const {
+  PciBusState state{.address = address_, .functions = {}};
+  for (const PciFunction* function : std::span(functions_).first(count_))
+    state.functions.push_back(function->pci_state());
+  return state;
+}
+
+bool PciBus::could_be(const PciBusState& state) const {
+  if ((state.address & 3) != 0 || state.functions.size() != count_) return false;
+  const auto functions = std::span(functions_).first(count_);
+  for (unsigned i = 0; i < count_; ++i) {
+    if (!functions[i]->could_be(state.functions[i])) return false;
+    if (state.functions[i].mapped && !ports_could_be_of(state, i)) return false;
+  }
+  return true;
+}
+
+/// True if nobody has the ports of a function's BAR but functions, each of which will have others.
+bool PciBus::ports_could_be_of(const PciBusState& state, unsigned index) const {
+  const auto functions = std::span(functions_).first(count_);
+  const PciFunction::Ports ports = functions[index]->ports(state.functions[index]);
+  for (unsigned i = 0; i < index; ++i) {
+    if (!state.functions[i].mapped) continue;
+    const PciFunction::Ports others = functions[i]->ports(state.functions[i]);
+    if (ports.first < others.first + others.count && others.first < ports.first + ports.count) {
+      return false;
+    }
+  }
+  return std::ranges::all_of(std::views::iota(ports.first, ports.first + ports.count), [&](u32 at) {
+    const PortDevice* const owner = port_map_->owner(static_cast<u16>(at));
+    return owner == nullptr || std::ranges::any_of(functions, [owner](const PciFunction* function) {
+             return function->answers(owner);
+           });
+  });
+}
+
+void PciBus::restore(const PciBusState& state) {
+  SG_DCHECK(could_be(state), "a state that was not checked");
+  address_ = state.address;
+  for (unsigned i = 0; i < count_; ++i)
+    functions_[i]->unmap();
+  for (unsigned i = 0; i < count_; ++i)
+    functions_[i]->restore_pci(state.functions[i]);
 }
 
 u32 PciBus::in(u16 port, unsigned size) {

@@ -41,6 +41,20 @@ void Pic::attach(PortMap& ports) {
   SG_ASSERT(claimed, "ports of the PIC are taken");
 }
 
+bool is_valid(const PicState& state, u16 lines) {
+  for (unsigned i = 0; i < 2; ++i) {
+    const PicChipState& chip = state.chip[i];
+    const u8 others = i == 0 ? static_cast<u8>(~bit(kCascadeInput)) : u8{0xFF};
+    if (((chip.lines ^ lines >> (8 * i)) & others) != 0) return false;
+    if (((chip.requested ^ chip.lines) & chip.level_triggered) != 0) return false;
+    if ((chip.level_triggered & ~kElcrMask[i]) != 0 || (chip.vector_base & 7) != 0) return false;
+    if (chip.lowest_priority > 7 || chip.next_icw == 1 || chip.next_icw > 4) return false;
+  }
+  Pic pic([](bool) {});
+  pic.restore(state);  // works the cascade's input out anew
+  return pic.state() == state;
+}
+
 void Pic::restore(const PicState& state) {
   state_ = state;
   update();

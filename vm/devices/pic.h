@@ -32,11 +32,27 @@ struct PicChipState {
   bool operator==(const PicChipState&) const = default;
 };
 
+template <class Archive>
+void describe(Archive& archive, PicChipState& state) {
+  archive(state.lines, state.requested, state.in_service, state.masked, state.vector_base,
+          state.level_triggered, state.lowest_priority, state.next_icw, state.needs_icw4,
+          state.auto_eoi, state.rotate_on_auto_eoi, state.special_mask, state.fully_nested,
+          state.read_in_service, state.poll);
+}
+
 struct PicState {
   std::array<PicChipState, 2> chip;  ///< master (IRQ 0-7), slave (IRQ 8-15, on the master's IR2)
 
   bool operator==(const PicState&) const = default;
 };
+
+template <class Archive>
+void describe(Archive& archive, PicState& state) {
+  archive(state.chip);
+}
+/// True if the pair could be in this state while the devices' lines have the levels `lines` (bit n:
+/// IRQ n).
+[[nodiscard]] bool is_valid(const PicState& state, u16 lines);
 
 /// Thread rule: machine's thread.
 class Pic final : public PortDevice, public InterruptController, public InterruptSink {

@@ -63,7 +63,37 @@ bool output(const PitChannelState& channel, u64 now) {
   }
 }
 
+// Whole seconds apart from the rest, so that no product overflows for centuries of running time.
+u64 to_ticks(u64 nanoseconds) {
+  return nanoseconds / kSecond * Pit::kFrequency +
+         nanoseconds % kSecond * Pit::kFrequency / kSecond;
+}
+
+u64 to_nanoseconds(u64 ticks) {
+  if (ticks == Pit::kNever) return Pit::kNever;
+  const u64 rest = ticks % Pit::kFrequency * kSecond;
+  return ticks / Pit::kFrequency * kSecond + (rest + Pit::kFrequency - 1) / Pit::kFrequency;
+}
+
+bool is_valid_channel(const PitChannelState& channel, u64 now, bool interrupts) {
+  constexpr u32 kLongest = 0x10000;
+  const bool in_range = channel.mode <= 5 && channel.access >= 1 && channel.access <= 3 &&
+                        channel.period >= 1 && channel.period <= kLongest;
+  const bool in_time = channel.start <= now && channel.held <= now;
+  if (channel.next_edge == Pit::kNever) return in_range && in_time;
+  return in_range && in_time && interrupts && channel.counting &&
+         channel.next_edge > channel.start && channel.next_edge <= now + kLongest + 1;
+}
+
 }  // namespace
+
+bool is_valid(const PitState& state, u64 now) {
+  const u64 ticks = to_ticks(now);
+  for (std::size_t i = 0; i < state.channel.size(); ++i) {
+    if (!is_valid_channel(state.channel[i], ticks, i == 0)) return false;
+  }
+  return true;
+}
 
 Pit::Pit(TscSource& clock, InterruptLine& irq0) : clock_(clock), irq0_(irq0) {
   state_.channel[2].gate = false;
@@ -76,22 +106,11 @@ void Pit::attach(PortMap& ports) {
 
 void Pit::restore(const PitState& state) {
   state_ = state;
-  for (PitChannelState& channel : state_.channel) {  // never divide by what a file says
-    if (channel.period == 0 || channel.period > 0x10000) channel.period = 0x10000;
-    if (channel.mode > 5) channel.mode = 0;
-  }
   deadline_ = to_nanoseconds(state_.channel[0].next_edge);
 }
 
-// Whole seconds apart from the rest, so that no product overflows for centuries of running time.
-u64 Pit::to_ticks(u64 nanoseconds) {
-  return nanoseconds / kSecond * kFrequency + nanoseconds % kSecond * kFrequency / kSecond;
-}
-
-u64 Pit::to_nanoseconds(u64 ticks) {
-  if (ticks == kNever) return kNever;
-  const u64 rest = ticks % kFrequency * kSecond;
-  return ticks / kFrequency * kSecond + (rest + kFrequency - 1) / kFrequency;
+u64 Pit::now() {
+  return to_ticks(clock_.ticks());
 }
 
 void Pit::fire(u64 now_ns) {

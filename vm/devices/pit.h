@@ -37,12 +37,26 @@ struct PitChannelState {
   bool operator==(const PitChannelState&) const = default;
 };
 
+template <class Archive>
+void describe(Archive& archive, PitChannelState& state) {
+  archive(state.mode, state.access, state.bcd, state.gate, state.loaded, state.counting,
+          state.low_written, state.low_read, state.count_latched, state.status_latched, state.low,
+          state.status, state.latch, state.period, state.start, state.held, state.next_edge);
+}
+
 struct PitState {
   std::array<PitChannelState, 3> channel;
   bool speaker = false;
 
   bool operator==(const PitState&) const = default;
 };
+
+template <class Archive>
+void describe(Archive& archive, PitState& state) {
+  archive(state.channel, state.speaker);
+}
+/// True if the timer could be in this state at guest time `now` (nanoseconds).
+[[nodiscard]] bool is_valid(const PitState& state, u64 now);
 
 /// Thread rule: machine's thread.
 class Pit final : public PortDevice {
@@ -72,9 +86,7 @@ class Pit final : public PortDevice {
   void restore(const PitState& state);
 
  private:
-  [[nodiscard]] u64 now() { return to_ticks(clock_.ticks()); }
-  static u64 to_ticks(u64 nanoseconds);
-  static u64 to_nanoseconds(u64 ticks);
+  [[nodiscard]] u64 now();
   void fire(u64 now);
   void write_control(u8 value);
   void write_counter(PitChannelState& channel, u8 value);

@@ -17,9 +17,17 @@ struct RtcState {
   bool operator==(const RtcState&) const = default;
 };
 
-/// Read-only as a clock: the time always is the host's, in UTC, BCD and 24-hour form. The
-/// update-in- progress bit is never set, so that nobody polls for it. No alarm, no periodic
-/// interrupt. Thread rule: machine's thread.
+template <class Archive>
+void describe(Archive& archive, RtcState& state) {
+  archive(state.index, state.memory);
+}
+inline bool is_valid(const RtcState& state) {
+  return state.index < state.memory.size();
+}
+
+/// Read-only as a clock: the time always is the host's, in UTC, BCD and 24-hour form; so a restored
+/// machine reads the present time there. The update-in-progress bit is never set, so that nobody
+/// polls for it. No alarm, no periodic interrupt. Thread rule: machine's thread.
 class Rtc final : public PortDevice {
  public:
   explicit Rtc(const base::Clock& clock);

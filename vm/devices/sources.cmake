@@ -20,4 +20,5 @@ target_sources(snowglobe_vm PRIVATE
   attention_ticker.cc
   machine.cc
   machine_board.cc
-  machine_core.cc)
+  machine_core.cc
+  machine_state.cc)

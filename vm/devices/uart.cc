@@ -19,8 +19,27 @@ enum LineStatus : u8 { kDataReady = 1, kHoldingEmpty = 0x20, kTransmitterIdle = 
 constexpr u8 kDivisorAccess = 0x80;  // line control: the first two registers are the divisor
 constexpr u8 kFifoEnable = 1;
 constexpr u8 kFifoClearReceive = 2;
+constexpr u8 kInterruptEnableBits = 0x0F;
+constexpr u8 kModemControlBits = 0x1F;
+
+u8 interrupt_cause(const UartState& state) {
+  if ((state.interrupt_enable & kEnableReceive) != 0 && !state.received.empty()) return kReceived;
+  if ((state.interrupt_enable & kEnableTransmit) != 0 && state.transmitter_empty_pending) {
+    return kTransmitterEmpty;
+  }
+  return kNone;
+}
 
 }  // namespace
+
+bool is_valid(const UartState& state) {
+  return (state.interrupt_enable & ~kInterruptEnableBits) == 0 &&
+         (state.modem_control & ~kModemControlBits) == 0 && state.received.size() <= kReceiveLimit;
+}
+
+bool asserts_interrupt(const UartState& state) {
+  return interrupt_cause(state) != kNone;
+}
 
 Uart::Uart(u16 base_port, InterruptLine& line, std::function<void(base::ConstBytes)> output)
     : base_port_(base_port), line_(line), output_(std::move(output)) {}
@@ -31,8 +50,8 @@ void Uart::attach(PortMap& ports) {
 }
 
 void Uart::restore(const UartState& state) {
+  flush();
   state_ = state;
-  if (state_.received.size() > kReceiveLimit) state_.received.resize(kReceiveLimit);
   update();
 }
 
@@ -50,20 +69,12 @@ void Uart::flush() {
   written_.clear();
 }
 
-u8 Uart::interrupt_cause() const {
-  if ((state_.interrupt_enable & kEnableReceive) != 0 && !state_.received.empty()) return kReceived;
-  if ((state_.interrupt_enable & kEnableTransmit) != 0 && state_.transmitter_empty_pending) {
-    return kTransmitterEmpty;
-  }
-  return kNone;
-}
-
 void Uart::update() {
-  line_.set(interrupt_cause() != kNone);
+  line_.set(asserts_interrupt(state_));
 }
 
 u8 Uart::read_interrupt_identification() {
-  const u8 cause = interrupt_cause();
+  const u8 cause = interrupt_cause(state_);
   if (cause == kTransmitterEmpty) {  // reading it is the acknowledgement
     state_.transmitter_empty_pending = false;
     update();
@@ -139,7 +150,7 @@ void Uart::out(u16 port, unsigned, u32 value) {
         if ((byte & ~state_.interrupt_enable & kEnableTransmit) != 0) {
           state_.transmitter_empty_pending = true;
         }
-        state_.interrupt_enable = byte & 0x0F;
+        state_.interrupt_enable = byte & kInterruptEnableBits;
         update();
       }
       break;
@@ -154,7 +165,7 @@ void Uart::out(u16 port, unsigned, u32 value) {
       state_.line_control = byte;
       break;
     case 4:
-      state_.modem_control = byte & 0x1F;
+      state_.modem_control = byte & kModemControlBits;
       break;
     case 7:
       state_.scratch = byte;

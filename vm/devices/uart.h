@@ -26,6 +26,16 @@ struct UartState {
   bool operator==(const UartState&) const = default;
 };
 
+template <class Archive>
+void describe(Archive& archive, UartState& state) {
+  archive(state.interrupt_enable, state.fifo_control, state.line_control, state.modem_control,
+          state.scratch, state.divisor_low, state.divisor_high, state.transmitter_empty_pending,
+          state.received);
+}
+[[nodiscard]] bool is_valid(const UartState& state);
+/// True if a serial port in this state asserts its interrupt line.
+[[nodiscard]] bool asserts_interrupt(const UartState& state);
+
 /// Thread rule: machine's thread.
 class Uart final : public PortDevice {
  public:
@@ -43,12 +53,13 @@ class Uart final : public PortDevice {
   /// Hands over the part of a line that was written so far.
   void flush();
 
+  /// What the guest wrote is the host's already: it is not part of the state.
   [[nodiscard]] const UartState& state() const { return state_; }
+  /// Hands over what was written so far, and goes on from `state`.
   void restore(const UartState& state);
 
  private:
   [[nodiscard]] bool loopback() const { return (state_.modem_control & 0x10) != 0; }
-  [[nodiscard]] u8 interrupt_cause() const;
   u8 read_interrupt_identification();
   u8 read_receiver();
   [[nodiscard]] u8 modem_status() const;

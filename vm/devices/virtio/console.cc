@@ -38,6 +38,7 @@ constexpr std::size_t transmit_queue(std::size_t port) {
 constexpr u16 kQueueSize = 64;
 constexpr u32 kChainBytes = 1u << 20;
 constexpr u32 kChainCost = 256;
+const std::string kNoText;
 
 std::vector<Queue::Limits> queues_for(std::size_t ports) {
   return std::vector<Queue::Limits>(kFirstPortQueue + 2 * ports,
@@ -99,8 +100,7 @@ void VirtioConsole::read_control_messages() {
       if (!whole) continue;
       handle_control({.port = base::load_le<u32>(&bytes[0]),
                       .event = base::load_le<u16>(&bytes[4]),
-                      .value = base::load_le<u16>(&bytes[6]),
-                      .text = {}});
+                      .value = base::load_le<u16>(&bytes[6])});
     }
     if (handled >= kQueueSize) {
       ask_for_poll(Pending::kBusy);
@@ -114,7 +114,7 @@ void VirtioConsole::handle_control(const Message& message) {
   if (message.event == kDeviceReady) {
     if (message.value == 0) return;  // the driver could not start
     for (u32 id = 1; id <= ports_.size(); ++id)
-      tell({.port = id, .event = kPortAdd, .value = 1, .text = {}});
+      tell({.port = id, .event = kPortAdd, .value = 1});
     return;
   }
   if (message.port == 0 || message.port > ports_.size()) return;
@@ -122,9 +122,9 @@ void VirtioConsole::handle_control(const Message& message) {
   if (message.event == kPortReady) {
     channel.ready = message.value != 0;
     if (!channel.ready) return;
-    tell({.port = message.port, .event = kPortName, .value = 1, .text = channel.port.name});
+    tell({.port = message.port, .event = kPortName, .value = 1});
     // The host's end is always there: without this, the guest's writes would wait for it.
-    tell({.port = message.port, .event = kPortOpen, .value = 1, .text = {}});
+    tell({.port = message.port, .event = kPortOpen, .value = 1});
   } else if (message.event == kPortOpen) {
     set_open(channel, message.value != 0);
   }
@@ -132,13 +132,18 @@ void VirtioConsole::handle_control(const Message& message) {
 
 void VirtioConsole::set_open(Channel& channel, bool open) {
   if (channel.open.exchange(open, std::memory_order_relaxed) == open) return;
-  channel.port.backend->on_open(open);
+  tell_open(channel);
   if (open) tell_send_ready(channel);
 }
 
-void VirtioConsole::tell(Message message) {
+void VirtioConsole::tell_open(Channel& channel) {
+  channel.told_open = channel.open;
+  channel.port.backend->on_open(channel.told_open);
+}
+
+void VirtioConsole::tell(const Message& message) {
   if (outgoing_.size() >= kMaxOutgoing) return;
-  outgoing_.push_back(std::move(message));
+  outgoing_.push_back(message);
   flush_messages();
 }
 
@@ -150,11 +155,12 @@ void VirtioConsole::flush_messages() {
       break;
     }
     const Message& message = outgoing_.front();
-    std::vector<u8> bytes(kMessageBytes + message.text.size());
+    const std::string& text = message.event == kPortName ? name_of(message.port) : kNoText;
+    std::vector<u8> bytes(kMessageBytes + text.size());
     base::store_le<u32>(&bytes[0], message.port);
     base::store_le<u16>(&bytes[4], message.event);
     base::store_le<u16>(&bytes[6], message.value);
-    std::copy(message.text.begin(), message.text.end(), bytes.begin() + kMessageBytes);
+    std::copy(text.begin(), text.end(), bytes.begin() + kMessageBytes);
     receive.push(chain_.head, chain_.write(0, bytes));
     outgoing_.pop_front();
   }
@@ -220,21 +226,40 @@ std::size_t VirtioConsole::send(std::size_t index, base::ConstBytes data) {
   return sent;
 }
 
-std::vector<VirtioConsole::PortState> VirtioConsole::port_states() const {
-  std::vector<PortState> states;
-  for (const auto& channel : ports_) {
-    states.push_back({channel->ready, channel->open.load(), channel->taken});
-  }
-  return states;
+ConsoleState VirtioConsole::console_state() const {
+  ConsoleState state;
+  for (const auto& channel : ports_)
+    state.ports.push_back({channel->ready, channel->open.load(), channel->taken});
+  state.outgoing.assign(outgoing_.begin(), outgoing_.end());
+  return state;
 }
 
-void VirtioConsole::restore_ports(const std::vector<PortState>& states) {
-  outgoing_.clear();
-  for (std::size_t i = 0; i < ports_.size() && i < states.size(); ++i) {
-    ports_[i]->ready = states[i].ready;
-    ports_[i]->taken = states[i].taken;
-    ports_[i]->send_refused = true;
-    set_open(*ports_[i], states[i].open);
+bool VirtioConsole::could_be_console(const ConsoleState& state) const {
+  if (state.ports.size() != ports_.size() || state.outgoing.size() > kMaxOutgoing) return false;
+  const bool ports_fit = std::ranges::all_of(
+      state.ports, [](const ConsoleState::Port& port) { return port.taken <= kChainBytes; });
+  return ports_fit && std::ranges::all_of(state.outgoing, [this](const Message& message) {
+           const bool known = message.event == kPortAdd || message.event == kPortName ||
+                              message.event == kPortOpen;
+           return known && message.port >= 1 && message.port <= ports_.size();
+         });
+}
+
+void VirtioConsole::restore_console(const ConsoleState& state) {
+  SG_DCHECK(could_be_console(state), "a state that was not checked");
+  outgoing_.assign(state.outgoing.begin(), state.outgoing.end());
+  for (std::size_t i = 0; i < ports_.size(); ++i) {
+    ports_[i]->ready = state.ports[i].ready;
+    ports_[i]->open = state.ports[i].open;
+    ports_[i]->taken = state.ports[i].taken;
+  }
+}
+
+void VirtioConsole::on_restored() {
+  for (const auto& channel : ports_) {
+    if (channel->open != channel->told_open) tell_open(*channel);
+    channel->send_refused = false;
+    channel->port.backend->on_send_ready();  // if there is no room, it is refused once more
   }
 }
 

@@ -2,12 +2,19 @@
 // breaking.
 #include "vm/devices/virtio/device.h"
 
+#include "base/check.h"
+
 namespace snowglobe::vm {
 
 namespace {
 
 constexpr u8 kQueueInterrupt = 1;
 constexpr u8 kConfigInterrupt = 2;
+
+/// A ready queue of which all chains taken were given back, as between two calls of a device.
+bool is_at_rest(const QueueState& queue) {
+  return !queue.ready || (!queue.broken && queue.next_available == queue.next_used);
+}
 
 }  // namespace
 
@@ -26,7 +33,6 @@ void VirtioDevice::reset() {
   for (Queue& queue : queues_)
     queue.reset();
   line_.set(false);
-  pending_ = Pending::kNothing;
   on_reset();
 }
 
@@ -65,12 +71,17 @@ void VirtioDevice::notify(u16 index) {
 }
 
 bool VirtioDevice::poll() {
-  if (pending_ == Pending::kNothing) return false;
-  pending_ = Pending::kNothing;
+  if (restored_) [[unlikely]] {
+    restored_ = false;
+    on_restored();
+    check_broken();
+  }
+  if (state_.pending == Pending::kNothing) return false;
+  state_.pending = Pending::kNothing;
   if (!driver_ok() || (state_.status & kStatusNeedsReset) != 0) return false;
   on_poll();
   check_broken();
-  return pending_ == Pending::kBusy;
+  return state_.pending == Pending::kBusy;
 }
 
 u8 VirtioDevice::take_interrupt_status() {
@@ -105,23 +116,32 @@ VirtioState VirtioDevice::state() const {
   VirtioState state = state_;
   for (const Queue& queue : queues_)
     state.queues.push_back(queue.state());
+  SG_ASSERT(could_be(state), "a virtio device's state was asked for in the middle of a request");
   return state;
 }
 
-void VirtioDevice::restore(const VirtioState& state) {
-  state_ = state;
-  state_.driver_features &= features_;
-  state_.queues.clear();
-  for (std::size_t i = 0; i < queues_.size(); ++i) {
-    if (i < state.queues.size()) {
-      queues_[i].restore(state.queues[i], has_feature(kFeatureEventIndex));
-    } else {
-      queues_[i].reset();
-    }
+bool VirtioDevice::could_be(const VirtioState& state) const {
+  if ((state.driver_features & ~features_) != 0 || state.pending > Pending::kBusy ||
+      (state.interrupt_status & ~(kQueueInterrupt | kConfigInterrupt)) != 0 ||
+      state.queues.size() != queues_.size()) {
+    return false;
   }
+  const bool stopped = (state.status & kStatusNeedsReset) != 0;
+  for (std::size_t i = 0; i < queues_.size(); ++i) {
+    if (!queues_[i].could_be(state.queues[i])) return false;
+    if (!stopped && !is_at_rest(state.queues[i])) return false;
+  }
+  return true;
+}
+
+void VirtioDevice::restore(const VirtioState& state) {
+  SG_DCHECK(could_be(state), "a state that was not checked");
+  state_ = state;
+  state_.queues.clear();
+  for (std::size_t i = 0; i < queues_.size(); ++i)
+    queues_[i].restore(state.queues[i], has_feature(kFeatureEventIndex));
   line_.set(state_.interrupt_status != 0);
-  pending_ = Pending::kBusy;
-  check_broken();
+  restored_ = true;
 }
 
 }  // namespace snowglobe::vm

@@ -33,15 +33,26 @@ inline constexpr u32 kFeatureAnyLayout = u32{1} << 27;
 inline constexpr u32 kFeatureIndirect = u32{1} << 28;
 inline constexpr u32 kFeatureEventIndex = u32{1} << 29;
 
+/// Why poll() has work to do: kBusy when a turn's work was enough, kStalled when the host did not
+/// take all.
+enum class VirtioPending : u8 { kNothing, kStalled, kBusy };
+
 struct VirtioState {
   u32 driver_features = 0;
   u8 status = 0;
   u8 interrupt_status = 0;  ///< bit 0: a queue has news; bit 1: the configuration has
   u16 queue_select = 0;
+  VirtioPending pending = VirtioPending::kNothing;
   std::vector<QueueState> queues;
 
   bool operator==(const VirtioState&) const = default;
 };
+
+template <class Archive>
+void describe(Archive& archive, VirtioState& state) {
+  archive(state.driver_features, state.status, state.interrupt_status, state.queue_select,
+          state.pending, state.queues);
+}
 
 /// Thread rule: machine's thread.
 ///
@@ -86,8 +97,13 @@ class VirtioDevice {
   /// How often the driver broke a rule so that the device stopped until its reset.
   [[nodiscard]] u64 broken_count() const { return broken_count_; }
 
+  /// Not inside a call of the device's backend, which would leave a request half done.
   [[nodiscard]] VirtioState state() const;
-  virtual void restore(const VirtioState& state);
+  /// True if the device could be in this state.
+  [[nodiscard]] bool could_be(const VirtioState& state) const;
+  /// Goes on from `state`. Guest memory is left alone, and the backend hears of it in the next
+  /// poll() only: by then all of the machine is restored.
+  void restore(const VirtioState& state);
 
  protected:
   VirtioDevice(GuestRam& ram, InterruptLine& line, VirtioType type, u32 features,
@@ -105,10 +121,9 @@ class VirtioDevice {
   void check_broken(const char* reason = nullptr);
   /// Bytes that a device moves at most before the guest runs again, so that a stop is never far.
   static constexpr u32 kTurnBytes = 4u << 20;
-  /// Has on_poll() called between two slices: kBusy when this turn's work was enough, kStalled when
-  /// the host did not take all.
-  enum class Pending : u8 { kNothing, kStalled, kBusy };
-  void ask_for_poll(Pending why) { pending_ = std::max(pending_, why); }
+  /// Has on_poll() called between two slices.
+  using Pending = VirtioPending;
+  void ask_for_poll(Pending why) { state_.pending = std::max(state_.pending, why); }
 
   /// The driver made chains available on `index`. Only while the driver is ready.
   virtual void on_notify(std::size_t index) = 0;
@@ -116,6 +131,9 @@ class VirtioDevice {
   virtual void on_poll() {}
   /// The driver reset the device: forget everything about it.
   virtual void on_reset() {}
+  /// The first poll() after a restore. Nobody knows any more what the backend was told, or waits
+  /// for: tell it which ports are open, and to try again.
+  virtual void on_restored() {}
 
  private:
   void raise(u8 cause);
@@ -126,8 +144,8 @@ class VirtioDevice {
   u32 features_;
   std::vector<Queue> queues_;
   std::vector<u8> config_;
-  VirtioState state_;
-  Pending pending_ = Pending::kNothing;
+  VirtioState state_;  ///< without the queues'
+  bool restored_ = false;
   u64 broken_count_ = 0;
   std::function<void(const std::string&)> on_broken_;
 };

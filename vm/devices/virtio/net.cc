@@ -82,14 +82,18 @@ void VirtioNet::on_reset() {
   refused_ = false;
 }
 
-void VirtioNet::restore(const VirtioState& state) {
-  VirtioDevice::restore(state);
-  refused_ = true;  // nobody knows whether the other end waits: tell it
+void VirtioNet::on_restored() {
+  refused_ = false;
+  receiver_.on_transmit_ready();  // if there is no room, it will be refused once more
 }
 
 void VirtioNet::on_notify(std::size_t index) {
   if (index == kTransmit) return drain_transmit_queue();
   queue(kReceive).disable_notifications();
+  tell_transmit_ready();
+}
+
+void VirtioNet::tell_transmit_ready() {
   if (!refused_ || !queue(kReceive).has_available()) return;
   refused_ = false;
   receiver_.on_transmit_ready();

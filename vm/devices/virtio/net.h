@@ -19,8 +19,6 @@ class VirtioNet final : public VirtioDevice, public base::FrameTransmitter {
 
   bool transmit(base::ConstBytes frame, const base::FrameOffload& offload) override;
 
-  void restore(const VirtioState& state) override;
-
   struct Statistics {
     u64 frames_from_guest = 0;
     u64 frames_to_guest = 0;
@@ -35,8 +33,10 @@ class VirtioNet final : public VirtioDevice, public base::FrameTransmitter {
   void on_notify(std::size_t index) override;
   void on_poll() override;
   void on_reset() override;
+  void on_restored() override;
 
   void drain_transmit_queue();
+  void tell_transmit_ready();
   void send_one();
   [[nodiscard]] u32 header_bytes() const;
   /// The 12 bytes before a frame to the guest; empty optional if the driver can not take the frame.

@@ -76,11 +76,12 @@ bool Queue::fail() {
   return false;
 }
 
-bool Queue::rings_fit() const {
-  const u32 size = state_.size;
-  return ram_.contains(state_.descriptors, u64{kDescriptorBytes} * size) &&
-         ram_.contains(state_.available, 6 + u64{2} * size) &&
-         ram_.contains(state_.used, 6 + u64{8} * size);
+bool Queue::rings_fit(const QueueState& state) const {
+  const u32 size = state.size;
+  return size != 0 && size <= limits_.size && std::has_single_bit(size) &&
+         ram_.contains(state.descriptors, u64{kDescriptorBytes} * size) &&
+         ram_.contains(state.available, 6 + u64{2} * size) &&
+         ram_.contains(state.used, 6 + u64{8} * size);
 }
 
 void Queue::set_up(PhysicalAddress address, bool event_index) {
@@ -94,17 +95,18 @@ void Queue::set_up(PhysicalAddress address, bool event_index) {
   const u64 used = base::align_up(available + 6 + 2 * size, kAlignment);
   state_.available = static_cast<u32>(available);
   state_.used = static_cast<u32>(used);
-  if (used > ram_.size() || !rings_fit()) state_.broken = true;
+  if (used > ram_.size() || !rings_fit(state_)) state_.broken = true;
+}
+
+bool Queue::could_be(const QueueState& state) const {
+  if (!state.ready) return state == QueueState{};
+  return state.broken || rings_fit(state);
 }
 
 void Queue::restore(const QueueState& state, bool event_index) {
   event_index_ = event_index;
   state_ = state;
-  if (!state_.ready) return;
-  if (state_.size == 0 || state_.size > limits_.size || !std::has_single_bit(state_.size) ||
-      !rings_fit()) {
-    state_.broken = true;
-  }
+  if (state_.ready && !rings_fit(state_)) state_.broken = true;
 }
 
 u16 Queue::load16(PhysicalAddress address) const {

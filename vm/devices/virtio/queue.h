@@ -30,6 +30,12 @@ struct QueueState {
   bool operator==(const QueueState&) const = default;
 };
 
+template <class Archive>
+void describe(Archive& archive, QueueState& state) {
+  archive(state.ready, state.broken, state.size, state.descriptors, state.available, state.used,
+          state.next_available, state.next_used, state.signalled_used);
+}
+
 /// A request that the driver made available: bytes to read, then bytes to fill. The spans stay
 /// valid until control returns to the guest; the right to write them was acquired when the chain
 /// was taken.
@@ -83,13 +89,15 @@ class Queue {
   [[nodiscard]] bool needs_interrupt();
 
   [[nodiscard]] const QueueState& state() const { return state_; }
+  /// True if the queue could be in this state: rings inside of RAM, or nothing set up.
+  [[nodiscard]] bool could_be(const QueueState& state) const;
   /// Takes over a state from outside, checked like everything that a driver says.
   void restore(const QueueState& state, bool event_index);
 
  private:
   struct Descriptor;
   bool fail();
-  [[nodiscard]] bool rings_fit() const;
+  [[nodiscard]] bool rings_fit(const QueueState& state) const;
   [[nodiscard]] u16 load16(PhysicalAddress address) const;
   void store16(PhysicalAddress address, u16 value);
   [[nodiscard]] u32 event_of_driver() const { return state_.available + 4 + 2u * state_.size; }
