@@ -27,7 +27,8 @@ bool says_more_than_marks(u32 before, u32 now) {
 
 constexpr u32 kTablePages = 1024;  // of which a page table, or a large page, tells
 constexpr std::size_t kCodeTableBytes = std::size_t{1} << 22;
-constexpr std::size_t kReturnStackBytes = 256 * 1024;
+constexpr std::size_t kReturnStackBytes = std::size_t{256} * 1024;
+constexpr std::size_t kReturnStackMapped = kReturnStackBytes + std::size_t{2} * kPageSize;
 constexpr std::size_t kMaxWindows = 96;
 constexpr u32 kMaxRun = 256;        // pages mapped around a fault
 constexpr u32 kPopulateLimit = 32;  // longer runs are entered by the host as they are touched
@@ -49,7 +50,7 @@ CodeTable::~CodeTable() {
 }
 
 base::Result<std::unique_ptr<ReturnStack>> ReturnStack::create() {
-  void* memory = ::mmap(nullptr, kReturnStackBytes + 2 * kPageSize, PROT_NONE,
+  void* memory = ::mmap(nullptr, kReturnStackMapped, PROT_NONE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) {
     return base::Error{base::ErrorCode::kResourceExhausted, "no memory for a stack of returns"};
@@ -62,7 +63,7 @@ base::Result<std::unique_ptr<ReturnStack>> ReturnStack::create() {
 }
 
 ReturnStack::~ReturnStack() {
-  ::munmap(memory_, kReturnStackBytes + 2 * kPageSize);
+  ::munmap(memory_, kReturnStackMapped);
 }
 
 void ReturnStack::reset(u64 underflow) {
@@ -340,8 +341,9 @@ void AddressSpaces::remember(AddressSpace& space, u32 first, u32 count) {
   AddressSpace::TableCopy& copy = table_of(space, first >> 10);
   const PhysicalAddress table = copy.directory_entry & ~kPageMask;
   if (is_large(copy.directory_entry) || !cpu_.ram().contains(table, kPageSize)) return;
-  const u32 at = first & (kTablePages - 1);
-  std::memcpy(&copy.entries[at], cpu_.ram().host_page(table >> kPageShift) + at * 4u, count * 4u);
+  const std::size_t at = first & (kTablePages - 1);
+  const u8* const now = cpu_.ram().host_page(table >> kPageShift);
+  std::memcpy(&copy.entries[at], now + at * sizeof(u32), count * sizeof(u32));
 }
 
 void AddressSpaces::note_code(AddressSpace& space, u32 linear_page, u32 physical_page) {
@@ -387,7 +389,7 @@ void AddressSpaces::revalidate_table(AddressSpace& space, u32 index,
   for (u32 i = 0; i <= kTablePages; ++i) {
     bool changed = false;
     if (i < kTablePages) {
-      const u32 entry = base::load_le<u32>(now + i * 4);
+      const u32 entry = base::load_le<u32>(now + std::size_t{i} * 4);
       const u32 before = copy.entries[i];
       changed = (before & kPresent) != 0 && says_more_than_marks(before, entry);
       copy.entries[i] = entry;

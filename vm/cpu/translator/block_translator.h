@@ -31,7 +31,7 @@ inline Address in_context(std::size_t field) {
   return {.base = kState, .disp = context(field)};
 }
 inline Address guest_register(u8 guest) {
-  return state(offsetof(CpuState, gpr) + 4u * guest);
+  return state(offsetof(CpuState, gpr) + sizeof(u32) * guest);
 }
 }  // namespace layout
 

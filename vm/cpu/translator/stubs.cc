@@ -32,7 +32,7 @@ void emit_load_guest(Emitter& out) {
   out.bind(no_vectors);
   out.load64(kJumpTable, field(offsetof(TranslatorContext, jump_table)));
   out.load64(kCodeTable, field(offsetof(TranslatorContext, code_table)));
-  for (unsigned i = 0; i < kScratch.size(); ++i)
+  for (std::size_t i = 0; i < kScratch.size(); ++i)
     out.load64(kScratch[i], field(offsetof(TranslatorContext, scratch) + 8 * i));
   out.load32(kRax, field(offsetof(TranslatorContext, flags_image)));
   bytes(out, {0x04, 0x7F, 0x9E});  // add al, 127; sahf
@@ -49,7 +49,7 @@ void emit_save_guest(Emitter& out) {
   bytes(out, {0x9F});                 // lahf
   out.registers(0, 0x0F90, 0, kRax);  // seto al
   out.store32(field(offsetof(TranslatorContext, flags_image)), kRax);
-  for (unsigned i = 0; i < kScratch.size(); ++i)
+  for (std::size_t i = 0; i < kScratch.size(); ++i)
     out.store64(field(offsetof(TranslatorContext, scratch) + 8 * i), kScratch[i]);
   out.compare_byte(field(offsetof(TranslatorContext, vectors_live)), 0);
   const u32 no_vectors = out.jump_forward_if(HostCondition::kZ);

@@ -25,7 +25,7 @@ void load_vector_state(const TranslatorContext& context, CpuState& state) {
   const u8 abridged = image[kAbridgedTag];
   for (unsigned i = 0; i < 8; ++i) {
     const unsigned physical = x87::physical_index(x87, i);
-    const u8* from = image + kStack + 16 * i;
+    const u8* from = image + kStack + std::size_t{16} * i;
     x87.physical[physical] = {base::load_le<u64>(from), base::load_le<u16>(from + 8)};
     const bool in_use = (abridged >> physical & 1) != 0;
     x87::set_tag(x87, physical,
@@ -44,7 +44,7 @@ void store_vector_state(const CpuState& state, TranslatorContext& context) {
   u8 abridged = 0;
   for (unsigned i = 0; i < 8; ++i) {
     const unsigned physical = x87::physical_index(x87, i);
-    u8* to = image + kStack + 16 * i;
+    u8* to = image + kStack + std::size_t{16} * i;
     base::store_le(to, x87.physical[physical].significand);
     base::store_le(to + 8, x87.physical[physical].sign_exponent);
     if (!x87::is_empty(x87, i)) abridged = static_cast<u8>(abridged | 1u << physical);
