@@ -98,6 +98,10 @@ class ThreadedMachine final : public Machine {
     return body_->core->restore(image);
   }
 
+  void learn_from(Machine& other) override {
+    if (!forked() && other.core() != nullptr) body_->core->learn_from(*other.core());
+  }
+
   MachineCore* core() override { return body_->core.get(); }
 
  private:

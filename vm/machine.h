@@ -29,6 +29,9 @@ struct TranslatorOptions;
 struct MachineImage {
   std::vector<u8> state;  ///< an archive of vm/machine_state.h
   std::shared_ptr<const RamImage> memory;
+  /// Where code was translated: a machine that begins here translates that at its first run. No
+  /// more than a hint; empty from the interpreter.
+  std::vector<PhysicalAddress> hot_code;
 };
 
 struct DiskConfig {
@@ -75,6 +78,7 @@ enum class MachineEnd : u8 {
   kStopped,   ///< stop() was called
   kShutDown,  ///< the guest switched itself off
   kReset,     ///< triple fault or reset request: a panic, as far as we are concerned
+  kDamaged,   ///< the image that it started from has a page that is not what was stored
 };
 
 struct MachineStatistics {
@@ -138,6 +142,10 @@ class Machine {
   /// other one. Errors: kCorrupt, kInvalidArgument (another shape), kResourceExhausted; nothing has
   /// changed then.
   virtual base::Result<void> restore(const MachineImage& image) = 0;
+
+  /// Takes over translated code of another machine as far as both have the same code. This one has
+  /// not been started; `other` stands still, or this is called on its thread.
+  virtual void learn_from(Machine& other) = 0;
 
   /// What is inside, for developers' tools: on the machine's thread, or while it is paused.
   /// Null where there is no such thing.

@@ -4,6 +4,8 @@
 #include "vm/boot/linux.h"
 #include "vm/cpu/translator/host_faults.h"
 #include "vm/cpu/translator/host_support.h"
+#include "vm/machine_state.h"
+#include "vm/memory/ram_image.h"
 
 #include <algorithm>
 #include <chrono>
@@ -48,20 +50,38 @@ base::Result<void> check(const MachineConfig& config) {
 
 base::Result<std::unique_ptr<MachineCore>> MachineCore::create(const MachineConfig& config) {
   if (base::Result<void> checked = check(config); !checked) return checked.error();
-  base::Result<std::unique_ptr<GuestRam>> ram = GuestRam::create(config.memory_bytes);
+  const MachineImage* const image = config.start_from;
+  base::Result<std::unique_ptr<GuestRam>> ram =
+      GuestRam::create(config.memory_bytes, image != nullptr ? image->memory : nullptr);
   if (!ram) return ram.error();
   std::unique_ptr<MachineCore> core(new MachineCore(config, std::move(ram).value()));
-  base::Result<PhysicalAddress> entry = load_linux(
-      *core->ram_,
+  if (auto begun = image != nullptr ? core->begin_from(*image) : core->begin_boot(config); !begun) {
+    return begun.error();
+  }
+  if (auto chosen = core->choose_executor(config); !chosen) return chosen.error();
+  if (image != nullptr && core->translator_ != nullptr) core->translator_->expect(image->hot_code);
+  return core;
+}
+
+base::Result<void> MachineCore::begin_boot(const MachineConfig& config) {
+  const base::Result<PhysicalAddress> entry = load_linux(
+      *ram_,
       {.kernel = config.kernel, .command_line = config.command_line, .random = config.random});
   if (!entry) return entry.error();
-  core->cpu_.reset();
-  enter_linux(core->cpu_.state, entry.value());
+  cpu_.reset();
+  enter_linux(cpu_.state, entry.value());
   for (u8 segment = kEs; segment <= kGs; ++segment)
-    core->cpu_.segment_changed(segment);
-  core->cpu_.mode_changed();
-  if (auto chosen = core->choose_executor(config); !chosen) return chosen.error();
-  return core;
+    cpu_.segment_changed(segment);
+  cpu_.mode_changed();
+  return {};
+}
+
+base::Result<void> MachineCore::begin_from(const MachineImage& image) {
+  const auto state = read_state(image.state, board_);
+  if (!state) return state.error();
+  cpu_.reset();
+  take_over(state.value());
+  return {};
 }
 
 base::Result<void> MachineCore::choose_executor(const MachineConfig& config) {
@@ -139,6 +159,7 @@ MachineEnd MachineCore::run() {
 
 std::optional<MachineEnd> MachineCore::turn() {
   const StopReason reason = run_slice();
+  if (ram_->damaged()) return MachineEnd::kDamaged;
   if (request_) {
     return *request_ == SystemRequest::kReset ? MachineEnd::kReset : MachineEnd::kShutDown;
   }
@@ -218,7 +239,9 @@ void MachineCore::idle() {
   const u64 deadline = board_.next_deadline();
   if (deadline <= now) return;
   const u64 longest = static_cast<u64>(kLongestWait.count());
+  const u64 restores = restores_;
   loop_.wait(base::Nanoseconds(std::min(deadline - now, longest)));
+  if (restores != restores_) return;  // time is another one
   const u64 after = clock_.ticks();
   last_poll_ = after;
   idle_ns_ += after - now;
@@ -226,8 +249,9 @@ void MachineCore::idle() {
 
 /// No time passes while a deterministic guest sleeps: its next timer is due at once.
 void MachineCore::idle_by_instructions() {
+  const u64 restores = restores_;
   loop_.poll();
-  if (cpu_.interrupt_line()) return;
+  if (cpu_.interrupt_line() || restores != restores_) return;
   const u64 deadline = board_.next_deadline();
   if (deadline == Board::kNever) {
     loop_.wait(kLongestWait);
@@ -249,11 +273,35 @@ void MachineCore::stay_paused() {
 }
 
 base::Result<MachineImage> MachineCore::capture() {
-  return MachineImage{};
+  if (translator_ != nullptr) translator_->synchronize();
+  auto memory = ram_->capture();
+  if (!memory) return memory.error();
+  MachineImage image{save_state(cpu_.state, clock_, board_), std::move(memory).value(), {}};
+  if (translator_ != nullptr) image.hot_code = translator_->hot_code();
+  return image;
 }
 
-base::Result<void> MachineCore::restore(const MachineImage&) {
-  return Error{ErrorCode::kUnsupported, "not yet"};
+void MachineCore::learn_from(MachineCore& other) {
+  if (translator_ != nullptr && other.translator_ != nullptr)
+    translator_->learn_from(*other.translator_);
+}
+
+base::Result<void> MachineCore::restore(const MachineImage& image) {
+  const auto state = read_state(image.state, board_);
+  if (!state) return state.error();
+  if (translator_ != nullptr) translator_->synchronize();
+  if (auto done = ram_->restore(image.memory); !done) return done.error();
+  take_over(state.value());
+  return {};
+}
+
+void MachineCore::take_over(const MachineState& state) {
+  apply_state(state, cpu_.state, clock_, board_);
+  cpu_.state_replaced();
+  request_.reset();
+  last_poll_ = 0;
+  ++restores_;
+  cpu_.request_attention();
 }
 
 void MachineCore::set_standing(bool standing) {

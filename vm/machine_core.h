@@ -19,6 +19,8 @@
 
 namespace snowglobe::vm {
 
+struct MachineState;
+
 /// Thread rule: run() and whatever it calls on the machine's thread; ask_*(), wait_until_paused()
 /// and statistics() on any.
 class MachineCore {
@@ -41,6 +43,8 @@ class MachineCore {
   /// While the guest stands between two slices.
   base::Result<MachineImage> capture();
   base::Result<void> restore(const MachineImage& image);
+  /// See Machine::learn_from().
+  void learn_from(MachineCore& other);
 
   // For developers' tools, on the machine's thread:
   [[nodiscard]] Cpu& cpu() { return cpu_; }
@@ -50,7 +54,10 @@ class MachineCore {
  private:
   MachineCore(const MachineConfig& config, std::unique_ptr<GuestRam> ram);
 
+  base::Result<void> begin_boot(const MachineConfig& config);
+  base::Result<void> begin_from(const MachineImage& image);
   base::Result<void> choose_executor(const MachineConfig& config);
+  void take_over(const MachineState& state);
   std::optional<MachineEnd> turn();
   StopReason run_slice();
   StopReason run_translated(u64 now);
@@ -76,6 +83,7 @@ class MachineCore {
   std::optional<SystemRequest> request_;  ///< of the guest, to be met at the end of the slice
   double instructions_per_ns_ = 0.1;      ///< measured; chooses the length of slices
   u64 last_poll_ = 0;
+  u64 restores_ = 0;  ///< how often state and time were replaced
   u64 idle_ns_ = 0;
   u64 interrupts_ = 0;
 

@@ -3,6 +3,7 @@
 #include "api/src/database_state.h"
 #include "api/src/errors.h"
 #include "api/src/instance.h"
+#include "api/src/ready_state.h"
 #include "base/clock.h"
 #include "base/random.h"
 #include "snapshots/limits.h"
@@ -35,11 +36,36 @@ void require_label(std::string_view text, const char* what) {
   }
 }
 
+/// From the image's ready state, if the options let it be that: it has settings and a size of its
+/// own. Null: from the beginning.
+std::shared_ptr<Instance> start_warm(const Options& options) {
+  if (options.start != Start::warm || !options.settings.empty()) return nullptr;
+  const auto tell = [&options](const std::string& text) {
+    if (options.on_log) options.on_log({LogSource::machine, LogLevel::warning, text});
+  };
+  const auto image = find_image(image_places(options.image));
+  if (!image) return nullptr;  // the way from the beginning says what is wrong with it
+  const auto ready = find_ready_file(image.value());
+  if (!ready || !ready.value()) {
+    if (!ready) tell(ready.error().message + "; starting from the beginning");
+    return nullptr;
+  }
+  const auto picture = ready_picture(image.value(), *ready.value(), user_cache(), tell);
+  if (!picture) {
+    tell(picture.error().message + "; starting from the beginning");
+    return nullptr;
+  }
+  if (picture.value()->memory_bytes != vm::u64{options.memory_mb} << 20) return nullptr;
+  return Instance::start_from(options, *picture.value(), "warm");
+}
+
 }  // namespace
 
 std::shared_ptr<DatabaseState> DatabaseState::open(const Options& options) {
   if (!options.from) {
-    return std::make_shared<DatabaseState>(Instance::boot(options), options);
+    auto instance = start_warm(options);
+    if (!instance) instance = Instance::boot(options);
+    return std::make_shared<DatabaseState>(std::move(instance), options);
   }
   const auto picture = picture_of(*options.from);
   const unsigned unsaid = Options().memory_mb;

@@ -1,4 +1,5 @@
-// api/src/disks.cc - the root file, the unpacked cluster, and the overlay on it.
+// api/src/disks.cc - the root file, the unpacked cluster, images of changes to it, and the overlay
+// on them.
 #include "api/src/disks.h"
 
 #include <algorithm>
@@ -19,6 +20,12 @@ using vm::u64;
 
 constexpr u64 kSector = 512;
 constexpr u64 kBlock = 4096;
+
+/// DiskImage::kPage bytes, zero, in one piece with their count of users.
+std::shared_ptr<std::uint8_t> new_page() {
+  const auto page = std::make_shared<std::array<std::uint8_t, DiskImage::kPage>>();
+  return {page, page->data()};
+}
 
 Error corrupt(const char* what) {
   return {ErrorCode::kCorrupt, std::string("unpack the cluster's disk: ") + what};
@@ -97,11 +104,31 @@ base::Result<std::shared_ptr<const SparseDisk>> SparseDisk::unpack(base::ConstBy
     }
   }
   const auto disk = std::make_shared<SparseDisk>();
-  if (auto parsed = disk->parse({unpacked.data(), out.pos}); !parsed) return parsed.error();
+  disk->unpacked_ = std::move(unpacked);
+  disk->file_ = base::ConstBytes(disk->unpacked_).first(out.pos);
+  if (auto parsed = disk->parse(); !parsed) return parsed.error();
   return std::shared_ptr<const SparseDisk>(disk);
 }
 
-base::Result<void> SparseDisk::parse(base::ConstBytes unpacked) {
+base::Result<std::shared_ptr<const SparseDisk>> SparseDisk::of_file(
+    std::unique_ptr<vm::MemoryFile> file) {
+  const auto disk = std::make_shared<SparseDisk>();
+  disk->mapped_ = std::move(file);
+  disk->file_ = {disk->mapped_->base(), disk->mapped_->size()};
+  if (auto parsed = disk->parse(); !parsed) return parsed.error();
+  if (disk->damaged()) return corrupt("its table does not have its checksum");
+  return std::shared_ptr<const SparseDisk>(disk);
+}
+
+void SparseDisk::check(u64 at, u64 length) const {
+  if (mapped_ == nullptr || length == 0) return;
+  for (u64 page = at >> vm::kPageShift; page <= (at + length - 1) >> vm::kPageShift; ++page) {
+    if (!mapped_->check(static_cast<vm::u32>(page))) damaged_ = true;
+  }
+}
+
+base::Result<void> SparseDisk::parse() {
+  const base::ConstBytes unpacked = file_;
   constexpr u64 kHeader = 24;
   constexpr u64 kMaxCapacity = u64{1} << 40;
   if (unpacked.size() < kHeader || std::memcmp(unpacked.data(), "SNOWDISK", 8) != 0) {
@@ -113,8 +140,9 @@ base::Result<void> SparseDisk::parse(base::ConstBytes unpacked) {
   if (capacity_ % kBlock != 0 || capacity_ > kMaxCapacity) return corrupt("its size is senseless");
   if (!base::range_fits(kHeader, count * 16, unpacked.size()))
     return corrupt("its table is cut off");
+  check(0, kHeader + count * 16);
   u64 end = 0;
-  u64 at = 0;
+  u64 at = kHeader + count * 16;
   extents_.reserve(count);
   for (u64 i = 0; i < count; ++i) {
     const std::uint8_t* entry = &unpacked[kHeader + i * 16];
@@ -128,58 +156,65 @@ base::Result<void> SparseDisk::parse(base::ConstBytes unpacked) {
     at += extent.length;
     extents_.push_back(extent);
   }
-  const base::ConstBytes data = unpacked.subspan(kHeader + count * 16);
-  if (data.size() != at) return corrupt("its data is not as long as its extents");
-  data_.assign(data.begin(), data.end());
+  // A mapped file has whole pages.
+  const u64 whole = mapped_ != nullptr ? base::align_up(at, vm::kPageSize) : at;
+  if (unpacked.size() != whole) return corrupt("its data is not as long as its extents");
+  file_ = unpacked.first(at);
   return {};
+}
+
+/// The first extent that ends behind `offset`.
+std::vector<SparseDisk::Extent>::const_iterator SparseDisk::extent_at(u64 offset) const {
+  return std::partition_point(extents_.begin(), extents_.end(), [offset](const Extent& extent) {
+    return extent.offset + extent.length <= offset;
+  });
 }
 
 void SparseDisk::read(u64 offset, base::Bytes out) const {
   std::fill(out.begin(), out.end(), std::uint8_t{0});
   const u64 end = offset + out.size();
-  auto extent = std::upper_bound(extents_.begin(), extents_.end(), offset,
-                                 [](u64 value, const Extent& e) { return value < e.offset; });
-  if (extent != extents_.begin()) --extent;
-  for (; extent != extents_.end() && extent->offset < end; ++extent) {
+  for (auto extent = extent_at(offset); extent != extents_.end() && extent->offset < end;
+       ++extent) {
     const u64 from = std::max(offset, extent->offset);
     const u64 to = std::min(end, extent->offset + extent->length);
-    if (from >= to) continue;
-    std::memcpy(&out[from - offset], &data_[extent->at + (from - extent->offset)], to - from);
+    const u64 at = extent->at + (from - extent->offset);
+    check(at, to - from);
+    std::memcpy(&out[from - offset], &file_[at], to - from);
   }
 }
 
-// --- OverlayDisk
-
-OverlayDisk::OverlayDisk(std::shared_ptr<const SparseDisk> base, u64 limit)
-    : base_(std::move(base)),
-      limit_(limit),
-      chunks_((base_->capacity() + kPage * kPagesPerChunk - 1) / (kPage * kPagesPerChunk)) {}
-
-OverlayDisk::Slot* OverlayDisk::find(u64 page) const {
-  const std::unique_ptr<Chunk>& chunk = chunks_[page / kPagesPerChunk];
-  return chunk ? &(*chunk)[page % kPagesPerChunk] : nullptr;
+bool SparseDisk::covers(u64 offset, u64 length) const {
+  const auto extent = extent_at(offset);
+  return extent != extents_.end() && extent->offset < offset + length;
 }
 
-OverlayDisk::Slot& OverlayDisk::make(u64 page) {
-  std::unique_ptr<Chunk>& chunk = chunks_[page / kPagesPerChunk];
-  if (!chunk) chunk = std::make_unique<Chunk>();
-  return (*chunk)[page % kPagesPerChunk];
+// --- DiskImage
+
+DiskImage::DiskImage(std::shared_ptr<const SparseDisk> base)
+    : base_(std::move(base)), groups_(base_->capacity() / kPage / kGroupPages + 1) {}
+
+bool DiskImage::Group::empty() const {
+  return cleared.none() && std::ranges::none_of(pages, [](const auto& page) { return !!page; });
 }
 
-void OverlayDisk::drop(Slot& slot) {
-  if (slot.page) own_bytes_.fetch_sub(kPage, std::memory_order_relaxed);
-  slot.page.reset();
-  slot.zero = true;
+const std::uint8_t* DiskImage::page(u64 number) const {
+  const Group* const group = groups_[number / kGroupPages].get();
+  return group != nullptr ? group->pages[number % kGroupPages].get() : nullptr;
 }
 
-base::Result<void> OverlayDisk::read(u64 offset, base::Bytes out) {
+bool DiskImage::cleared(u64 number) const {
+  const Group* const group = groups_[number / kGroupPages].get();
+  return group != nullptr && group->cleared[number % kGroupPages];
+}
+
+void DiskImage::read(u64 offset, base::Bytes out) const {
   while (!out.empty()) {
     const u64 within = offset % kPage;
     const std::size_t count = std::min<std::size_t>(out.size(), kPage - within);
-    const Slot* slot = find(offset / kPage);
-    if (slot != nullptr && slot->page) {
-      std::memcpy(out.data(), slot->page->data() + within, count);
-    } else if (slot != nullptr && slot->zero) {
+    const u64 number = offset / kPage;
+    if (const std::uint8_t* const own = page(number)) {
+      std::memcpy(out.data(), own + within, count);
+    } else if (cleared(number)) {
       std::memset(out.data(), 0, count);
     } else {
       base_->read(offset, out.first(count));
@@ -187,38 +222,233 @@ base::Result<void> OverlayDisk::read(u64 offset, base::Bytes out) {
     out = out.subspan(count);
     offset += count;
   }
+}
+
+bool DiskImage::page_differs(const DiskImage& other, u64 number) const {
+  return page(number) != other.page(number) || cleared(number) != other.cleared(number);
+}
+
+void DiskImage::for_each_difference(const DiskImage* other, u64 chunk_bytes,
+                                    const std::function<void(u64, u64)>& visit) const {
+  SG_ASSERT(chunk_bytes != 0 && chunk_bytes % kPage == 0, "chunks are made of pages");
+  const DiskImage none(base_);
+  const bool related = other == nullptr || other->base_ == base_;
+  if (other == nullptr || !related) other = &none;
+  const u64 end = capacity() / kPage;
+  for (u64 number = 0; number < end;) {
+    const u64 group = number / kGroupPages;
+    if (related && groups_[group] == other->groups_[group]) {
+      number = (group + 1) * kGroupPages;
+    } else if (related && !page_differs(*other, number)) {
+      ++number;
+    } else {
+      const u64 offset = number * kPage / chunk_bytes * chunk_bytes;
+      const u64 length = std::min(chunk_bytes, capacity() - offset);
+      visit(offset, length);
+      number = (offset + length) / kPage;
+    }
+  }
+}
+
+// --- DiskImage::Builder
+
+DiskImage::Builder::Builder(std::shared_ptr<const DiskImage> start)
+    : start_(std::move(start)), changed_(start_->groups_.size()) {}
+
+DiskImage::Builder::~Builder() = default;
+
+base::Result<void> DiskImage::Builder::check(u64 offset, u64 length) const {
+  if (offset % kPage == 0 && length % kPage == 0 &&
+      base::range_fits(offset, length, start_->capacity())) {
+    return {};
+  }
+  return Error{ErrorCode::kInvalidArgument,
+               "build a disk's image: the range is not one of whole pages of the disk"};
+}
+
+DiskImage::Group& DiskImage::Builder::group_of(u64 number) {
+  const u64 index = number / kGroupPages;
+  std::unique_ptr<Group>& group = changed_[index];
+  if (!group) {
+    const Group* const before = start_->groups_[index].get();
+    group = before != nullptr ? std::make_unique<Group>(*before) : std::make_unique<Group>();
+  }
+  return *group;
+}
+
+base::Result<void> DiskImage::Builder::share(u64 offset, base::ConstBytes bytes,
+                                             const std::shared_ptr<const void>& owner) {
+  if (auto checked = check(offset, bytes.size()); !checked) return checked;
+  for (; !bytes.empty(); bytes = bytes.subspan(kPage), offset += kPage) {
+    Group& group = group_of(offset / kPage);
+    const u64 at = offset / kPage % kGroupPages;
+    if (std::ranges::all_of(bytes.first(kPage), [](std::uint8_t byte) { return byte == 0; })) {
+      group.pages[at].reset();
+      group.cleared[at] = start_->base_->covers(offset, kPage);
+    } else {
+      group.pages[at] = {owner, bytes.data()};
+      group.cleared[at] = false;
+    }
+  }
   return {};
+}
+
+base::Result<void> DiskImage::Builder::set(u64 offset, base::ConstBytes bytes) {
+  if (auto checked = check(offset, bytes.size()); !checked) return checked;
+  for (; !bytes.empty(); bytes = bytes.subspan(kPage), offset += kPage) {
+    const std::shared_ptr<std::uint8_t> page = new_page();
+    std::memcpy(page.get(), bytes.data(), kPage);
+    if (auto shared = share(offset, {page.get(), kPage}, page); !shared) return shared;
+  }
+  return {};
+}
+
+base::Result<void> DiskImage::Builder::unset(u64 offset, u64 length) {
+  if (auto checked = check(offset, length); !checked) return checked;
+  for (u64 number = offset / kPage; number < (offset + length) / kPage; ++number) {
+    Group& group = group_of(number);
+    group.pages[number % kGroupPages].reset();
+    group.cleared[number % kGroupPages] = false;
+  }
+  return {};
+}
+
+std::shared_ptr<const DiskImage> DiskImage::Builder::finish() {
+  Groups groups = start_->groups_;
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    if (changed_[i]) groups[i] = changed_[i]->empty() ? nullptr : std::move(changed_[i]);
+  }
+  u64 pages = 0;
+  for (const auto& group : groups) {
+    if (group)
+      pages += std::ranges::count_if(group->pages, [](const auto& page) { return !!page; });
+  }
+  std::shared_ptr<const SparseDisk> base = start_->base_;
+  start_ = std::make_shared<DiskImage>(base);
+  changed_.clear();
+  changed_.resize(start_->groups_.size());
+  return std::shared_ptr<const DiskImage>(new DiskImage(std::move(base), std::move(groups), pages));
+}
+
+// --- OverlayDisk
+
+OverlayDisk::OverlayDisk(std::shared_ptr<const SparseDisk> base, u64 limit)
+    : OverlayDisk(std::make_shared<const DiskImage>(std::move(base)), limit) {}
+
+OverlayDisk::OverlayDisk(std::shared_ptr<const DiskImage> image, u64 limit)
+    : image_(std::move(image)), limit_(limit), changes_(image_->groups_.size()) {
+  count(0, image_->bytes());
+}
+
+void OverlayDisk::count(u64 own, u64 content) {
+  own_bytes_.store(own, std::memory_order_relaxed);
+  content_bytes_.store(content, std::memory_order_relaxed);
+}
+
+OverlayDisk::Changes& OverlayDisk::make(u64 page) {
+  std::unique_ptr<Changes>& changes = changes_[page / kGroupPages];
+  if (!changes) {
+    changes = std::make_unique<Changes>();
+    touched_.push_back(page / kGroupPages);
+  }
+  return *changes;
+}
+
+/// True if the page is one that differs from the base and takes memory.
+bool OverlayDisk::has_content(u64 page) const {
+  const Changes* const changes = find(page);
+  const u64 at = page % kGroupPages;
+  if (changes != nullptr && changes->pages[at]) return true;
+  if (changes != nullptr && changes->cleared[at]) return false;
+  return image_->page(page) != nullptr;
+}
+
+void OverlayDisk::read_page(u64 page, u64 within, base::Bytes out) const {
+  const Changes* const changes = find(page);
+  const u64 at = page % kGroupPages;
+  if (changes != nullptr && changes->pages[at]) {
+    std::memcpy(out.data(), changes->pages[at].get() + within, out.size());
+  } else if (changes != nullptr && changes->cleared[at]) {
+    std::memset(out.data(), 0, out.size());
+  } else {
+    image_->read(page * kPage + within, out);
+  }
+}
+
+base::Result<void> OverlayDisk::check_base() const {
+  if (!image_->base()->damaged()) return {};
+  return Error{ErrorCode::kCorrupt,
+               "read the data disk: the cluster's copy in the cache is damaged"};
+}
+
+base::Result<void> OverlayDisk::read(u64 offset, base::Bytes out) {
+  while (!out.empty()) {
+    const u64 within = offset % kPage;
+    const std::size_t count = std::min<std::size_t>(out.size(), kPage - within);
+    read_page(offset / kPage, within, out.first(count));
+    out = out.subspan(count);
+    offset += count;
+  }
+  return check_base();
+}
+
+/// The disk's own copy of a page; `whole`: all of it will be overwritten.
+base::Result<std::uint8_t*> OverlayDisk::writable_page(u64 page, bool whole) {
+  const u64 at = page % kGroupPages;
+  if (Changes* const changes = find(page); changes != nullptr && changes->pages[at]) {
+    return changes->pages[at].get();
+  }
+  const u64 more = has_content(page) ? 0 : kPage;
+  if (limit_ != 0 && more != 0 && content_bytes() + more > limit_) {
+    return Error{ErrorCode::kResourceExhausted, "the data disk has reached Options::disk_limit_mb"};
+  }
+  std::shared_ptr<std::uint8_t> copy = new_page();
+  if (!whole) {
+    read_page(page, 0, {copy.get(), kPage});
+    if (auto sound = check_base(); !sound) return sound.error();
+  }
+  Changes& changes = make(page);
+  changes.cleared[at] = false;
+  changes.pages[at] = std::move(copy);
+  count(own_bytes() + kPage, content_bytes() + more);
+  return changes.pages[at].get();
 }
 
 base::Result<void> OverlayDisk::write(u64 offset, base::ConstBytes from) {
   while (!from.empty()) {
     const u64 within = offset % kPage;
     const std::size_t count = std::min<std::size_t>(from.size(), kPage - within);
-    Slot& slot = make(offset / kPage);
-    if (!slot.page) {
-      if (limit_ != 0 && own_bytes() + kPage > limit_) {
-        return Error{ErrorCode::kResourceExhausted,
-                     "the data disk has reached Options::disk_limit_mb"};
-      }
-      auto page = std::make_unique<Page>();  // zeros
-      if (count != kPage && !slot.zero) base_->read(offset - within, *page);
-      slot.page = std::move(page);
-      own_bytes_.fetch_add(kPage, std::memory_order_relaxed);
-    }
-    std::memcpy(slot.page->data() + within, from.data(), count);
+    const base::Result<std::uint8_t*> page = writable_page(offset / kPage, count == kPage);
+    if (!page) return page.error();
+    std::memcpy(page.value() + within, from.data(), count);
     from = from.subspan(count);
     offset += count;
   }
   return {};
 }
 
+void OverlayDisk::clear_page(u64 page) {
+  const u64 at = page % kGroupPages;
+  Changes* changes = find(page);
+  const bool had_content = has_content(page);
+  // A guest that trims its whole disk must not cost a note for each page of it.
+  if (!had_content && (changes == nullptr || !changes->pages[at]) &&
+      !image_->base()->covers(page * kPage, kPage)) {
+    return;
+  }
+  if (changes == nullptr) changes = &make(page);
+  const u64 own = changes->pages[at] ? kPage : 0;
+  changes->pages[at].reset();
+  changes->cleared[at] = true;
+  count(own_bytes() - own, content_bytes() - (had_content ? kPage : 0));
+}
+
 base::Result<void> OverlayDisk::discard(u64 offset, u64 length) {
   while (length != 0) {
     const u64 within = offset % kPage;
     const u64 count = std::min(length, kPage - within);
-    Slot& slot = make(offset / kPage);
     if (count == kPage) {
-      drop(slot);
+      clear_page(offset / kPage);
     } else {
       constexpr std::array<std::uint8_t, kPage> kZeros{};
       if (auto written = write(offset, base::ConstBytes(kZeros).first(count)); !written)
@@ -227,6 +457,50 @@ base::Result<void> OverlayDisk::discard(u64 offset, u64 length) {
     offset += count;
     length -= count;
   }
+  return {};
+}
+
+void OverlayDisk::forget_changes() {
+  for (const u64 group : touched_)
+    changes_[group].reset();
+  touched_.clear();
+}
+
+/// A group of image_ with `changes`, whose pages it takes over. Null if nothing differs from the
+/// base any more.
+std::shared_ptr<const DiskImage::Group> OverlayDisk::merged(u64 index, Changes& changes) const {
+  const DiskImage::Group* const before = image_->groups_[index].get();
+  auto group = before != nullptr ? std::make_shared<DiskImage::Group>(*before)
+                                 : std::make_shared<DiskImage::Group>();
+  for (u64 at = 0; at < kGroupPages; ++at) {
+    if (!changes.pages[at] && !changes.cleared[at]) continue;
+    const u64 offset = (index * kGroupPages + at) * kPage;
+    group->cleared[at] = changes.cleared[at] && image_->base()->covers(offset, kPage);
+    group->pages[at] = std::move(changes.pages[at]);
+  }
+  return group->empty() ? nullptr : group;
+}
+
+std::shared_ptr<const DiskImage> OverlayDisk::capture() {
+  if (touched_.empty()) return image_;
+  DiskImage::Groups groups = image_->groups_;
+  for (const u64 index : touched_)
+    groups[index] = merged(index, *changes_[index]);
+  image_ = std::shared_ptr<const DiskImage>(
+      new DiskImage(image_->base(), std::move(groups), content_bytes() / kPage));
+  forget_changes();
+  count(0, image_->bytes());
+  return image_;
+}
+
+base::Result<void> OverlayDisk::restore(std::shared_ptr<const DiskImage> image) {
+  if (image->base() != image_->base()) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "restore the data disk: the state is of another guest image"};
+  }
+  forget_changes();
+  image_ = std::move(image);
+  count(0, image_->bytes());
   return {};
 }
 

@@ -1,12 +1,16 @@
-// api/src/disks.h - what is behind the machine's two disks: the image's root file, shared and
-// read-only, and a copy of the image's fresh cluster whose changes live in memory.
+// api/src/disks.h - what is behind the machine's two disks: the guest image's root file, shared and
+// read-only, and a copy of its fresh cluster whose changes live in memory and can be kept as
+// DiskImages.
 #pragma once
 
 #include "vm/backends.h"
+#include "vm/memory/page_arena.h"
 
 #include <array>
 #include <atomic>
+#include <bitset>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -42,59 +46,175 @@ class SparseDisk {
   /// Errors: kCorrupt.
   static base::Result<std::shared_ptr<const SparseDisk>> unpack(base::ConstBytes packed,
                                                                 vm::u64 data_limit);
+  /// The same unpacked before, in a file with file() in it. Errors: kCorrupt.
+  static base::Result<std::shared_ptr<const SparseDisk>> of_file(
+      std::unique_ptr<vm::MemoryFile> file);
 
   [[nodiscard]] vm::u64 capacity() const { return capacity_; }
+  /// All of it, unpacked, to be written to a file.
+  [[nodiscard]] base::ConstBytes file() const { return file_; }
+  /// True once read() came to bytes that are not what was stored.
+  [[nodiscard]] bool damaged() const { return damaged_.load(std::memory_order_relaxed); }
   void read(vm::u64 offset, base::Bytes out) const;
+  /// True if a byte of the range lies in a written part.
+  [[nodiscard]] bool covers(vm::u64 offset, vm::u64 length) const;
 
  private:
   struct Extent {
     vm::u64 offset;  ///< on the disk
     vm::u64 length;
-    vm::u64 at;  ///< in data_
+    vm::u64 at;  ///< in file_
   };
 
-  base::Result<void> parse(base::ConstBytes unpacked);
+  base::Result<void> parse();
+  void check(vm::u64 at, vm::u64 length) const;
+  [[nodiscard]] std::vector<Extent>::const_iterator extent_at(vm::u64 offset) const;
 
   vm::u64 capacity_ = 0;
   std::vector<Extent> extents_;  // ascending
-  std::vector<std::uint8_t> data_;
+  base::ConstBytes file_;        // header, table, data; in one of these two:
+  std::vector<std::uint8_t> unpacked_;
+  std::unique_ptr<vm::MemoryFile> mapped_;
+  mutable std::atomic<bool> damaged_ = false;
 };
 
-/// A SparseDisk and, page by page, what the guest wrote since. Confined to the machine's thread,
-/// but for own_bytes().
+/// A SparseDisk and the pages that differ from it, at one instant. Never changes; images and disks
+/// share the pages in which they do not differ. Thread rule: any thread.
+class DiskImage {
+ public:
+  static constexpr vm::u64 kPage = 4096;
+
+  /// Nothing differs from `base`.
+  explicit DiskImage(std::shared_ptr<const SparseDisk> base);
+
+  [[nodiscard]] vm::u64 capacity() const { return base_->capacity(); }
+  [[nodiscard]] const std::shared_ptr<const SparseDisk>& base() const { return base_; }
+  /// `offset` and length may be any inside capacity().
+  void read(vm::u64 offset, base::Bytes out) const;
+  /// What its pages take. Other images may share them.
+  [[nodiscard]] vm::u64 bytes() const { return page_count_ * kPage; }
+
+  /// Calls `visit` with each chunk, ascending, in which a page is another one than in `other`
+  /// (null: than in the base). Their bytes may be equal all the same. `chunk_bytes` is a multiple
+  /// of kPage; the disk's last chunk may be shorter.
+  void for_each_difference(const DiskImage* other, vm::u64 chunk_bytes,
+                           const std::function<void(vm::u64 offset, vm::u64 length)>& visit) const;
+
+  class Builder;
+
+ private:
+  friend class OverlayDisk;
+  static constexpr vm::u64 kGroupPages = 256;
+  /// Null and not cleared: as in the base.
+  struct Group {
+    std::array<std::shared_ptr<const std::uint8_t>, kGroupPages> pages;  ///< kPage bytes each
+    std::bitset<kGroupPages> cleared;  ///< reads as zeros although the base has something
+
+    [[nodiscard]] bool empty() const;
+  };
+  using Groups = std::vector<std::shared_ptr<const Group>>;  // null: nothing differs
+
+  DiskImage(std::shared_ptr<const SparseDisk> base, Groups groups, vm::u64 page_count)
+      : base_(std::move(base)), groups_(std::move(groups)), page_count_(page_count) {}
+  /// The page of that number as it is in this image: null if it is the base's, or zeros.
+  [[nodiscard]] const std::uint8_t* page(vm::u64 number) const;
+  [[nodiscard]] bool cleared(vm::u64 number) const;
+  [[nodiscard]] bool page_differs(const DiskImage& other, vm::u64 number) const;
+
+  std::shared_ptr<const SparseDisk> base_;
+  Groups groups_;
+  vm::u64 page_count_ = 0;
+};
+
+/// Makes an image of pages read from elsewhere. Offsets and lengths are multiples of the page size.
+/// Thread rule: one thread at a time.
+class DiskImage::Builder {
+ public:
+  /// Starts from what `start` holds.
+  explicit Builder(std::shared_ptr<const DiskImage> start);
+  ~Builder();
+  Builder(const Builder&) = delete;
+  Builder& operator=(const Builder&) = delete;
+
+  /// Copies `bytes`; pages of zeros take no memory. Errors: kInvalidArgument (outside, or not whole
+  /// pages).
+  base::Result<void> set(vm::u64 offset, base::ConstBytes bytes);
+  /// The same without a copy: `bytes` lie in what `owner` keeps and never changes, such as a mapped
+  /// file.
+  base::Result<void> share(vm::u64 offset, base::ConstBytes bytes,
+                           const std::shared_ptr<const void>& owner);
+  /// The pages are the base's again.
+  base::Result<void> unset(vm::u64 offset, vm::u64 length);
+  /// Leaves the builder empty.
+  std::shared_ptr<const DiskImage> finish();
+
+ private:
+  Group& group_of(vm::u64 number);
+  base::Result<void> check(vm::u64 offset, vm::u64 length) const;
+
+  std::shared_ptr<const DiskImage> start_;
+  std::vector<std::unique_ptr<Group>> changed_;  // by group; null: as in start_
+};
+
+/// A DiskImage and, page by page, what the guest wrote since. Confined to the machine's thread, but
+/// for the counts of bytes.
 class OverlayDisk final : public vm::BlockBackend {
  public:
-  /// `limit`: bytes that the overlay may take; 0: no limit but the capacity.
+  /// `limit`: bytes that may differ from the base, in whole pages; 0: no limit but the capacity.
+  /// What images keep of earlier contents does not count: a guest does not notice that it is saved.
   OverlayDisk(std::shared_ptr<const SparseDisk> base, vm::u64 limit);
+  /// A fork: goes on from `image`.
+  OverlayDisk(std::shared_ptr<const DiskImage> image, vm::u64 limit);
 
-  [[nodiscard]] vm::u64 capacity() const override { return base_->capacity(); }
+  [[nodiscard]] vm::u64 capacity() const override { return image_->capacity(); }
   [[nodiscard]] bool read_only() const override { return false; }
   base::Result<void> read(vm::u64 offset, base::Bytes out) override;
   base::Result<void> write(vm::u64 offset, base::ConstBytes from) override;
   base::Result<void> flush() override { return {}; }
   base::Result<void> discard(vm::u64 offset, vm::u64 length) override;
 
-  /// Memory that the changes take. Any thread.
+  /// The disk as it is. Copies no page: what is written from now on goes elsewhere.
+  std::shared_ptr<const DiskImage> capture();
+  /// Puts the disk back. Errors: kInvalidArgument (of another base); nothing has changed then.
+  base::Result<void> restore(std::shared_ptr<const DiskImage> image);
+  /// What capture() gave last, or was restored last.
+  [[nodiscard]] const std::shared_ptr<const DiskImage>& image() const { return image_; }
+
+  /// Memory of this disk alone: pages written since image(). Any thread.
   [[nodiscard]] vm::u64 own_bytes() const { return own_bytes_.load(std::memory_order_relaxed); }
+  /// All that differs from the base, shared or not: what the limit is about. Any thread.
+  [[nodiscard]] vm::u64 content_bytes() const {
+    return content_bytes_.load(std::memory_order_relaxed);
+  }
 
  private:
-  static constexpr vm::u64 kPage = 4096;
-  static constexpr vm::u64 kPagesPerChunk = 256;
-  using Page = std::array<std::uint8_t, kPage>;
-  struct Slot {
-    std::unique_ptr<Page> page;
-    bool zero = false;  ///< discarded: reads as zeros although the base has something
+  static constexpr vm::u64 kPage = DiskImage::kPage;
+  static constexpr vm::u64 kGroupPages = DiskImage::kGroupPages;
+  /// What was done to the pages of a group since image_. Null and not cleared: as there.
+  struct Changes {
+    std::array<std::shared_ptr<std::uint8_t>, kGroupPages> pages;
+    std::bitset<kGroupPages> cleared;
   };
-  using Chunk = std::array<Slot, kPagesPerChunk>;
 
-  Slot* find(vm::u64 page) const;
-  Slot& make(vm::u64 page);
-  void drop(Slot& slot);
+  [[nodiscard]] Changes* find(vm::u64 page) const { return changes_[page / kGroupPages].get(); }
+  Changes& make(vm::u64 page);
+  [[nodiscard]] bool has_content(vm::u64 page) const;
+  void read_page(vm::u64 page, vm::u64 within, base::Bytes out) const;
+  /// kCorrupt once the base has given out bytes that are not what was stored.
+  [[nodiscard]] base::Result<void> check_base() const;
+  base::Result<std::uint8_t*> writable_page(vm::u64 page, bool whole);
+  void clear_page(vm::u64 page);
+  void count(vm::u64 own, vm::u64 content);
+  void forget_changes();
+  [[nodiscard]] std::shared_ptr<const DiskImage::Group> merged(vm::u64 group,
+                                                               Changes& changes) const;
 
-  std::shared_ptr<const SparseDisk> base_;
+  std::shared_ptr<const DiskImage> image_;
   vm::u64 limit_;
-  std::vector<std::unique_ptr<Chunk>> chunks_;
+  std::vector<std::unique_ptr<Changes>> changes_;  // by group
+  std::vector<vm::u64> touched_;                   // groups in changes_ that are not null
   std::atomic<vm::u64> own_bytes_ = 0;
+  std::atomic<vm::u64> content_bytes_ = 0;
 };
 
 }  // namespace snowglobe::detail

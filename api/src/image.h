@@ -48,6 +48,15 @@ base::Result<GuestImage> find_image(const ImagePlaces& places);
 /// size and times).
 base::Result<void> verify_image(const GuestImage& image);
 
+/// The same for one file.
+base::Result<void> verify_file(const ImageFile& file);
+
+/// Names the image's files as they are now, if verify_image() has said that they are good in this
+/// process: a file that changes gets another name. For trust_verified() in a later one.
+std::vector<std::string> verified_names(const GuestImage& image);
+/// Files that still have one of these names need not be hashed again.
+void trust_verified(const GuestImage& image, const std::vector<std::string>& names);
+
 /// The contents of a file of the image. Errors: kCorrupt if it is not as long as the manifest says.
 base::Result<std::vector<std::uint8_t>> read_image_file(const ImageFile& file);
 

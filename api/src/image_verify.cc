@@ -1,15 +1,16 @@
 // api/src/image_verify.cc - reads the image's files and compares them with their hashes.
 #include "api/src/image.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <fstream>
 #include <memory>
 #include <mutex>
 #include <openssl/evp.h>
+#include <optional>
 #include <set>
 #include <sys/stat.h>
-#include <tuple>
 
 namespace snowglobe::detail {
 namespace {
@@ -54,25 +55,36 @@ base::Result<std::string> hash_of(const ImageFile& file) {
   return hexadecimal(digest.data(), length);
 }
 
-/// What a change of a file changes; with the hash that it was found to have.
-using FileIdentity = std::tuple<dev_t, ino_t, off_t, time_t, long, time_t, long, std::string>;
+/// Changes whenever the file does; with the hash that it should have. Nullopt: it is gone.
+std::optional<std::string> identity_of(const ImageFile& file) {
+  struct stat s {};
+  if (stat(file.path.c_str(), &s) != 0) return std::nullopt;
+  std::string identity;
+  for (const auto number :
+       {static_cast<std::int64_t>(s.st_dev), static_cast<std::int64_t>(s.st_ino),
+        static_cast<std::int64_t>(s.st_size), static_cast<std::int64_t>(s.st_mtim.tv_sec),
+        static_cast<std::int64_t>(s.st_mtim.tv_nsec), static_cast<std::int64_t>(s.st_ctim.tv_sec),
+        static_cast<std::int64_t>(s.st_ctim.tv_nsec)}) {
+    identity += std::to_string(number) + " ";
+  }
+  return identity + file.sha256;
+}
 
-/// The files that were hashed in this process. A cache of facts, hence the exception from "nothing
-/// global".
+/// The files that were hashed. A cache of facts, hence the exception from "nothing global".
 class VerifiedFiles {
  public:
-  bool contains(const FileIdentity& identity) {
+  bool contains(const std::string& identity) {
     const std::lock_guard lock(mutex_);
     return known_.contains(identity);
   }
-  void add(FileIdentity identity) {
+  void add(std::string identity) {
     const std::lock_guard lock(mutex_);
     known_.insert(std::move(identity));
   }
 
  private:
   std::mutex mutex_;
-  std::set<FileIdentity> known_;
+  std::set<std::string> known_;
 };
 
 VerifiedFiles& verified_files() {
@@ -80,21 +92,46 @@ VerifiedFiles& verified_files() {
   return files;
 }
 
+std::array<const ImageFile*, 3> files_of(const GuestImage& image) {
+  return {&image.kernel, &image.root, &image.cluster};
+}
+
 }  // namespace
 
+base::Result<void> verify_file(const ImageFile& file) {
+  std::optional<std::string> identity = identity_of(file);
+  if (!identity) return damaged(file, "is gone");
+  if (verified_files().contains(*identity)) return {};
+  const base::Result<std::string> hash = hash_of(file);
+  if (!hash) return hash.error();
+  if (hash.value() != file.sha256) return damaged(file, "does not have the manifest's SHA-256");
+  verified_files().add(std::move(*identity));
+  return {};
+}
+
 base::Result<void> verify_image(const GuestImage& image) {
-  for (const ImageFile* file : {&image.kernel, &image.root, &image.cluster}) {
-    struct stat s {};
-    if (stat(file->path.c_str(), &s) != 0) return damaged(*file, "is gone");
-    FileIdentity identity{s.st_dev,          s.st_ino,         s.st_size,         s.st_mtim.tv_sec,
-                          s.st_mtim.tv_nsec, s.st_ctim.tv_sec, s.st_ctim.tv_nsec, file->sha256};
-    if (verified_files().contains(identity)) continue;
-    const base::Result<std::string> hash = hash_of(*file);
-    if (!hash) return hash.error();
-    if (hash.value() != file->sha256) return damaged(*file, "does not have the manifest's SHA-256");
-    verified_files().add(std::move(identity));
+  for (const ImageFile* file : files_of(image)) {
+    if (auto good = verify_file(*file); !good) return good;
   }
   return {};
+}
+
+std::vector<std::string> verified_names(const GuestImage& image) {
+  std::vector<std::string> names;
+  for (const ImageFile* file : files_of(image)) {
+    std::optional<std::string> identity = identity_of(*file);
+    if (identity && verified_files().contains(*identity)) names.push_back(std::move(*identity));
+  }
+  return names;
+}
+
+void trust_verified(const GuestImage& image, const std::vector<std::string>& names) {
+  for (const ImageFile* file : files_of(image)) {
+    std::optional<std::string> identity = identity_of(*file);
+    if (identity && std::ranges::find(names, *identity) != names.end()) {
+      verified_files().add(std::move(*identity));
+    }
+  }
 }
 
 base::Result<std::vector<std::uint8_t>> read_image_file(const ImageFile& file) {

@@ -27,8 +27,9 @@ class Instance final : public Server {
                                         const vm::TranslatorOptions* translator);
   /// A machine that goes on from a picture; its first requests wait until the guest knows what time
   /// it is. `how` goes into Info::started.
+  /// `like`: a machine whose translated code may be taken over; null: none.
   static std::shared_ptr<Instance> start_from(const Options& options, const MachinePicture& picture,
-                                              const std::string& how);
+                                              const std::string& how, Instance* like = nullptr);
   ~Instance() override;
 
   [[nodiscard]] ServerAddress address() const override;

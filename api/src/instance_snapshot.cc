@@ -271,7 +271,7 @@ void Instance::restore(const std::shared_ptr<const MachinePicture>& picture) {
 
 std::shared_ptr<Server> Instance::fork(const std::shared_ptr<const MachinePicture>& picture,
                                        const Options& options) {
-  return start_from(options, *picture, "fork");
+  return start_from(options, *picture, "fork", this);
 }
 
 void Instance::quiesce() {
@@ -284,7 +284,7 @@ void Instance::quiesce() {
 
 std::shared_ptr<Instance> Instance::start_from(const Options& options,
                                                const MachinePicture& picture,
-                                               const std::string& how) {
+                                               const std::string& how, Instance* like) {
   const auto start = std::chrono::steady_clock::now();
   std::shared_ptr<Instance> instance(new Instance);
   instance->parts_ = std::make_unique<Parts>(options);
@@ -300,6 +300,12 @@ std::shared_ptr<Instance> Instance::start_from(const Options& options,
   parts.build_network();
   parts.build_machine(nullptr, &picture);
   if (auto done = parts.take_up(picture); !done) throw_snapshot_error(done.error());
+  if (like != nullptr) {
+    like->on_machine_thread<bool>([&parts, like] {
+      parts.machine->learn_from(*like->parts_->machine);
+      return true;
+    });
+  }
   parts.progress.ready();
   if (auto started = parts.machine->start([&parts](vm::MachineEnd end) { parts.on_end(end); });
       !started) {

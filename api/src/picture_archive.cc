@@ -75,8 +75,8 @@ void describe(Archive& archive, SessionPicture& session) {
 template <class Archive>
 void describe(Archive& archive, MachinePicture& picture) {
   archive.section("SNOW", static_cast<std::uint16_t>(kPictureFormat));
-  archive(picture.image_id, picture.memory_bytes, picture.machine.state, picture.network,
-          picture.agent, picture.sessions);
+  archive(picture.image_id, picture.memory_bytes, picture.machine.state, picture.machine.hot_code,
+          picture.network, picture.agent, picture.sessions);
 }
 
 std::vector<std::uint8_t> archive_of(const MachinePicture& picture) {

@@ -7,6 +7,8 @@
 #include <map>
 #include <random>
 #include <set>
+#include <sys/mman.h>
+#include <unistd.h>
 
 namespace snowglobe::vm {
 namespace {
@@ -228,8 +230,57 @@ TEST(RamImage, IsBuiltOfPagesFromElsewhere) {
   EXPECT_EQ(peek(*ram, 3), 33u);
   EXPECT_EQ(peek(*ram, 4), 0u);
   EXPECT_EQ(peek(*ram, 1000), 77u);
-  image->read(1000, page);
+  ASSERT_TRUE(image->read(1000, page));
   EXPECT_EQ(page[0], 77);
+}
+
+/// An image in a file whose page n begins with n, and whose chunk 3 is bad.
+std::shared_ptr<const RamImage> image_in_a_file(std::vector<u32>& shown) {
+  const int file = ::memfd_create("stored", MFD_CLOEXEC);
+  EXPECT_EQ(::ftruncate(file, static_cast<off_t>(kSize)), 0);
+  for (u32 page = 0; page < 100; ++page) {
+    EXPECT_EQ(::pwrite(file, &page, sizeof page, off_t{page} << kPageShift), 4);
+  }
+  std::vector<bool> used(kPages, false);
+  std::fill_n(used.begin() + 1, 99, true);
+  auto mapped = MemoryFile::map(file, kSize, [&shown](u32 chunk, base::ConstBytes bytes) {
+    shown.push_back(chunk);
+    return base::load_le<u32>(bytes.data()) == chunk * MemoryFile::kChunkPages && chunk != 3;
+  });
+  EXPECT_TRUE(mapped.ok());
+  auto image = RamImage::of_file(std::move(mapped).value(), used);
+  EXPECT_TRUE(image.ok());
+  return std::move(image).value();
+}
+
+TEST(RamImage, OfAFileIsVerifiedChunkByChunkWhenItIsFirstTouched) {
+  std::vector<u32> shown;
+  const auto image = image_in_a_file(shown);
+  EXPECT_EQ(image->pages_used(), 99u);
+  const auto ram = make(image);
+  EXPECT_TRUE(shown.empty());
+  EXPECT_EQ(peek(*ram, 17), 17u);
+  EXPECT_EQ(peek(*ram, 18), 18u);
+  poke(*ram, 33, 7);
+  EXPECT_EQ(shown, (std::vector<u32>{1, 2}));
+  EXPECT_FALSE(ram->damaged());
+  EXPECT_EQ(peek(*ram, 50), 50u);
+  EXPECT_TRUE(ram->damaged());
+}
+
+TEST(RamImage, WithABadChunkIsNotRestored) {
+  std::vector<u32> shown;
+  const auto image = image_in_a_file(shown);
+  const auto ram = make();
+  poke(*ram, 5, 55);
+  const auto done = ram->restore(image);
+  ASSERT_FALSE(done.ok());
+  EXPECT_EQ(done.error().code, base::ErrorCode::kCorrupt);
+  EXPECT_EQ(peek(*ram, 5), 55u);
+  EXPECT_EQ(peek(*ram, 6), 0u);
+  std::vector<u8> page(kPageSize, 9);
+  EXPECT_FALSE(image->read(48, page));
+  EXPECT_EQ(page[0], 9);
 }
 
 /// Machines that capture, restore and fork at random, each page's first word against a model.

@@ -50,7 +50,8 @@ base::Result<std::unique_ptr<MemoryFile>> MemoryFile::create(u64 size) {
   return std::unique_ptr<MemoryFile>(new MemoryFile(descriptor, static_cast<u8*>(mapping), size));
 }
 
-base::Result<std::unique_ptr<MemoryFile>> MemoryFile::map(int descriptor, u64 size) {
+base::Result<std::unique_ptr<MemoryFile>> MemoryFile::map(int descriptor, u64 size,
+                                                          Verifier verifier) {
   void* mapping = ::mmap(nullptr, size, PROT_READ, MAP_SHARED | MAP_NORESERVE, descriptor, 0);
   if (mapping == MAP_FAILED) {
     const int reason = errno;
@@ -58,7 +59,19 @@ base::Result<std::unique_ptr<MemoryFile>> MemoryFile::map(int descriptor, u64 si
     return refused(ErrorCode::kIo, "map " + mebibytes(size), reason);
   }
   ::madvise(mapping, size, MADV_DONTDUMP);
-  return std::unique_ptr<MemoryFile>(new MemoryFile(descriptor, static_cast<u8*>(mapping), size));
+  std::unique_ptr<MemoryFile> file(new MemoryFile(descriptor, static_cast<u8*>(mapping), size));
+  const u64 chunk = u64{kChunkPages} << kPageShift;
+  file->checked_ = std::make_unique<std::atomic<u8>[]>((size + chunk - 1) / chunk);
+  file->verifier_ = std::move(verifier);
+  return file;
+}
+
+bool MemoryFile::check_chunk(u32 chunk) const {
+  const u64 begin = (u64{chunk} * kChunkPages) << kPageShift;
+  const u64 length = std::min(u64{kChunkPages} << kPageShift, size_ - begin);
+  const bool good = verifier_(chunk, {base_ + begin, length});
+  checked_[chunk].store(good ? kGood : kBad, std::memory_order_relaxed);
+  return good;
 }
 
 MemoryFile::~MemoryFile() {

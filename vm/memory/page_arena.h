@@ -8,6 +8,7 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -31,13 +32,18 @@ struct PageRef {
 };
 
 /// A memory file with guest RAM in it, mapped whole, writable for its owner. Closed and unmapped
-/// with the object.
+/// with the object. Thread rule: any thread.
 class MemoryFile {
  public:
+  static constexpr u32 kChunkPages = 16;
+  /// True if the bytes of a chunk of kChunkPages pages are what they should be.
+  using Verifier = std::function<bool(u32 chunk, base::ConstBytes)>;
+
   /// `size`: a multiple of the page size. Errors: kResourceExhausted, kIo.
   static base::Result<std::unique_ptr<MemoryFile>> create(u64 size);
-  /// Maps a file of the host's read-only; takes `descriptor` over. Errors: kIo.
-  static base::Result<std::unique_ptr<MemoryFile>> map(int descriptor, u64 size);
+  /// Maps a file of the host's read-only; takes `descriptor` over. Each chunk is shown to
+  /// `verifier` when it is first needed. Errors: kIo.
+  static base::Result<std::unique_ptr<MemoryFile>> map(int descriptor, u64 size, Verifier verifier);
   ~MemoryFile();
   MemoryFile(const MemoryFile&) = delete;
   MemoryFile& operator=(const MemoryFile&) = delete;
@@ -46,6 +52,12 @@ class MemoryFile {
   [[nodiscard]] u8* base() const { return base_; }
   [[nodiscard]] u64 size() const { return size_; }
   [[nodiscard]] u8* page(u32 slot) const { return base_ + (std::size_t{slot} << kPageShift); }
+  /// True if page `slot` has been verified, or needs not be.
+  [[nodiscard]] bool check(u32 slot) const {
+    if (checked_ == nullptr) return true;
+    const u8 known = checked_[slot / kChunkPages].load(std::memory_order_relaxed);
+    return known == kGood || (known == kUnknown && check_chunk(slot / kChunkPages));
+  }
   /// Memory that the file takes.
   [[nodiscard]] u64 used_bytes() const;
   /// Gives the memory of [slot, slot + count) back; it reads as zeros then.
@@ -55,9 +67,14 @@ class MemoryFile {
   MemoryFile(int descriptor, u8* base, u64 size)
       : descriptor_(descriptor), base_(base), size_(size) {}
 
+  enum Checked : u8 { kUnknown, kGood, kBad };
+  [[nodiscard]] bool check_chunk(u32 chunk) const;
+
   int descriptor_;
   u8* base_;
   u64 size_;
+  Verifier verifier_;
+  std::unique_ptr<std::atomic<u8>[]> checked_;  ///< by chunk; null: nothing to verify
 };
 
 /// A page that has no user any more is given back to the host at once, a file without pages in use

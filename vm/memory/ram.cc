@@ -20,6 +20,11 @@ const u8* bytes_of(PageRef ref) {
   return ref.is_zero() ? kZeros.data() : PageArena::process().bytes(ref);
 }
 
+Error damaged_page(u32 page) {
+  return {ErrorCode::kCorrupt,
+          "page " + std::to_string(page) + " of the stored memory is not what was stored"};
+}
+
 bool equal(const u8* left, const u8* right) {
   return std::memcmp(left, right, kPageSize) == 0;
 }
@@ -58,11 +63,19 @@ void GuestRam::begin_anew(std::shared_ptr<const RamImage> image, std::unique_ptr
 }
 
 u8* GuestRam::borrowed(u32 page) const {
+  if (!image_->check(page)) damaged_ = true;
   return const_cast<u8*>(PageArena::process().bytes(image_->ref(page)));
+}
+
+bool GuestRam::equals(const GuestRam& other, u32 page) const {
+  const u8* const here = host_page(page);
+  const u8* const there = other.host_page(page);
+  return here == there || equal(here, there);
 }
 
 GuestRam::Place GuestRam::place_of(u32 page) const {
   if ((flags_[page] & kOwn) != 0) return {own_->descriptor(), page};
+  if (!image_->check(page)) damaged_ = true;
   const PageRef ref = image_->ref(page);
   return {PageArena::process().file(ref).descriptor(), ref.slot()};
 }
@@ -202,6 +215,11 @@ base::Result<void> GuestRam::restore(std::shared_ptr<const RamImage> image) {
   image->for_each_difference(image_.get(), [&](u32 page) {
     if ((flags_[page] & kDirty) == 0) others.push_back(page);
   });
+  for (const std::vector<u32>* pages : {&dirty_, &others}) {
+    for (const u32 page : *pages) {
+      if (!image->check(page)) return damaged_page(page);
+    }
+  }
   if (dirty_.size() + others.size() > kCopyAtMost) {
     auto fresh = MemoryFile::create(size());
     if (!fresh) return fresh.error();

@@ -83,6 +83,8 @@ class GuestRam {
       return own_->page(page);
     return borrowed(page);
   }
+  /// True if `page` has the same bytes as in `other`.
+  [[nodiscard]] bool equals(const GuestRam& other, u32 page) const;
   /// Where `page` lies, for windows that map it: until it moves.
   struct Place {
     int descriptor = -1;
@@ -90,6 +92,8 @@ class GuestRam {
     bool operator==(const Place&) const = default;
   };
   [[nodiscard]] Place place_of(u32 page) const;
+  /// True once a borrowed page was found not to be what was stored: what runs on it is lost.
+  [[nodiscard]] bool damaged() const { return damaged_; }
 
   /// Takes the right to write `page` away until somebody asks again, because code was decoded from
   /// it.
@@ -101,7 +105,8 @@ class GuestRam {
   base::Result<std::shared_ptr<const RamImage>> capture();
   /// Makes the RAM what the image says. Pages that were dirty stay writable and dirty, since they
   /// will be written again; those that for some time were not lose the right. Errors:
-  /// kInvalidArgument (another size), kResourceExhausted; nothing has changed then.
+  /// kInvalidArgument (another size), kCorrupt (a page that is needed is not as it was stored),
+  /// kResourceExhausted; nothing has changed then.
   base::Result<void> restore(std::shared_ptr<const RamImage> image);
 
   /// Pages that may differ from the image, in ascending order.
@@ -142,6 +147,7 @@ class GuestRam {
   std::vector<u8> flags_;
   std::vector<u8> unchanged_;  ///< by how many restores in a row
   std::vector<u32> dirty_;     ///< pages with kDirty
+  mutable bool damaged_ = false;
   Observer* observer_ = nullptr;
 };
 

@@ -15,13 +15,15 @@ RamImage::Group::~Group() {
   PageArena::process().release(refs_);
 }
 
-void RamImage::read(u32 page, base::Bytes out) const {
+bool RamImage::read(u32 page, base::Bytes out) const {
+  if (!check(page)) return false;
   const PageRef found = ref(page);
   if (found.is_zero()) {
     std::ranges::fill(out.first(kPageSize), u8{0});
   } else {
     std::copy_n(PageArena::process().bytes(found), kPageSize, out.data());
   }
+  return true;
 }
 
 void RamImage::for_each_difference(const RamImage* other,

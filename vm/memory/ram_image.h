@@ -47,8 +47,14 @@ class RamImage {
   }
   [[nodiscard]] const Groups& groups() const { return groups_; }
 
-  /// Copies page `page` out; zeros for a zero page. `out` has kPageSize bytes.
-  void read(u32 page, base::Bytes out) const;
+  /// True if the bytes of a page have been verified, or need not be (MemoryFile::check).
+  [[nodiscard]] bool check(u32 page) const {
+    const PageRef found = ref(page);
+    return found.is_zero() || PageArena::process().file(found).check(found.slot());
+  }
+  /// Copies page `page` out; zeros for a zero page. `out` has kPageSize bytes. False, and `out` is
+  /// as it was, if they are not what was stored.
+  [[nodiscard]] bool read(u32 page, base::Bytes out) const;
   /// Calls `visit` with each page, ascending, that is another one in `other` (of equal size; null:
   /// all zero). Pages that differ in name may still have equal bytes.
   void for_each_difference(const RamImage* other, const std::function<void(u32 page)>& visit) const;

@@ -66,6 +66,7 @@ struct TranslatedBlock {
   std::vector<u32> return_sites;  ///< positions of code behind calls
   std::vector<u32> sites;         ///< our own
   TranslatedBlock* next_in_bucket = nullptr;
+  u32 ordinal = 0;  ///< among all, while BlockCache::copy_from() works
 
   [[nodiscard]] PhysicalAddress physical_of(const InsnMark& mark) const {
     return (physical & ~kPageMask) + mark.offset;

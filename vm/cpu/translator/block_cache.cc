@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::size_t kJumpTableEntries = 65536;  // by the low 16 bits of the address
 constexpr unsigned kBucketBits = 17;
-constexpr std::size_t kMaxBlockBytes = 32 * 1024;
+constexpr std::size_t kMaxBlockBytes = std::size_t{32} * 1024;
 
 }  // namespace
 
@@ -114,6 +114,54 @@ void BlockCache::link_known_targets(const TranslatedBlock& block) {
     const PhysicalAddress physical = (block.physical & ~kPageMask) | (from.eip & kPageMask);
     if (TranslatedBlock* target = find(physical, from.eip, block.user)) link(number, *target);
   }
+}
+
+// --- copying ------------------------------------------------------------------------------------
+
+// Code refers to code by distance and to the machine by registers: it means the same elsewhere.
+void BlockCache::copy_code(const BlockCache& other) {
+  const auto copy = [&](u32 begin, u32 end) {
+    std::copy(other.code_.writable() + begin, other.code_.writable() + end,
+              code_.writable() + begin);
+  };
+  copy(hot_start_, other.hot_used_);
+  copy(cold_start_, other.cold_used_);
+  hot_used_ = other.hot_used_;
+  cold_used_ = other.cold_used_;
+  for (std::size_t mode = 0; mode < jump_tables_.size(); ++mode) {
+    std::ranges::transform(other.jump_tables_[mode], jump_tables_[mode].begin(),
+                           [&](u64 entry) { return entry - other.address(0) + address(0); });
+  }
+}
+
+// Only sites of blocks that are alive: others are not run any more.
+void BlockCache::copy_sites(const BlockCache& other) {
+  sites_.resize(other.sites_.size());
+  for (const TranslatedBlock* block : other.order_) {
+    for (const u32 number : block->sites) {
+      Site& site = sites_[number] = other.sites_[number];
+      site.block = order_[block->ordinal];
+      if (site.linked != nullptr) site.linked = order_[site.linked->ordinal];
+    }
+  }
+}
+
+bool BlockCache::copy_from(BlockCache& other) {
+  const Stubs& theirs = other.border_.stubs;
+  const Stubs& ours = border_.stubs;
+  if (code_.size() != other.code_.size() || pages_.size() != other.pages_.size() ||
+      ours.exit != theirs.exit || ours.miss != theirs.miss || ours.lookup != theirs.lookup) {
+    return false;
+  }
+  u32 ordinal = 0;
+  for (TranslatedBlock* block : other.order_) {
+    block->ordinal = ordinal++;
+    auto copy = std::make_unique<TranslatedBlock>(*block);
+    add(std::move(copy));
+  }
+  copy_sites(other);
+  copy_code(other);
+  return true;
 }
 
 // --- dropping -----------------------------------------------------------------------------------

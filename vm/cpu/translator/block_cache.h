@@ -48,6 +48,11 @@ class BlockCache {
   /// Links the jumps of a block whose targets are in the same page and there already.
   void link_known_targets(const TranslatedBlock& block);
 
+  /// Takes over what another cache, which nobody uses meanwhile, has: code and blocks. This one
+  /// must be empty; both machines have RAM of one size. What is true only there must be dropped
+  /// then. False, and nothing is done, if the two differ in their sizes or borders.
+  bool copy_from(BlockCache& other);
+
   // --- dropping. Dropped code that is running may go on to its next exit; release_dropped() then.
   void drop(TranslatedBlock& block);
   /// All that was made from a physical page. False if there was nothing.
@@ -69,6 +74,8 @@ class BlockCache {
   }
   void set_jump(const Site& site, u32 position);
   void forget_jumps();
+  void copy_code(const BlockCache& other);
+  void copy_sites(const BlockCache& other);
   PageBlocks& page_blocks(u32 page);
 
   CodeMemory& code_;

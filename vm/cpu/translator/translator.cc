@@ -12,6 +12,7 @@
 #include <array>
 #include <chrono>
 #include <csignal>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
@@ -97,6 +98,11 @@ struct Translator::Impl final : CpuObserver {
                              BlockTranslator::Entry entry);
   void verify_block(const TranslatedBlock& block, u32 cold_begin) const;
   void invalidate_page(u32 page);
+  void learn_from(Impl& other);
+  bool know_kernel_page(u32 linear_page, u32 physical_page);
+  static std::size_t heat_of(PhysicalAddress physical) {
+    return (physical * 0x9E3779B1u >> 15) % kHeatEntries;
+  }
   void on_code_dropped(AddressSpace& space, u32 page);
   void forget_everything();
 
@@ -214,7 +220,7 @@ StopReason Translator::Impl::run_until_stopped() {
   gs_base = gs_of_host;
   if (dispatch(kMissSite, false)) {
     using Enter = void (*)(CpuState*);
-    reinterpret_cast<Enter>(address_of(border.enter))(&state);
+    reinterpret_cast<Enter>(address_of(border.enter))(&state);  // NOLINT(performance-no-int-to-ptr)
   }
   if (gs_base != gs_of_host) write_gs_base(gs_of_host);
   return stop;
@@ -596,7 +602,7 @@ TranslatedBlock* Translator::Impl::find(Mode mode, AddressSpace& space, LinearAd
     if (!block->crossing || reaches_second_page(space, *block, user)) return block;
     return nullptr;
   }
-  u8& runs = heat[(physical * 0x9E3779B1u >> 15) % kHeatEntries];
+  u8& runs = heat[heat_of(physical)];
   if (runs < options.cold_runs) {
     ++runs;
     return nullptr;
@@ -675,6 +681,44 @@ void Translator::Impl::forget_everything() {
   spaces->reset_returns(address_of(border.underflow));
 }
 
+// Blocks of ring 0 never look whether their linear page still is what it was: the space tells when
+// it is not. False: it is not now.
+bool Translator::Impl::know_kernel_page(u32 linear_page, u32 physical_page) {
+  const auto physical = cpu.peek(linear_page << kPageShift);
+  if (!physical || *physical >> kPageShift != physical_page) return false;
+  spaces->note_code(spaces->kernel(), linear_page, physical_page);
+  return true;
+}
+
+void Translator::Impl::learn_from(Impl& other) {
+  if (options.unchained || other.options.unchained || !cache->copy_from(*other.cache)) return;
+  heat = other.heat;
+  user_sites = other.user_sites;
+  run_time = other.run_time;
+  next_layout = other.next_layout;
+  std::unordered_map<u32, bool> same;  // by page
+  std::unordered_set<u64> known;       // linear and physical pages of the kernel's code
+  std::unordered_set<u32> changed;
+  for (const TranslatedBlock* block : cache->in_order()) {
+    const u32 page = block->physical >> kPageShift;
+    for (const u32 each : {page, block->crossing ? block->second_page : page}) {
+      const auto [found, fresh] = same.try_emplace(each, false);
+      if (fresh) found->second = cpu.ram().equals(other.cpu.ram(), each);
+      if (found->second) {
+        cpu.ram().watch_code(each);
+      } else {
+        changed.insert(each);
+      }
+    }
+    const u32 linear_page = block->linear >> kPageShift;
+    if (block->user || !known.insert(u64{linear_page} << 32 | page).second) continue;
+    if (!know_kernel_page(linear_page, page)) changed.insert(page);
+  }
+  for (const u32 page : changed)
+    cache->drop_page(page);
+  cache->release_dropped();
+}
+
 void Translator::Impl::invalidate_page(u32 page) {
   if (cache->drop_page(page)) ++statistics.pages_invalidated;
 }
@@ -709,6 +753,24 @@ StopReason Translator::run() {
 void Translator::synchronize() {
   impl_->flags_to_state();
   impl_->use_vector_state();
+}
+
+void Translator::learn_from(Translator& other) {
+  impl_->learn_from(*other.impl_);
+}
+
+std::vector<PhysicalAddress> Translator::hot_code() const {
+  std::vector<PhysicalAddress> hot;
+  hot.reserve(impl_->cache->in_order().size());
+  for (const TranslatedBlock* block : impl_->cache->in_order())
+    hot.push_back(block->physical);
+  return hot;
+}
+
+void Translator::expect(const std::vector<PhysicalAddress>& hot) {
+  const u8 enough = static_cast<u8>(std::min(impl_->options.cold_runs, 255u));
+  for (const PhysicalAddress physical : hot)
+    impl_->heat[Impl::heat_of(physical)] = enough;
 }
 
 Translator::Statistics Translator::statistics() const {

@@ -45,6 +45,16 @@ class Translator {
   /// it or running the interpreter on it by hand.
   void synchronize();
 
+  /// Takes over what another machine's translator, which stands still, has made of the code that
+  /// both have at the same place. This one has not run yet, and its Cpu is in the state to begin
+  /// with. Without it, everything is translated anew.
+  void learn_from(Translator& other);
+  /// Where the code began that was translated, each an address in RAM, in the order in which it
+  /// lies. For a machine that begins where this one is: expect() it there.
+  [[nodiscard]] std::vector<PhysicalAddress> hot_code() const;
+  /// Code at these addresses is translated when it runs for the first time.
+  void expect(const std::vector<PhysicalAddress>& hot);
+
   [[nodiscard]] Statistics statistics() const;
   [[nodiscard]] const AddressSpaces::Statistics& space_statistics() const;
   [[nodiscard]] u64 mappings() const;

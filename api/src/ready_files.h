@@ -1,0 +1,59 @@
+// api/src/ready_files.h - files of the user's cache: written whole, believed only by checksum.
+#pragma once
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "vm/memory/page_arena.h"
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <vector>
+
+namespace snowglobe::detail {
+
+inline constexpr std::uint64_t kReadyChunk = std::uint64_t{vm::MemoryFile::kChunkPages}
+                                             << vm::kPageShift;
+
+/// XXH3, against accidents: whoever can change these files can change the library as well.
+std::uint64_t checksum(base::ConstBytes bytes);
+
+/// Makes a folder that only its owner can enter; its parents as well. False: it can not be.
+bool make_own_folder(const std::filesystem::path& folder);
+
+/// A new file of the owner's. Errors: kIo, kResourceExhausted (disk full).
+base::Result<void> write_file(const std::filesystem::path& file, base::ConstBytes bytes);
+
+/// A new file of `size` bytes, chunk by chunk from `fill(offset, out)`, which may fail; chunks of
+/// zeros become holes. Returns their checksums.
+base::Result<std::vector<std::uint64_t>> write_chunks(
+    const std::filesystem::path& file, std::uint64_t size,
+    const std::function<bool(std::uint64_t offset, base::Bytes out)>& fill);
+
+/// The contents of a regular file of our own user that nobody else can write, of at most `limit`
+/// bytes. Errors: kNotFound, kIo, kCorrupt.
+base::Result<std::vector<std::uint8_t>> read_own_file(const std::filesystem::path& file,
+                                                      std::uint64_t limit);
+
+/// Maps such a file; its chunks are compared with `checksums` when they are first touched. Its size
+/// must be a multiple of the page size. Errors: as read_own_file().
+base::Result<std::unique_ptr<vm::MemoryFile>> map_chunks(const std::filesystem::path& file,
+                                                         std::vector<std::uint64_t> checksums);
+
+/// A folder for work under way, gone with the object. Those of crashed processes are removed too.
+class WorkFolder {
+ public:
+  /// Inside of `parent`, which is made if need be; nothing if that is empty or can not be.
+  explicit WorkFolder(const std::filesystem::path& parent);
+  ~WorkFolder();
+  WorkFolder(const WorkFolder&) = delete;
+  WorkFolder& operator=(const WorkFolder&) = delete;
+
+  [[nodiscard]] bool usable() const { return !path_.empty(); }
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+}  // namespace snowglobe::detail

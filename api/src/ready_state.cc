@@ -1,0 +1,288 @@
+// api/src/ready_state.cc - finding the ready state, unpacking it, and mapping the unpacked copy.
+#include "api/src/ready_state.h"
+
+#include "api/src/instance_parts.h"
+#include "api/src/picture_archive.h"
+#include "api/src/ready_files.h"
+#include "base/archive.h"
+#include "snapshots/store.h"
+#include "vm/memory/ram_image.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <unistd.h>
+#include <utility>
+
+namespace snowglobe::detail {
+
+namespace {
+
+namespace fs = std::filesystem;
+using base::Error;
+using base::ErrorCode;
+using Picture = std::shared_ptr<const MachinePicture>;
+
+constexpr std::uint64_t kMaxIndexBytes = std::uint64_t{64} << 20;
+
+Error unusable(const fs::path& path, const std::string& what) {
+  return {ErrorCode::kCorrupt, "ready state: '" + path.string() + "' " + what};
+}
+
+/// Everything that is not in the other files.
+struct Index {
+  std::string key;
+  std::vector<std::string> verified;  ///< of the image's files: verified_file_name()
+  std::vector<std::uint8_t> picture;  ///< archive_of()
+  std::vector<std::uint64_t> used;    ///< pages of memory that are not zero: a bit for each
+  std::vector<std::uint64_t> memory;  ///< checksums by chunk
+  std::vector<std::uint64_t> cluster;
+  std::vector<std::uint64_t> offsets;  ///< on the disk, of the chunks in "disk"
+  std::uint64_t disk = 0;              ///< checksum of the whole file
+};
+
+template <class Archive>
+void describe(Archive& archive, Index& index) {
+  archive.section("REDY", 1);
+  archive(index.key, index.verified, index.picture, index.used, index.memory, index.cluster,
+          index.offsets, index.disk);
+}
+
+std::string key_of(const GuestImage& image, const ReadyFile& ready) {
+  return image.id.substr(0, 16) + "-" + ready.sha256.substr(0, 16) + "-" +
+         std::to_string(kPictureFormat);
+}
+
+// --- making the unpacked copy
+
+/// What the archive of the picture leaves out.
+base::Result<Index> write_parts(const fs::path& folder, const MachinePicture& picture) {
+  Index index;
+  const vm::RamImage& memory = *picture.machine.memory;
+  index.used.resize((memory.page_count() + 63) / 64);
+  memory.for_each_difference(nullptr, [&index](vm::u32 page) {
+    index.used[page / 64] |= std::uint64_t{1} << (page % 64);
+  });
+  auto written = write_chunks(folder / "memory", memory.size(), [&memory](auto offset, auto out) {
+    for (std::size_t at = 0; at < out.size(); at += vm::kPageSize) {
+      const auto page = static_cast<vm::u32>((offset + at) / vm::kPageSize);
+      if (!memory.read(page, out.subspan(at, vm::kPageSize))) return false;
+    }
+    return true;
+  });
+  if (!written) return written.error();
+  index.memory = std::move(written).value();
+
+  const base::ConstBytes cluster = picture.disk->base()->file();
+  written = write_chunks(folder / "cluster", cluster.size(), [cluster](auto offset, auto out) {
+    std::ranges::copy(cluster.subspan(offset, out.size()), out.begin());
+    return true;
+  });
+  if (!written) return written.error();
+  index.cluster = std::move(written).value();
+
+  std::vector<std::uint8_t> disk;
+  picture.disk->for_each_difference(nullptr, kReadyChunk, [&](vm::u64 offset, vm::u64 length) {
+    index.offsets.push_back(offset);
+    disk.resize(disk.size() + kReadyChunk);
+    picture.disk->read(offset, base::Bytes(disk).last(kReadyChunk).first(length));
+  });
+  index.disk = checksum(disk);
+  if (auto done = write_file(folder / "disk", disk); !done) return done.error();
+  index.picture = archive_of(picture);
+  return index;
+}
+
+base::Result<void> write_index(const fs::path& file, Index& index) {
+  base::ArchiveWriter writer;
+  writer(index);
+  std::vector<std::uint8_t> bytes = writer.take();
+  std::uint64_t sum = checksum(bytes);
+  bytes.resize(bytes.size() + sizeof sum);
+  base::store_le(&bytes[bytes.size() - sizeof sum], sum);
+  return write_file(file, bytes);
+}
+
+/// Unpacks the portable file by way of a store of its own.
+base::Result<Picture> unpack(const GuestImage& image, const ReadyFile& ready,
+                             const fs::path& work) {
+  ImageFile file{ready.path, ready.bytes, ready.sha256};
+  if (auto good = verify_file(file); !good) return good.error();
+  auto store = snapshots::Store::open_folder(work / "store", {});
+  if (!store) return store.error();
+  auto imported = store.value()->import_from(ready.path);
+  if (!imported) return imported.error();
+  if (imported.value().imported.size() != 1) return unusable(ready.path, "is not one snapshot");
+  auto reader = store.value()->open(imported.value().imported.front().id);
+  if (!reader) return reader.error();
+  auto cluster = cluster_disk(image);
+  if (!cluster) return cluster.error();
+  return read_picture(reader.value(), std::move(cluster).value());
+}
+
+// --- mapping it
+
+base::Result<Index> read_index(const fs::path& file, const std::string& key) {
+  auto bytes = read_own_file(file, kMaxIndexBytes);
+  if (!bytes) return bytes.error();
+  const base::ConstBytes all = bytes.value();
+  if (all.size() < 8) return unusable(file, "is cut short");
+  const base::ConstBytes body = all.first(all.size() - 8);
+  if (base::load_le<std::uint64_t>(&all[body.size()]) != checksum(body)) {
+    return unusable(file, "does not have its checksum");
+  }
+  Index index;
+  base::ArchiveReader reader(body);
+  reader(index);
+  if (!reader.finished() || index.key != key) return unusable(file, "is of another version");
+  return index;
+}
+
+base::Result<std::shared_ptr<const DiskImage>> map_disk(const fs::path& folder,
+                                                        const Index& index) {
+  auto cluster = map_chunks(folder / "cluster", index.cluster);
+  if (!cluster) return cluster.error();
+  auto base = SparseDisk::of_file(std::move(cluster).value());
+  if (!base) return base.error();
+  auto bytes = read_own_file(folder / "disk", index.offsets.size() * kReadyChunk);
+  if (!bytes) return bytes.error();
+  if (bytes.value().size() != index.offsets.size() * kReadyChunk ||
+      checksum(bytes.value()) != index.disk) {
+    return unusable(folder / "disk", "does not have its checksum");
+  }
+  const auto owner = std::make_shared<const std::vector<std::uint8_t>>(std::move(bytes).value());
+  DiskImage::Builder builder(std::make_shared<const DiskImage>(base.value()));
+  const vm::u64 capacity = base.value()->capacity();
+  for (std::size_t i = 0; i < index.offsets.size(); ++i) {
+    const vm::u64 offset = index.offsets[i];
+    if (offset >= capacity) return unusable(folder / "disk", "reaches over the disk's end");
+    const auto length = std::min<vm::u64>(kReadyChunk, capacity - offset);
+    const base::ConstBytes chunk = base::ConstBytes(*owner).subspan(i * kReadyChunk, length);
+    if (auto set = builder.share(offset, chunk, owner); !set) return set.error();
+  }
+  return builder.finish();
+}
+
+base::Result<Picture> map_copy(const fs::path& folder, const GuestImage& image,
+                               const std::string& key) {
+  auto index = read_index(folder / "index", key);
+  if (!index) return index.error();
+  auto picture = from_archive(index.value().picture);
+  if (!picture) return picture.error();
+  MachinePicture& made = picture.value();
+  auto memory = map_chunks(folder / "memory", index.value().memory);
+  if (!memory) return memory.error();
+  const std::uint64_t pages = memory.value()->size() / vm::kPageSize;
+  if (memory.value()->size() != made.memory_bytes ||
+      index.value().used.size() != (pages + 63) / 64) {
+    return unusable(folder / "memory", "has another size");
+  }
+  std::vector<bool> used(pages);
+  for (std::uint64_t page = 0; page < pages; ++page)
+    used[page] = (index.value().used[page / 64] >> (page % 64) & 1) != 0;
+  auto ram = vm::RamImage::of_file(std::move(memory).value(), used);
+  if (!ram) return ram.error();
+  made.machine.memory = std::move(ram).value();
+  auto disk = map_disk(folder, index.value());
+  if (!disk) return disk.error();
+  made.disk = std::move(disk).value();
+  trust_verified(image, index.value().verified);
+  return std::make_shared<const MachinePicture>(std::move(made));
+}
+
+/// Unpacks, leaves a copy for the next process, and gives what is to be run.
+base::Result<Picture> make_copy(const GuestImage& image, const ReadyFile& ready,
+                                const fs::path& cache, const std::string& key,
+                                const std::function<void(const std::string&)>& log) {
+  if (auto good = verify_image(image); !good) return good.error();
+  const WorkFolder work(cache);
+  if (!work.usable()) {
+    log("the ready state is unpacked into memory, since '" + cache.string() +
+        "' can not be written");
+  }
+  const WorkFolder elsewhere(work.usable() ? fs::path() : fs::temp_directory_path());
+  const fs::path& at = work.usable() ? work.path() : elsewhere.path();
+  if (at.empty()) return Error{ErrorCode::kIo, "there is no folder to unpack the ready state in"};
+  auto picture = unpack(image, ready, at);
+  if (!picture || !work.usable()) return picture;
+  std::error_code ignored;
+  const fs::path copy = work.path() / "copy";
+  if (!make_own_folder(copy)) return picture;
+  auto index = write_parts(copy, *picture.value());
+  if (!index) {
+    log(index.error().message);  // a full disk: go on without a copy
+    return picture;
+  }
+  index.value().key = key;
+  index.value().verified = verified_names(image);
+  if (auto done = write_index(copy / "index", index.value()); !done) {
+    log(done.error().message);
+    return picture;
+  }
+  const fs::path final = cache / ("ready-" + key);
+  fs::rename(final, work.path() / "old", ignored);  // one that was damaged
+  fs::rename(copy, final, ignored);                 // fails if another process was faster
+  if (auto mapped = map_copy(final, image, key)) return mapped;
+  return picture;
+}
+
+}  // namespace
+
+base::Result<std::optional<ReadyFile>> find_ready_file(const GuestImage& image) {
+  const fs::path file = image.folder / "ready.json";
+  std::ifstream stream(file);
+  if (!stream) return std::optional<ReadyFile>();
+  const auto json = nlohmann::json::parse(stream, nullptr, false);
+  ReadyFile ready;
+  try {
+    if (json.at("image_id") != image.id || json.at("format") != kPictureFormat) {
+      return std::optional<ReadyFile>();
+    }
+    ready.path = image.folder / "ready.snap";
+    ready.bytes = json.at("bytes");
+    ready.sha256 = json.at("sha256");
+  } catch (const nlohmann::json::exception& wrong) {
+    return unusable(file, std::string("is not what it should be: ") + wrong.what());
+  }
+  const bool plain = ready.sha256.size() == 64 &&
+                     ready.sha256.find_first_not_of("0123456789abcdef") == std::string::npos;
+  if (!plain) return unusable(file, "has no SHA-256");
+  return std::optional<ReadyFile>(ready);
+}
+
+base::Result<Picture> ready_picture(const GuestImage& image, const ReadyFile& ready,
+                                    const fs::path& cache,
+                                    const std::function<void(const std::string&)>& log) {
+  // Databases of one process share its pages, also while one of them is still being unpacked.
+  static std::mutex mutex;
+  static std::map<std::string, std::weak_ptr<const MachinePicture>> known;
+  const std::string key = key_of(image, ready);
+  const std::lock_guard lock(mutex);
+  if (auto picture = known[key].lock()) return picture;
+  const fs::path folder = cache / ("ready-" + key);
+  auto picture = cache.empty() ? base::Result<Picture>(Error{}) : map_copy(folder, image, key);
+  if (!picture) {
+    std::error_code ignored;
+    if (fs::exists(folder, ignored)) log(picture.error().message + "; unpacking it again");
+    picture = make_copy(image, ready, cache, key, log);
+  }
+  if (picture) known[key] = picture.value();
+  return picture;
+}
+
+std::filesystem::path user_cache() {
+  const auto variable = [](const char* name) {
+    const char* const value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe)
+    return std::string(value == nullptr ? "" : value);
+  };
+  if (const std::string cache = variable("XDG_CACHE_HOME"); !cache.empty()) {
+    return fs::path(cache) / "snowglobe";
+  }
+  const std::string home = variable("HOME");
+  return home.empty() ? fs::path() : fs::path(home) / ".cache/snowglobe";
+}
+
+}  // namespace snowglobe::detail

@@ -1,0 +1,48 @@
+// api/src/ready_state.h - the image's ready state: a machine in which PostgreSQL waits for its
+// first statement, unpacked once into the user's cache and mapped from there.
+//
+//   <image folder>/ready.snap       an export of one snapshot (docs/snapshots.md), made by ./dev
+//   guest <image folder>/ready.json       its size, SHA-256, and which image it belongs to
+//   <cache>/ready-<key>/memory      the RAM as it is, with holes where it is zero
+//                      /cluster     the image's cluster, unpacked
+//                      /disk        what the data disk has more than that
+//                      /index       all else, and checksums of the other three
+//
+// A folder of the cache appears by one rename, whole. Nothing in it is believed: each 64 KiB of
+// memory and cluster are compared with their checksum when they are first needed.
+#pragma once
+
+#include "api/src/image.h"
+#include "api/src/snapshot_data.h"
+#include "base/error.h"
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace snowglobe::detail {
+
+/// What ready.json says.
+struct ReadyFile {
+  std::filesystem::path path;  ///< of ready.snap
+  std::uint64_t bytes = 0;
+  std::string sha256;
+};
+
+/// Null if the image has none, or one of another image or format. Errors: kCorrupt.
+base::Result<std::optional<ReadyFile>> find_ready_file(const GuestImage& image);
+
+/// The machine to start from; the same one for all databases of the process that are alive. `cache`
+/// is the folder for the unpacked copy: made if need be; where it can not be, the copy is in memory
+/// only, and `log` hears why. Says verify_image() the files that were verified when it was made.
+/// Errors: kCorrupt, kIo, kResourceExhausted.
+base::Result<std::shared_ptr<const MachinePicture>> ready_picture(
+    const GuestImage& image, const ReadyFile& ready, const std::filesystem::path& cache,
+    const std::function<void(const std::string&)>& log);
+
+/// $XDG_CACHE_HOME/snowglobe or ~/.cache/snowglobe; empty if neither variable is set.
+std::filesystem::path user_cache();
+
+}  // namespace snowglobe::detail

@@ -1,0 +1,84 @@
+// cli/make_ready.cc - makes the image's ready state: boots the image, has sessions run their first
+// statements, and writes the machine as one file. A step of `./dev guest`; users do not need it.
+#include <snowglobe/snowglobe.hpp>
+
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <future>
+#include <vector>
+
+namespace {
+
+// What most programs do first: it fills the backends' caches of the catalogue, and shows which code
+// is worth translating.
+constexpr const char* kFirstStatements = R"(
+  create temporary table warm (id serial primary key, name text not null, at timestamptz default now());
+  insert into warm (name) select 'name ' || i from generate_series(1, 200) i;
+  create index on warm (name);
+  analyze warm;
+  select count(*), max(at), string_agg(name, ',') from warm where name like 'name 1%';
+  update warm set name = upper(name) where id < 20;
+  delete from warm where id > 150;
+  select w.name, v.id from warm w join warm v using (id) order by w.name desc limit 5;
+  select jsonb_build_object('a', array[1, 2, 3]) -> 'a' ->> 1, gen_random_uuid(), 1.5::numeric * 2;
+  drop table warm;
+)";
+
+// Sessions of the pool that run side by side, so that each is a backend of its own.
+void warm_up(snowglobe::Database& database, int sessions) {
+  const auto run = [&database] {
+    static_cast<void>(database.query("select pg_sleep(0.3)"));
+    database.script(kFirstStatements);
+    static_cast<void>(database.one<int>("select $1::int + 1", 1));
+    static_cast<void>(database.one<std::string>("select version()"));
+  };
+  for (int round = 0; round < 3; ++round) {
+    std::vector<std::future<void>> runs;
+    for (int i = 0; i < sessions; ++i)
+      runs.push_back(std::async(std::launch::async, run));
+    for (std::future<void>& each : runs)
+      each.get();
+  }
+  database.execute("checkpoint");
+}
+
+int make(const std::filesystem::path& image, const std::filesystem::path& file) {
+  constexpr int kWaitingSessions = 2;
+  const std::filesystem::path work = file.string() + ".store";
+  std::filesystem::remove_all(work);
+  std::filesystem::remove(file);
+  snowglobe::Options options;
+  options.image = image;
+  options.start = snowglobe::Start::cold;
+  options.pool_size = kWaitingSessions;
+  snowglobe::Database database = snowglobe::Database::open_in_memory(options);
+  warm_up(database, kWaitingSessions);
+  snowglobe::SaveOptions save;
+  save.note = "PostgreSQL waits for its first statement";
+  save.quiesce = true;
+  const snowglobe::Snapshot ready = database.save("ready", save);
+  snowglobe::SnapshotStore store = snowglobe::SnapshotStore::open(work);
+  const snowglobe::Snapshot stored = store.put(ready);
+  store.export_to(stored, file);
+  std::filesystem::remove_all(work);
+  std::printf("ready state: %.1f MB of %.1f\n",
+              static_cast<double>(std::filesystem::file_size(file)) / 1e6,
+              static_cast<double>(stored.sizes().raw) / 1e6);
+  return 0;
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  if (count != 3) {
+    std::fprintf(stderr, "usage: snowglobe_make_ready IMAGE-FOLDER FILE\n");
+    return 2;
+  }
+  try {
+    return make(arguments[1], arguments[2]);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "the ready state could not be made: %s\n", error.what());
+    return 1;
+  }
+}
