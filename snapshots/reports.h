@@ -26,10 +26,10 @@ struct TreeEntry {
 
 /// A snapshot is kept if one rule says so.
 struct KeepPolicy {
-  std::optional<std::size_t> last;          ///< the newest n
-  std::optional<base::Nanoseconds> within;  ///< created within this time before now
-  bool tagged = false;                      ///< with any tag
-  std::vector<std::string> tags;            ///< with one of these tags
+  std::optional<std::size_t> last{};          ///< the newest n
+  std::optional<base::Nanoseconds> within{};  ///< created within this time before now
+  bool tagged = false;                        ///< with any tag
+  std::vector<std::string> tags{};            ///< with one of these tags
   bool named = false;
 };
 
@@ -104,7 +104,7 @@ struct ExportOptions {
   bool with_ancestors = false;
   bool overwrite = false;
   int compression_level = 0;  ///< 0: chunks go as they are stored; else zstd's, for a smaller file
-  Progress progress;
+  Progress progress{};
 };
 
 struct ExportReport {

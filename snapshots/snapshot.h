@@ -32,17 +32,17 @@ struct SnapshotId {
 /// What the caller says about a snapshot. All texts are UTF-8 without control characters (a note
 /// and a property may have newlines and tabs) and bounded: see limits.h.
 struct Metadata {
-  std::string name;               ///< unique in a store; empty: none
-  std::vector<std::string> tags;  ///< several snapshots may carry one tag; order does not matter
-  std::string note;
+  std::string name{};               ///< unique in a store; empty: none
+  std::vector<std::string> tags{};  ///< several snapshots may carry one tag; order does not matter
+  std::string note{};
   /// Time since 1970-01-01 UTC; nothing: the time of the commit.
-  std::optional<base::Nanoseconds> created;
+  std::optional<base::Nanoseconds> created{};
   std::uint64_t memory_bytes = 0;    ///< size of the machine's RAM
-  std::string image_id;              ///< the guest image that it needs
+  std::string image_id{};            ///< the guest image that it needs
   std::uint32_t format_version = 0;  ///< of the objects' contents; the store does not look
-  std::string postgres_version;      ///< e.g. "17.5"
-  std::string wal_position;          ///< e.g. "0/1A2B3C4"
-  std::map<std::string, std::string> properties;  ///< whatever else; goes along in exports
+  std::string postgres_version{};    ///< e.g. "17.5"
+  std::string wal_position{};        ///< e.g. "0/1A2B3C4"
+  std::map<std::string, std::string> properties{};  ///< whatever else; goes along in exports
 };
 
 /// One named array of chunks. All chunks have `chunk_bytes`, but the last may be shorter.

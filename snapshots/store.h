@@ -49,7 +49,7 @@ struct StoreOptions {
   FileSystem* files = nullptr;
   const base::Clock* clock = nullptr;
   base::RandomSource* random = nullptr;
-  base::LogSink log;
+  base::LogSink log{};
 };
 
 /// Thread rule: all functions may be called from any thread. Errors beside the ones named at a

@@ -15,9 +15,9 @@ namespace snowglobe::snapshots {
 
 struct WriterOptions {
   /// zstd's: 1 is fast, 19 is small, below 0 is faster still. Nothing: the store's.
-  std::optional<int> compression_level;
+  std::optional<int> compression_level{};
   /// Threads that hash and compress beside the caller; 0: the caller does. Nothing: the store's.
-  std::optional<unsigned> threads;
+  std::optional<unsigned> threads{};
 };
 
 /// An edit of the parent: it begins as an exact copy (without a parent: as nothing), put() replaces
