@@ -283,7 +283,7 @@ base::Result<MachineImage> MachineCore::capture() {
 
 void MachineCore::learn_from(MachineCore& other) {
   if (translator_ != nullptr && other.translator_ != nullptr)
-    translator_->learn_from(*other.translator_);
+    translator_->learn_from(other.translator_->code_image());
 }
 
 base::Result<void> MachineCore::restore(const MachineImage& image) {

@@ -67,12 +67,6 @@ u8* GuestRam::borrowed(u32 page) const {
   return const_cast<u8*>(PageArena::process().bytes(image_->ref(page)));
 }
 
-bool GuestRam::equals(const GuestRam& other, u32 page) const {
-  const u8* const here = host_page(page);
-  const u8* const there = other.host_page(page);
-  return here == there || equal(here, there);
-}
-
 GuestRam::Place GuestRam::place_of(u32 page) const {
   if ((flags_[page] & kOwn) != 0) return {own_->descriptor(), page};
   if (!image_->check(page)) damaged_ = true;

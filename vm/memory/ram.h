@@ -83,8 +83,6 @@ class GuestRam {
       return own_->page(page);
     return borrowed(page);
   }
-  /// True if `page` has the same bytes as in `other`.
-  [[nodiscard]] bool equals(const GuestRam& other, u32 page) const;
   /// Where `page` lies, for windows that map it: until it moves.
   struct Place {
     int descriptor = -1;

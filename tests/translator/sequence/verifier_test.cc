@@ -41,7 +41,8 @@ class Bench {
   };
 
   std::optional<Block> translate(base::ConstBytes bytes, u32 linear, bool user, bool user_site) {
-    sites_.resize(1);
+    sites_.clear();
+    sites_.push_back({});
     user_site_ = user_site;
     BlockTranslator::Source source;
     source.physical = source.linear = linear;
@@ -71,7 +72,7 @@ class Bench {
   }
 
  private:
-  std::deque<Site> sites_{1};
+  SiteTable sites_;
   bool user_site_ = false;
   BlockTranslator translator_{reinterpret_cast<const u8*>(kCode), kStubs, sites_,
                               [this](PhysicalAddress) { return user_site_; }};

@@ -53,6 +53,8 @@ struct TranslatedBlock {
   bool crossing = false;  ///< a lone instruction that reaches into the next page
   u32 second_page = 0;    ///< physical page of its end, if crossing
 
+  u32 hot_begin = 0;  ///< positions from which on it was given room, in both parts
+  u32 cold_begin = 0;
   u32 begin = 0;           ///< position in code memory of what runs, which goes to `end`
   u32 indirect_entry = 0;  ///< positions in code memory: checks address and page; checks page; none
   u32 page_entry = 0;
@@ -66,7 +68,8 @@ struct TranslatedBlock {
   std::vector<u32> return_sites;  ///< positions of code behind calls
   std::vector<u32> sites;         ///< our own
   TranslatedBlock* next_in_bucket = nullptr;
-  u32 ordinal = 0;  ///< among all, while BlockCache::copy_from() works
+  u32 ordinal = 0;        ///< in the code image that was last made
+  u32 image_index = ~0u;  ///< in the code image that it was taken from
 
   [[nodiscard]] PhysicalAddress physical_of(const InsnMark& mark) const {
     return (physical & ~kPageMask) + mark.offset;

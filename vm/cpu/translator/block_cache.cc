@@ -81,14 +81,21 @@ BlockCache::PageBlocks& BlockCache::page_blocks(u32 page) {
 
 TranslatedBlock& BlockCache::add(std::unique_ptr<TranslatedBlock> block) {
   TranslatedBlock& added = *block;
+  added.hot_begin = hot_used_;
+  added.cold_begin = cold_used_;
   hot_used_ = static_cast<u32>(base::align_up(added.end, 16));
   cold_used_ = added.cold_end;
+  order_.push_back(&added);
+  enter(std::move(block));
+  return added;
+}
+
+void BlockCache::enter(std::unique_ptr<TranslatedBlock> block) {
+  TranslatedBlock& added = *block;
   TranslatedBlock*& bucket = buckets_[bucket_of(added.physical, added.linear, added.user)];
   added.next_in_bucket = std::exchange(bucket, &added);
-  order_.push_back(&added);
   if (added.crossing) page_blocks(added.second_page).crossing_into.push_back(&added);
   page_blocks(added.physical >> kPageShift).blocks.push_back(std::move(block));
-  return added;
 }
 
 void BlockCache::set_jump(const Site& site, u32 position) {
@@ -116,58 +123,99 @@ void BlockCache::link_known_targets(const TranslatedBlock& block) {
   }
 }
 
-// --- copying ------------------------------------------------------------------------------------
+// --- taking over --------------------------------------------------------------------------------
 
-// Code refers to code by distance and to the machine by registers: it means the same elsewhere.
-void BlockCache::copy_code(const BlockCache& other) {
-  const auto copy = [&](u32 begin, u32 end) {
-    std::copy(other.code_.writable() + begin, other.code_.writable() + end,
-              code_.writable() + begin);
-  };
-  copy(hot_start_, other.hot_used_);
-  copy(cold_start_, other.cold_used_);
-  hot_used_ = other.hot_used_;
-  cold_used_ = other.cold_used_;
-  for (std::size_t mode = 0; mode < jump_tables_.size(); ++mode) {
-    std::ranges::transform(other.jump_tables_[mode], jump_tables_[mode].begin(),
-                           [&](u64 entry) { return entry - other.address(0) + address(0); });
-  }
-}
-
-// Only sites of blocks that are alive: others are not run any more.
-void BlockCache::copy_sites(const BlockCache& other) {
-  sites_.resize(other.sites_.size());
-  for (const TranslatedBlock* block : other.order_) {
-    for (const u32 number : block->sites) {
-      Site& site = sites_[number] = other.sites_[number];
-      site.block = order_[block->ordinal];
-      if (site.linked != nullptr) site.linked = order_[site.linked->ordinal];
+std::shared_ptr<const CodeImage> BlockCache::image(const GuestRam& ram) {
+  auto image = std::make_shared<CodeImage>();
+  image->stubs = border_.stubs;
+  image->code_size = code_.size();
+  image->hot_begin = hot_start_;
+  image->cold_begin = cold_start_;
+  image->hot.assign(code_.writable() + hot_start_, code_.writable() + hot_used_);
+  image->cold.assign(code_.writable() + cold_start_, code_.writable() + cold_used_);
+  image->sites.resize(sites_.size());
+  image->linked.resize(sites_.size(), CodeImage::kNowhere);
+  u32 ordinal = 0;
+  for (TranslatedBlock* block : order_)
+    block->ordinal = ordinal++;
+  image->blocks.reserve(order_.size());
+  for (const TranslatedBlock* block : order_) {
+    // One that reaches into a second page is rare, and quickly made again.
+    if (!block->crossing) {
+      image->index.emplace(CodeImage::key_of(block->physical, block->linear, block->user),
+                           block->ordinal);
     }
+    const u32 page = block->physical >> kPageShift;
+    auto& content = image->contents[page];
+    if (content == nullptr) {
+      content = std::make_unique<CodeImage::Page>();
+      std::copy_n(ram.host_page(page), kPageSize, content->begin());
+    }
+    for (const u32 number : block->sites) {
+      Site& site = image->sites[number] = sites_[number];
+      if (site.linked != nullptr) image->linked[number] = site.linked->ordinal;
+      site.block = site.linked = nullptr;
+    }
+    TranslatedBlock& copy = image->blocks.emplace_back(*block);
+    copy.incoming.clear();
+    copy.next_in_bucket = nullptr;
   }
+  return image;
 }
 
-bool BlockCache::copy_from(BlockCache& other) {
-  const Stubs& theirs = other.border_.stubs;
-  const Stubs& ours = border_.stubs;
-  if (code_.size() != other.code_.size() || pages_.size() != other.pages_.size() ||
-      ours.exit != theirs.exit || ours.miss != theirs.miss || ours.lookup != theirs.lookup) {
+bool BlockCache::adopt(const CodeImage& image) {
+  const Stubs& stubs = border_.stubs;
+  if (image.code_size != code_.size() || image.cold_begin != cold_start_ ||
+      image.hot_begin != hot_start_ || image.stubs.exit != stubs.exit ||
+      image.stubs.miss != stubs.miss || image.stubs.lookup != stubs.lookup) {
     return false;
   }
-  u32 ordinal = 0;
-  for (TranslatedBlock* block : other.order_) {
-    block->ordinal = ordinal++;
-    auto copy = std::make_unique<TranslatedBlock>(*block);
-    add(std::move(copy));
-  }
-  copy_sites(other);
-  copy_code(other);
+  hot_used_ = hot_start_ + static_cast<u32>(image.hot.size());
+  cold_used_ = cold_start_ + static_cast<u32>(image.cold.size());
+  sites_.set_aside(static_cast<u32>(image.sites.size()));
+  imported_.assign(image.blocks.size(), nullptr);
   return true;
+}
+
+TranslatedBlock* BlockCache::import(const CodeImage& image, PhysicalAddress physical,
+                                    LinearAddress linear, bool user) {
+  const auto found = image.index.find(CodeImage::key_of(physical, linear, user));
+  if (found == image.index.end() || imported_.size() != image.blocks.size()) return nullptr;
+  const u32 index = found->second;
+  if (imported_[index] != nullptr) return nullptr;
+  auto block = std::make_unique<TranslatedBlock>(image.blocks[index]);
+  TranslatedBlock& added = *block;
+  added.image_index = index;
+  imported_[index] = &added;
+  const auto copy = [this](const std::vector<u8>& from, u32 part, u32 begin, u32 end) {
+    std::copy_n(from.data() + (begin - part), end - begin, code_.writable() + begin);
+  };
+  copy(image.hot, image.hot_begin, added.hot_begin, added.end);
+  copy(image.cold, image.cold_begin, added.cold_begin, added.cold_end);
+  order_.insert(std::ranges::lower_bound(order_, added.begin, {}, &TranslatedBlock::begin), &added);
+  enter(std::move(block));
+  import_sites(image, added);
+  return &added;
+}
+
+// Links lead to what is here already; the others are made when they are first gone.
+void BlockCache::import_sites(const CodeImage& image, TranslatedBlock& block) {
+  for (const u32 number : block.sites) {
+    Site& site = sites_.make(number);
+    site = image.sites[number];
+    site.block = &block;
+    const u32 target = image.linked[number];
+    if (target == CodeImage::kNowhere) continue;
+    set_jump(site, site.stub);
+    if (imported_[target] != nullptr) link(number, *imported_[target]);
+  }
 }
 
 // --- dropping -----------------------------------------------------------------------------------
 
 void BlockCache::drop(TranslatedBlock& block) {
   block.valid = false;
+  if (block.image_index < imported_.size()) imported_[block.image_index] = nullptr;
   for (const u32 number : block.incoming) {
     if (sites_[number].linked != &block) continue;
     sites_[number].linked = nullptr;
@@ -211,7 +259,9 @@ void BlockCache::drop_everything() {
   for (auto& page : pages_)
     page.reset();
   order_.clear();
-  sites_.resize(1);
+  sites_.clear();
+  sites_.push_back({.kind = Site::Kind::kIndirect});
+  imported_.clear();
   std::ranges::fill(buckets_, nullptr);
   forget_jumps();
   hot_used_ = hot_start_;

@@ -3,11 +3,13 @@
 #pragma once
 
 #include "vm/cpu/translator/block_translator.h"
+#include "vm/cpu/translator/code_image.h"
 #include "vm/cpu/translator/code_memory.h"
+#include "vm/cpu/translator/site_table.h"
 #include "vm/cpu/translator/stubs.h"
+#include "vm/memory/ram.h"
 
 #include <array>
-#include <deque>
 #include <memory>
 #include <vector>
 
@@ -23,7 +25,7 @@ class BlockCache {
 
   [[nodiscard]] Site& site(u32 number) { return sites_[number]; }
   [[nodiscard]] bool has_site(u32 number) const { return number < sites_.size(); }
-  [[nodiscard]] std::deque<Site>& sites() { return sites_; }  ///< for the block translator
+  [[nodiscard]] SiteTable& sites() { return sites_; }  ///< for the block translator
 
   /// Entries of indirect jumps, by the low 16 bits of the address. One table a mode.
   [[nodiscard]] const u64* jump_table(bool user) const { return jump_tables_[user ? 1 : 0].data(); }
@@ -48,10 +50,16 @@ class BlockCache {
   /// Links the jumps of a block whose targets are in the same page and there already.
   void link_known_targets(const TranslatedBlock& block);
 
-  /// Takes over what another cache, which nobody uses meanwhile, has: code and blocks. This one
-  /// must be empty; both machines have RAM of one size. What is true only there must be dropped
-  /// then. False, and nothing is done, if the two differ in their sizes or borders.
-  bool copy_from(BlockCache& other);
+  // --- taking over from another machine
+  /// What is here now. `ram`: that of the machine.
+  [[nodiscard]] std::shared_ptr<const CodeImage> image(const GuestRam& ram);
+  /// From now on import() may be called with this image. The cache must be empty. False, and
+  /// nothing is done, if code means something else here.
+  bool adopt(const CodeImage& image);
+  /// Takes over a block that is not here, if the image has it. The guest's page must be as it was
+  /// in the image's contents. Null: it has not.
+  TranslatedBlock* import(const CodeImage& image, PhysicalAddress physical, LinearAddress linear,
+                          bool user);
 
   // --- dropping. Dropped code that is running may go on to its next exit; release_dropped() then.
   void drop(TranslatedBlock& block);
@@ -74,8 +82,8 @@ class BlockCache {
   }
   void set_jump(const Site& site, u32 position);
   void forget_jumps();
-  void copy_code(const BlockCache& other);
-  void copy_sites(const BlockCache& other);
+  void enter(std::unique_ptr<TranslatedBlock> block);
+  void import_sites(const CodeImage& image, TranslatedBlock& block);
   PageBlocks& page_blocks(u32 page);
 
   CodeMemory& code_;
@@ -85,12 +93,13 @@ class BlockCache {
   u32 hot_used_;
   u32 cold_used_;
 
-  std::deque<Site> sites_;
+  SiteTable sites_;
   std::array<std::vector<u64>, 2> jump_tables_;
   std::vector<TranslatedBlock*> buckets_;
   std::vector<std::unique_ptr<PageBlocks>> pages_;
   std::vector<TranslatedBlock*> order_;  ///< by position
   std::vector<std::unique_ptr<TranslatedBlock>> dropped_;
+  std::vector<TranslatedBlock*> imported_;  ///< by index in the image; null: not here
 };
 
 }  // namespace snowglobe::vm

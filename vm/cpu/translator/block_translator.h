@@ -5,8 +5,8 @@
 #include "vm/cpu/translator/context.h"
 #include "vm/cpu/translator/emitter.h"
 #include "vm/cpu/translator/guest_code.h"
+#include "vm/cpu/translator/site_table.h"
 
-#include <deque>
 #include <functional>
 
 namespace snowglobe::vm {
@@ -59,7 +59,7 @@ class BlockTranslator {
   /// Says if the instruction at a physical address of ring 0 should reach for the user window.
   using IsUserSite = std::function<bool(PhysicalAddress)>;
 
-  BlockTranslator(const u8* executable, const Stubs& stubs, std::deque<Site>& sites,
+  BlockTranslator(const u8* executable, const Stubs& stubs, SiteTable& sites,
                   IsUserSite is_user_site)
       : executable_(executable),
         stubs_(stubs),
@@ -145,7 +145,7 @@ class BlockTranslator {
 
   const u8* executable_;
   Stubs stubs_;
-  std::deque<Site>& sites_;
+  SiteTable& sites_;
   IsUserSite is_user_site_;
   Decoder decoder_;
   Statistics statistics_;

@@ -98,8 +98,8 @@ struct Translator::Impl final : CpuObserver {
                              BlockTranslator::Entry entry);
   void verify_block(const TranslatedBlock& block, u32 cold_begin) const;
   void invalidate_page(u32 page);
-  void learn_from(Impl& other);
-  bool know_kernel_page(u32 linear_page, u32 physical_page);
+  std::shared_ptr<const CodeImage> code_image();
+  TranslatedBlock* import(PhysicalAddress physical, LinearAddress linear, bool user);
   static std::size_t heat_of(PhysicalAddress physical) {
     return (physical * 0x9E3779B1u >> 15) % kHeatEntries;
   }
@@ -146,6 +146,10 @@ struct Translator::Impl final : CpuObserver {
   std::unique_ptr<BlockTranslator> translator;
   std::vector<u8> heat;  ///< how often code was interpreted, by a hash of its address
   std::unordered_set<PhysicalAddress> user_sites;
+  std::shared_ptr<const CodeImage> learned;     ///< to be imported from; null: nothing
+  std::unordered_map<u32, bool> same_pages;     ///< pages of code that are as they were there
+  std::shared_ptr<const CodeImage> last_image;  ///< of code_image(), made when
+  u64 last_image_flushes = 0;                   ///< statistics.code_flushes was this
 
   std::array<u64, ZYDIS_MNEMONIC_MAX_VALUE + 1> handler_runs{};  ///< by mnemonic
   u64 gs_base = 0;                                               ///< in force
@@ -602,6 +606,9 @@ TranslatedBlock* Translator::Impl::find(Mode mode, AddressSpace& space, LinearAd
     if (!block->crossing || reaches_second_page(space, *block, user)) return block;
     return nullptr;
   }
+  if (learned != nullptr) {
+    if (TranslatedBlock* block = import(physical, linear, user)) return block;
+  }
   u8& runs = heat[heat_of(physical)];
   if (runs < options.cold_runs) {
     ++runs;
@@ -677,50 +684,43 @@ void Translator::Impl::verify_block(const TranslatedBlock& block, u32 cold_begin
 void Translator::Impl::forget_everything() {
   ++statistics.code_flushes;
   cache->drop_everything();
+  learned.reset();
   returns = nullptr;
   spaces->reset_returns(address_of(border.underflow));
 }
 
-// Blocks of ring 0 never look whether their linear page still is what it was: the space tells when
-// it is not. False: it is not now.
-bool Translator::Impl::know_kernel_page(u32 linear_page, u32 physical_page) {
-  const auto physical = cpu.peek(linear_page << kPageShift);
-  if (!physical || *physical >> kPageShift != physical_page) return false;
-  spaces->note_code(spaces->kernel(), linear_page, physical_page);
-  return true;
+std::shared_ptr<const CodeImage> Translator::Impl::code_image() {
+  const u64 blocks = cache->in_order().size();
+  const bool fits = last_image != nullptr && last_image_flushes == statistics.code_flushes &&
+                    blocks - std::min<u64>(blocks, last_image->blocks.size()) <= blocks / 8;
+  if (!fits) {
+    last_image = cache->image(cpu.ram());
+    last_image_flushes = statistics.code_flushes;
+  }
+  return last_image;
 }
 
-void Translator::Impl::learn_from(Impl& other) {
-  if (options.unchained || other.options.unchained || !cache->copy_from(*other.cache)) return;
-  heat = other.heat;
-  user_sites = other.user_sites;
-  run_time = other.run_time;
-  next_layout = other.next_layout;
-  std::unordered_map<u32, bool> same;  // by page
-  std::unordered_set<u64> known;       // linear and physical pages of the kernel's code
-  std::unordered_set<u32> changed;
-  for (const TranslatedBlock* block : cache->in_order()) {
-    const u32 page = block->physical >> kPageShift;
-    for (const u32 each : {page, block->crossing ? block->second_page : page}) {
-      const auto [found, fresh] = same.try_emplace(each, false);
-      if (fresh) found->second = cpu.ram().equals(other.cpu.ram(), each);
-      if (found->second) {
-        cpu.ram().watch_code(each);
-      } else {
-        changed.insert(each);
-      }
-    }
-    const u32 linear_page = block->linear >> kPageShift;
-    if (block->user || !known.insert(u64{linear_page} << 32 | page).second) continue;
-    if (!know_kernel_page(linear_page, page)) changed.insert(page);
+// The linear page of kernel code is known to its space by now, which tells when it is another one:
+// blocks of ring 0 never look.
+TranslatedBlock* Translator::Impl::import(PhysicalAddress physical, LinearAddress linear,
+                                          bool user) {
+  const u32 page = physical >> kPageShift;
+  const auto [known, fresh] = same_pages.try_emplace(page, false);
+  if (fresh) {
+    const auto content = learned->contents.find(page);
+    known->second =
+        content != learned->contents.end() &&
+        std::ranges::equal(cpu.ram().read(page << kPageShift, kPageSize), *content->second);
   }
-  for (const u32 page : changed)
-    cache->drop_page(page);
-  cache->release_dropped();
+  if (!known->second) return nullptr;
+  TranslatedBlock* const block = cache->import(*learned, physical, linear, user);
+  if (block != nullptr) cpu.ram().watch_code(page);
+  return block;
 }
 
 void Translator::Impl::invalidate_page(u32 page) {
   if (cache->drop_page(page)) ++statistics.pages_invalidated;
+  if (learned != nullptr) same_pages[page] = false;
 }
 
 // Return sites do not compare pages, and blocks of ring 0 never do.
@@ -755,8 +755,13 @@ void Translator::synchronize() {
   impl_->use_vector_state();
 }
 
-void Translator::learn_from(Translator& other) {
-  impl_->learn_from(*other.impl_);
+std::shared_ptr<const CodeImage> Translator::code_image() {
+  return impl_->code_image();
+}
+
+void Translator::learn_from(std::shared_ptr<const CodeImage> image) {
+  if (impl_->options.unchained || !impl_->cache->adopt(*image)) return;
+  impl_->learned = std::move(image);
 }
 
 std::vector<PhysicalAddress> Translator::hot_code() const {

@@ -20,6 +20,8 @@
 
 namespace snowglobe::vm {
 
+struct CodeImage;
+
 /// Thread rule: confined to the machine's thread.
 class Translator {
  public:
@@ -45,10 +47,12 @@ class Translator {
   /// it or running the interpreter on it by hand.
   void synchronize();
 
-  /// Takes over what another machine's translator, which stands still, has made of the code that
-  /// both have at the same place. This one has not run yet, and its Cpu is in the state to begin
-  /// with. Without it, everything is translated anew.
-  void learn_from(Translator& other);
+  /// What was translated so far, for other machines of the process. Kept, and made again when much
+  /// has been added.
+  [[nodiscard]] std::shared_ptr<const CodeImage> code_image();
+  /// Takes code over from there, page by page as it runs, where the guest's pages have the same
+  /// bytes. This one has not run yet. Without it, everything is translated anew.
+  void learn_from(std::shared_ptr<const CodeImage> image);
   /// Where the code began that was translated, each an address in RAM, in the order in which it
   /// lies. For a machine that begins where this one is: expect() it there.
   [[nodiscard]] std::vector<PhysicalAddress> hot_code() const;
