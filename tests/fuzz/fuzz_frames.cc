@@ -1,6 +1,6 @@
 // tests/fuzz/fuzz_frames.cc - a hostile guest against the other end of its network cable: arbitrary
-// frames, and segments that nearly fit its connections, mixed with what clients and time do
-// meanwhile. Sanitizers, the limits of memory and the time limit are the judges.
+// frames, and segments that nearly fit its connections, mixed with what clients, time, save and
+// restore do meanwhile. Sanitizers, the limits of memory and the time limit are the judges.
 #include "base/check.h"
 #include "guestnet/checksum.h"
 #include "guestnet/network.h"
@@ -100,7 +100,7 @@ class World {
   using Socket = asio::local::stream_protocol::socket;
 
   void step() {
-    switch (input_.below(12)) {
+    switch (input_.below(14)) {
       case 0:
         return raw_frame();
       case 1:
@@ -122,9 +122,42 @@ class World {
           network_->close_stream(streams[input_.below(4) % streams.size()].id, input_.bytes(3));
         }
         return;
+      case 8:
+        return network_->hold(input_.below(2) == 0);
+      case 9:
+        return save_or_restore();
       default:
         return tcp_segment();
     }
+  }
+
+  /// What can go on goes on or waits; the guest does not know that anything happened.
+  void save_or_restore() {
+    if (input_.below(2) == 0 || saved_.empty()) {
+      saved_ = network_->save();
+      return;
+    }
+    RestorePlan plan;
+    const auto streams = Network::saved_streams(saved_);
+    SG_ASSERT(streams.ok(), "we do not understand our own state");
+    for (const StreamInfo& info : streams.value()) {
+      if (!info.quiet) continue;
+      const auto present = network_->stream(info.id);
+      auto& list = present.has_value() && present->quiet ? plan.keep : plan.wait;
+      if (input_.below(3) != 0) list.push_back(info.id);
+    }
+    SG_ASSERT(network_->restore(saved_, plan).ok(), "our own state can not be restored");
+    if (input_.below(4) != 0) network_->hold(false);
+    const auto waiting = network_->waiting();
+    if (waiting.empty() || input_.below(2) == 0) return;
+    Socket ours(loop_);
+    Socket client(loop_);
+    asio::local::connect_pair(ours, client);
+    client.non_blocking(true);
+    clients_.push_back(std::move(client));
+    const auto adopted =
+        network_->adopt(waiting[0].id, asio::generic::stream_protocol::socket(std::move(ours)));
+    SG_ASSERT(adopted.ok(), "a waiting stream was not to be had");
   }
 
   void deliver(const std::vector<std::uint8_t>& frame, const base::FrameOffload& offload = {}) {
@@ -284,6 +317,7 @@ class World {
   const MacAddress guest_mac_{{0x02, 0x53, 0x47, 0, 0, 1}};
   std::unique_ptr<Network> network_;
   std::vector<Socket> clients_;
+  std::vector<std::uint8_t> saved_;
 };
 
 }  // namespace

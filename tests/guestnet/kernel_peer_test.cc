@@ -455,6 +455,86 @@ TEST_F(KernelPeer, APausedListenerKeepsClientsWaitingInsteadOfFailing) {
   ::shutdown(client.get(), SHUT_RDWR);
 }
 
+// This guest can not be rolled back: but where nothing was said between save and restore it need
+// not be.
+TEST_F(KernelPeer, AKeptStreamGoesOnAfterARestore) {
+  GuestServer server(5432, echo);
+  listen(5432);
+  const Descriptor client = connect_pipe();
+  for (std::uint64_t round = 0; round < 200; ++round) {
+    const auto request = pattern(1 + round * 37, round);
+    ASSERT_TRUE(send_all(client.get(), request));
+    ASSERT_EQ(receive(client.get(), request.size()), request);
+    ASSERT_TRUE(wait_for_stream([](const StreamInfo& info) { return info.quiet; }));
+    on_loop([&] {
+      RestorePlan plan;
+      plan.keep = {network_->streams().at(0).id};
+      EXPECT_TRUE(network_->restore(network_->save(), plan).ok());
+      network_->hold(false);
+    });
+  }
+  EXPECT_TRUE(on_loop([this] { return ended_.empty(); }));
+  EXPECT_EQ(on_loop([this] { return network_->statistics().tcp_resets_sent; }), 0u);
+}
+
+TEST_F(KernelPeer, AWaitingStreamIsAdoptedByAnotherClient) {
+  std::atomic<int> served = 0;
+  GuestServer server(5432, [&](int socket, const sockaddr_in& client) {
+    ++served;
+    echo(socket, client);
+  });
+  listen(5432);
+  const Descriptor first = connect_pipe();
+  const auto request = pattern(5000, 11);
+  ASSERT_TRUE(send_all(first.get(), request));
+  ASSERT_EQ(receive(first.get(), request.size()), request);
+  ASSERT_TRUE(wait_for_stream([](const StreamInfo& info) { return info.quiet; }));
+  const auto saved = on_loop([&] {
+    const StreamId id = network_->streams().at(0).id;
+    RestorePlan plan;
+    plan.wait = {id};
+    EXPECT_TRUE(network_->restore(network_->save(), plan).ok());
+    return id;
+  });
+  EXPECT_TRUE(receive(first.get()).empty());  // the end of its stream
+  int pair[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+  const Descriptor second(pair[0]);
+  on_loop([&] {
+    asio::generic::stream_protocol::socket ours(loop_, asio::generic::stream_protocol(AF_UNIX, 0),
+                                                pair[1]);
+    EXPECT_TRUE(network_->adopt(saved, std::move(ours)).ok());
+    network_->hold(false);
+  });
+  const auto more = pattern(300'000, 12);
+  std::thread writer([&] { send_all(second.get(), more); });
+  EXPECT_TRUE(receive(second.get(), more.size()) == more);
+  writer.join();
+  EXPECT_EQ(served, 1);
+  ::shutdown(second.get(), SHUT_RDWR);
+  EXPECT_EQ(ended(2).at(0).close_reason, CloseReason::kRolledBack);
+}
+
+TEST_F(KernelPeer, WhatDoesNotGoOnIsResetInTheGuest) {
+  std::promise<int> failed;
+  GuestServer server(5432, [&](int socket, const sockaddr_in&) {
+    std::uint8_t byte = 0;
+    while (::recv(socket, &byte, 1, 0) > 0) {
+    }
+    failed.set_value(errno);
+  });
+  listen(5432);
+  const Descriptor client = connect_pipe();
+  ASSERT_TRUE(send_all(client.get(), pattern(10, 13)));
+  ASSERT_TRUE(wait_for_stream([](const StreamInfo& info) { return info.bytes_to_guest == 10; }));
+  on_loop([&] {
+    EXPECT_TRUE(network_->restore(network_->save(), {}).ok());
+    network_->hold(false);
+  });
+  EXPECT_EQ(failed.get_future().get(), ECONNRESET);
+  EXPECT_TRUE(receive(client.get()).empty());
+}
+
 TEST_F(KernelPeer, TheGuestReachesNothingButThePingOfOurAddresses) {
   const auto try_connect = [](const char* address, std::uint16_t port) {
     const Descriptor socket(::socket(AF_INET, SOCK_STREAM, 0));

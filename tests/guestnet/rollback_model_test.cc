@@ -371,8 +371,9 @@ class World final : public base::FrameTransmitter {
 
   RestorePlan choose(const Snapshot& snapshot) {
     RestorePlan plan;
-    for (const auto& [id, place] : snapshot.streams) {
+    for (const auto& [id, place] : snapshot.streams)
       drain(id);
+    for (const auto& [id, place] : snapshot.streams) {
       RestorePlan alone;
       alone.keep = {id};
       if (chance(70) && network_->check_restore(snapshot.state, alone).ok()) {
