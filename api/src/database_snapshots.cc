@@ -38,24 +38,35 @@ void require_label(std::string_view text, const char* what) {
 
 /// From the image's ready state, if the options let it be that: it has settings and a size of its
 /// own. Null: from the beginning.
-std::shared_ptr<Instance> start_warm(const Options& options) {
-  if (options.start != Start::warm || !options.settings.empty()) return nullptr;
+/// Null, and `why` in words, if the image's ready state does not fit.
+std::shared_ptr<Instance> start_warm(const Options& options, std::string& why) {
+  if (!options.settings.empty()) {
+    why = "Options::settings ask for a start of their own";
+    return nullptr;
+  }
   const auto tell = [&options](const std::string& text) {
     if (options.on_log) options.on_log({LogSource::machine, LogLevel::warning, text});
+  };
+  const auto cannot = [&](const std::string& reason) {
+    why = reason;
+    tell(reason + "; starting from the beginning");
+    return nullptr;
   };
   const auto image = find_image(image_places(options.image));
   if (!image) return nullptr;  // the way from the beginning says what is wrong with it
   const auto ready = find_ready_file(image.value());
-  if (!ready || !ready.value()) {
-    if (!ready) tell(ready.error().message + "; starting from the beginning");
+  if (!ready) return cannot(ready.error().message);
+  if (!ready.value()) {
+    why = "the image has no ready state";
     return nullptr;
   }
   const auto picture = ready_picture(image.value(), *ready.value(), user_cache(), tell);
-  if (!picture) {
-    tell(picture.error().message + "; starting from the beginning");
+  if (!picture) return cannot(picture.error().message);
+  if (picture.value()->memory_bytes != vm::u64{options.memory_mb} << 20) {
+    why = "the ready state has " + std::to_string(picture.value()->memory_bytes >> 20) +
+          " MiB of memory";
     return nullptr;
   }
-  if (picture.value()->memory_bytes != vm::u64{options.memory_mb} << 20) return nullptr;
   return Instance::start_from(options, *picture.value(), "warm");
 }
 
@@ -63,8 +74,11 @@ std::shared_ptr<Instance> start_warm(const Options& options) {
 
 std::shared_ptr<DatabaseState> DatabaseState::open(const Options& options) {
   if (!options.from) {
-    auto instance = start_warm(options);
+    std::shared_ptr<Instance> instance;
+    std::string why_cold;
+    if (options.start == Start::warm) instance = start_warm(options, why_cold);
     if (!instance) instance = Instance::boot(options);
+    instance->set_why_cold(why_cold);
     return std::make_shared<DatabaseState>(std::move(instance), options);
   }
   const auto picture = picture_of(*options.from);

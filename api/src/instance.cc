@@ -75,6 +75,10 @@ Instance::~Instance() {
   close();
 }
 
+void Instance::set_why_cold(const std::string& why) {
+  parts_->why_cold = why;
+}
+
 ServerAddress Instance::address() const {
   return {parts_->pipe->host(), std::to_string(parts_->pipe->port())};
 }
@@ -125,6 +129,7 @@ Info Instance::info() const {
   }
   info.boot_time = parts_->boot_time;
   info.started = parts_->started;
+  info.why_cold = parts_->why_cold;
   return info;
 }
 

@@ -31,6 +31,8 @@ class Instance final : public Server {
   static std::shared_ptr<Instance> start_from(const Options& options, const MachinePicture& picture,
                                               const std::string& how, Instance* like = nullptr);
   ~Instance() override;
+  /// For info(). Before anybody else has it.
+  void set_why_cold(const std::string& why);
 
   [[nodiscard]] ServerAddress address() const override;
   void check(std::chrono::milliseconds grace) override;

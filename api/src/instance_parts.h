@@ -79,6 +79,7 @@ struct Instance::Parts {
   std::chrono::milliseconds boot_time{0};
   bool executor_from_environment = false;
   std::string started = "cold";
+  std::string why_cold;
 
   AsioLoop loop;
   std::unique_ptr<FileDisk> root_disk;

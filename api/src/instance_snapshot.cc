@@ -148,7 +148,9 @@ base::Result<void> Instance::Parts::take_up(const MachinePicture& picture) {
   for (const SessionPicture& session : picture.sessions) {
     if (session.adoption == Adoption::nobody) continue;
     fates.plan.wait.push_back(session.stream);
-    fates.waiting.push_back(session);
+    SessionPicture& waiting = fates.waiting.emplace_back(session);
+    // In the ready state nobody but its maker has used them.
+    if (started == "warm") waiting.adoption = Adoption::anybody;
   }
   if (auto done = network->restore(picture.network, fates.plan); !done) return done;
   if (auto done = agent->restore(bytes_of(picture.agent)); !done) return done;

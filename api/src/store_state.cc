@@ -68,25 +68,35 @@ base::Result<std::shared_ptr<const MachinePicture>> StoreState::read(
   return picture;
 }
 
-std::shared_ptr<const MachinePicture> StoreState::parent_of(const SnapshotData& data) {
-  if (!data.info.parent) return nullptr;
-  const auto parent = store_->get(*data.info.parent);
-  if (!parent) return nullptr;  // it was not put here
+snapshots::SnapshotId StoreState::id_here(const snapshots::SnapshotId& id) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = put_as_.find(id);
+  return found == put_as_.end() ? id : found->second;
+}
+
+StoreState::Parent StoreState::parent_of(const SnapshotData& data) {
+  if (!data.info.parent) return {};
+  const auto parent = store_->get(id_here(*data.info.parent));
+  if (!parent) return {};  // it was not put here
   auto picture = read(parent.value());
-  return picture ? std::move(picture).value() : nullptr;
+  if (!picture) return {};
+  return {parent.value().id, std::move(picture).value()};
 }
 
 Snapshot StoreState::put(const SnapshotData& data) {
-  if (auto there = store_->get(data.info.id)) return snapshot(std::move(there).value());
+  if (auto there = store_->get(id_here(data.info.id))) return snapshot(std::move(there).value());
   const std::shared_ptr<const MachinePicture> picture = value_or_throw_snapshot(data.picture());
-  const std::shared_ptr<const MachinePicture> parent = parent_of(data);
-  auto writer = value_or_throw_snapshot(
-      store_->begin(parent ? data.info.parent : std::optional<snapshots::SnapshotId>()));
-  if (auto done = write_picture(writer, *picture, parent.get()); !done) {
+  const Parent parent = parent_of(data);
+  auto writer = value_or_throw_snapshot(store_->begin(parent.id));
+  if (auto done = write_picture(writer, *picture, parent.picture.get()); !done) {
     throw_snapshot_error(done.error());
   }
   auto info = value_or_throw_snapshot(writer.commit(data.info.metadata, {.take_name = true}));
   remember(info.id, picture);
+  {
+    const std::lock_guard lock(mutex_);
+    put_as_[data.info.id] = info.id;
+  }
   return snapshot(std::move(info));
 }
 

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 namespace snowglobe::detail {
 
@@ -24,15 +25,21 @@ class StoreState : public std::enable_shared_from_this<StoreState> {
   base::Result<std::shared_ptr<const MachinePicture>> read(const snapshots::SnapshotInfo& info);
 
  private:
-  /// If it is in memory, or in the store.
-  std::shared_ptr<const MachinePicture> parent_of(const SnapshotData& data);
+  struct Parent {
+    std::optional<snapshots::SnapshotId> id;  ///< in the store; nothing: it is not there
+    std::shared_ptr<const MachinePicture> picture;
+  };
+  Parent parent_of(const SnapshotData& data);
+  [[nodiscard]] snapshots::SnapshotId id_here(const snapshots::SnapshotId& id) const;
   [[nodiscard]] std::shared_ptr<const MachinePicture> known(const snapshots::SnapshotId& id) const;
   void remember(const snapshots::SnapshotId& id,
                 const std::shared_ptr<const MachinePicture>& picture);
 
   std::unique_ptr<snapshots::Store> store_;
-  mutable std::mutex mutex_;  // of pictures_
+  mutable std::mutex mutex_;  // of what follows
   std::map<snapshots::SnapshotId, std::weak_ptr<const MachinePicture>> pictures_;
+  /// The store gives ids of its own: by the ids that snapshots had in memory.
+  std::map<snapshots::SnapshotId, snapshots::SnapshotId> put_as_;
 };
 
 }  // namespace snowglobe::detail

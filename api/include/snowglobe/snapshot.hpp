@@ -44,7 +44,8 @@ class SNOWGLOBE_API Snapshot {
  public:
   explicit Snapshot(std::shared_ptr<const detail::SnapshotData> data) noexcept;
 
-  /// 32 hexadecimal digits; a unique prefix of four or more finds it.
+  /// 32 hexadecimal digits; a unique prefix of four or more finds it. In a store it is another one
+  /// than in memory, and the same in every store that it is copied to by files.
   [[nodiscard]] const std::string& id() const noexcept;
   [[nodiscard]] const std::string& name() const noexcept;
   [[nodiscard]] const std::vector<std::string>& tags() const noexcept;
@@ -140,9 +141,9 @@ class SNOWGLOBE_API SnapshotStore {
   /// else is in it, SnapshotError if it was made by a newer version or stays locked.
   [[nodiscard]] static SnapshotStore open(const std::filesystem::path& folder);
 
-  /// Writes a snapshot, with its own name, tags and note. Returns it as it is in the store; one
-  /// that is there already is only returned. A name that another one has in the store goes over to
-  /// this one.
+  /// Writes a snapshot, with its own name, tags and note. Returns it as it is in the store, which
+  /// gives it an id of its own; one that this handle (or a copy) has put before is only returned. A
+  /// name that another one has in the store goes over to this one.
   Snapshot put(const Snapshot& snapshot);
 
   /// Oldest first.
