@@ -21,12 +21,6 @@ using vm::u64;
 constexpr u64 kSector = 512;
 constexpr u64 kBlock = 4096;
 
-/// DiskImage::kPage bytes, zero, in one piece with their count of users.
-std::shared_ptr<std::uint8_t> new_page() {
-  const auto page = std::make_shared<std::array<std::uint8_t, DiskImage::kPage>>();
-  return {page, page->data()};
-}
-
 Error corrupt(const char* what) {
   return {ErrorCode::kCorrupt, std::string("unpack the cluster's disk: ") + what};
 }
@@ -276,31 +270,36 @@ DiskImage::Group& DiskImage::Builder::group_of(u64 number) {
   return *group;
 }
 
-base::Result<void> DiskImage::Builder::share(u64 offset, base::ConstBytes bytes,
-                                             const std::shared_ptr<const void>& owner) {
+/// Calls `make` with the bytes of each page in turn for the page to be put there; pages of zeros
+/// need none.
+template <class Make>
+base::Result<void> DiskImage::Builder::put(u64 offset, base::ConstBytes bytes, Make make) {
   if (auto checked = check(offset, bytes.size()); !checked) return checked;
   for (; !bytes.empty(); bytes = bytes.subspan(kPage), offset += kPage) {
     Group& group = group_of(offset / kPage);
     const u64 at = offset / kPage % kGroupPages;
-    if (std::ranges::all_of(bytes.first(kPage), [](std::uint8_t byte) { return byte == 0; })) {
-      group.pages[at].reset();
-      group.cleared[at] = start_->base_->covers(offset, kPage);
-    } else {
-      group.pages[at] = {owner, bytes.data()};
-      group.cleared[at] = false;
-    }
+    const base::ConstBytes page = bytes.first(kPage);
+    const bool zero = std::ranges::all_of(page, [](std::uint8_t byte) { return byte == 0; });
+    group.pages[at] = zero ? DiskPage() : make(group, page);
+    group.cleared[at] = zero && start_->base_->covers(offset, kPage);
   }
   return {};
 }
 
 base::Result<void> DiskImage::Builder::set(u64 offset, base::ConstBytes bytes) {
-  if (auto checked = check(offset, bytes.size()); !checked) return checked;
-  for (; !bytes.empty(); bytes = bytes.subspan(kPage), offset += kPage) {
-    const std::shared_ptr<std::uint8_t> page = new_page();
-    std::memcpy(page.get(), bytes.data(), kPage);
-    if (auto shared = share(offset, {page.get(), kPage}, page); !shared) return shared;
-  }
-  return {};
+  return put(offset, bytes, [](Group&, base::ConstBytes from) {
+    DiskPage page = DiskPage::make();
+    std::memcpy(page.writable(), from.data(), kPage);
+    return page;
+  });
+}
+
+base::Result<void> DiskImage::Builder::share(u64 offset, base::ConstBytes bytes,
+                                             const std::shared_ptr<const void>& owner) {
+  return put(offset, bytes, [&owner](Group& group, base::ConstBytes from) {
+    if (group.owners.empty() || group.owners.back() != owner) group.owners.push_back(owner);
+    return DiskPage::borrowed(from.data());
+  });
 }
 
 base::Result<void> DiskImage::Builder::unset(u64 offset, u64 length) {
@@ -396,22 +395,22 @@ base::Result<void> OverlayDisk::read(u64 offset, base::Bytes out) {
 base::Result<std::uint8_t*> OverlayDisk::writable_page(u64 page, bool whole) {
   const u64 at = page % kGroupPages;
   if (Changes* const changes = find(page); changes != nullptr && changes->pages[at]) {
-    return changes->pages[at].get();
+    return changes->pages[at].writable();
   }
   const u64 more = has_content(page) ? 0 : kPage;
   if (limit_ != 0 && more != 0 && content_bytes() + more > limit_) {
     return Error{ErrorCode::kResourceExhausted, "the data disk has reached Options::disk_limit_mb"};
   }
-  std::shared_ptr<std::uint8_t> copy = new_page();
+  DiskPage copy = DiskPage::make();
   if (!whole) {
-    read_page(page, 0, {copy.get(), kPage});
+    read_page(page, 0, {copy.writable(), kPage});
     if (auto sound = check_base(); !sound) return sound.error();
   }
   Changes& changes = make(page);
   changes.cleared[at] = false;
   changes.pages[at] = std::move(copy);
   count(own_bytes() + kPage, content_bytes() + more);
-  return changes.pages[at].get();
+  return changes.pages[at].writable();
 }
 
 base::Result<void> OverlayDisk::write(u64 offset, base::ConstBytes from) {

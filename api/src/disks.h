@@ -3,6 +3,7 @@
 // DiskImages.
 #pragma once
 
+#include "api/src/disk_pages.h"
 #include "vm/backends.h"
 #include "vm/memory/page_arena.h"
 
@@ -82,7 +83,7 @@ class SparseDisk {
 /// share the pages in which they do not differ. Thread rule: any thread.
 class DiskImage {
  public:
-  static constexpr vm::u64 kPage = 4096;
+  static constexpr vm::u64 kPage = DiskPage::kBytes;
 
   /// Nothing differs from `base`.
   explicit DiskImage(std::shared_ptr<const SparseDisk> base);
@@ -107,8 +108,9 @@ class DiskImage {
   static constexpr vm::u64 kGroupPages = 256;
   /// Null and not cleared: as in the base.
   struct Group {
-    std::array<std::shared_ptr<const std::uint8_t>, kGroupPages> pages;  ///< kPage bytes each
+    std::array<DiskPage, kGroupPages> pages;
     std::bitset<kGroupPages> cleared;  ///< reads as zeros although the base has something
+    std::vector<std::shared_ptr<const void>> owners;  ///< of borrowed pages
 
     [[nodiscard]] bool empty() const;
   };
@@ -150,6 +152,8 @@ class DiskImage::Builder {
 
  private:
   Group& group_of(vm::u64 number);
+  template <class Make>
+  base::Result<void> put(vm::u64 offset, base::ConstBytes bytes, Make make);
   base::Result<void> check(vm::u64 offset, vm::u64 length) const;
 
   std::shared_ptr<const DiskImage> start_;
@@ -192,7 +196,7 @@ class OverlayDisk final : public vm::BlockBackend {
   static constexpr vm::u64 kGroupPages = DiskImage::kGroupPages;
   /// What was done to the pages of a group since image_. Null and not cleared: as there.
   struct Changes {
-    std::array<std::shared_ptr<std::uint8_t>, kGroupPages> pages;
+    std::array<DiskPage, kGroupPages> pages;
     std::bitset<kGroupPages> cleared;
   };
 
