@@ -3,7 +3,6 @@
 
 #include "snapshots/catalogue_rows.h"
 #include "snapshots/hash.h"
-#include "snapshots/limits.h"
 #include "snapshots/schema.h"
 
 #include <algorithm>
@@ -188,23 +187,21 @@ base::Result<std::optional<ChunkRow>> Catalogue::find_chunk(const ChunkHash& has
 
 base::Result<Catalogue::Place> Catalogue::locate(std::uint64_t chunk) {
   const std::lock_guard lock(mutex_);
-  auto found = query(
-      "SELECT packs.id, place, stored_bytes FROM chunks JOIN packs ON packs.number = pack "
-      "WHERE chunks.id = ?");
+  auto found = query(kLocateChunk);
   if (!found.ok()) return found.error();
   found.value()->bind(1, chunk);
-  auto row = found.value()->step();
-  if (!row.ok()) return row.error();
-  const base::ConstBytes id = row.value() ? found.value()->blob(0) : base::ConstBytes();
+  auto more = found.value()->step();
+  if (!more.ok()) return more.error();
+  if (!more.value()) return corrupt(fmt::format("chunk {} is not there", chunk));
+  const ChunkRow row = chunk_from(*found.value());
+  const base::ConstBytes id = found.value()->blob(7);
   Place place;
-  if (id.size() != place.pack.bytes.size()) {
-    return corrupt(fmt::format("chunk {} is not there", chunk));
+  if (!row.sealed || id.size() != place.pack.bytes.size()) {
+    return corrupt(fmt::format("the row of chunk {} fails its checksum", chunk));
   }
   std::copy(id.begin(), id.end(), place.pack.bytes.begin());
-  place.offset = found.value()->number(1);
-  const std::uint64_t stored = found.value()->number(2);
-  if (stored > kMaxChunkBytes) return corrupt(fmt::format("chunk {} has no size", chunk));
-  place.stored_bytes = static_cast<std::uint32_t>(stored);
+  place.offset = row.offset;
+  place.stored_bytes = row.stored_bytes;
   return place;
 }
 

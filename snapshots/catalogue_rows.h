@@ -21,6 +21,10 @@ inline constexpr const char* kFindChunk =
     "SELECT id, hash, pack, place, stored_bytes, raw_bytes, seal FROM chunks "
     "WHERE substr(hash, 1, 8) = ?";
 
+inline constexpr const char* kLocateChunk =
+    "SELECT chunks.id, hash, pack, place, stored_bytes, raw_bytes, chunks.seal, packs.id "
+    "FROM chunks JOIN packs ON packs.number = pack WHERE chunks.id = ?";
+
 /// Tables with a digest over all of their seals.
 struct DigestedTable {
   const char* name;

@@ -437,13 +437,13 @@ TEST_F(StoreTest, ManySmallChangesKeepTheCatalogueSmall) {
     base::store_le(&model["memory"][i], i);
   SnapshotInfo last = save(*store_, model, {}).value();
   const std::uint64_t before = store_->statistics().value().catalogue_bytes;
-  for (int i = 0; i < 100; ++i) {
+  for (int i = 0; i < 40; ++i) {
     const Model old = model;
     for (int k = 0; k < 20; ++k)
       base::store_le(&model["memory"][dice_.below(512) * kChunk], dice_.next());
     last = save(*store_, model, {}, last.id, old).value();
   }
-  const std::uint64_t each = (store_->statistics().value().catalogue_bytes - before) / 100;
+  const std::uint64_t each = (store_->statistics().value().catalogue_bytes - before) / 40;
   EXPECT_LT(each, 20 * 120 + 1000u) << "bytes of catalogue for each snapshot";
   EXPECT_EQ(difference(*store_, last.id, model), "");
 }
