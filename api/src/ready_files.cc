@@ -147,7 +147,8 @@ base::Result<std::vector<std::uint8_t>> read_own_file(const fs::path& file, std:
 }
 
 base::Result<std::unique_ptr<vm::MemoryFile>> map_chunks(const fs::path& file,
-                                                         std::vector<std::uint64_t> checksums) {
+                                                         std::vector<std::uint64_t> checksums,
+                                                         std::function<void()> on_damage) {
   std::uint64_t size = 0;
   auto number = open_own(file, size);
   if (!number) return number.error();
@@ -157,8 +158,11 @@ base::Result<std::unique_ptr<vm::MemoryFile>> map_chunks(const fs::path& file,
     return damaged(file, "has another length");
   }
   return vm::MemoryFile::map(opened.release(), size,
-                             [sums = std::move(checksums)](vm::u32 chunk, base::ConstBytes bytes) {
-                               return checksum(bytes) == sums[chunk];
+                             [sums = std::move(checksums), on_damage = std::move(on_damage)](
+                                 vm::u32 chunk, base::ConstBytes bytes) {
+                               if (checksum(bytes) == sums[chunk]) return true;
+                               on_damage();
+                               return false;
                              });
 }
 

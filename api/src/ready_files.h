@@ -35,10 +35,12 @@ base::Result<std::vector<std::uint64_t>> write_chunks(
 base::Result<std::vector<std::uint8_t>> read_own_file(const std::filesystem::path& file,
                                                       std::uint64_t limit);
 
-/// Maps such a file; its chunks are compared with `checksums` when they are first touched. Its size
-/// must be a multiple of the page size. Errors: as read_own_file().
+/// Maps such a file; its chunks are compared with `checksums` when they are first touched, and
+/// `on_damage` is called for one that differs, on the thread that touched it. Its size must be a
+/// multiple of the page size. Errors: as read_own_file().
 base::Result<std::unique_ptr<vm::MemoryFile>> map_chunks(const std::filesystem::path& file,
-                                                         std::vector<std::uint64_t> checksums);
+                                                         std::vector<std::uint64_t> checksums,
+                                                         std::function<void()> on_damage);
 
 /// A folder for work under way, gone with the object. Those of crashed processes are removed too.
 class WorkFolder {

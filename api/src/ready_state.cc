@@ -125,6 +125,14 @@ base::Result<Picture> unpack(const GuestImage& image, const ReadyFile& ready,
 
 // --- mapping it
 
+/// Without its index a copy is none: the next open makes another one.
+std::function<void()> giving_up(const fs::path& folder) {
+  return [index = folder / "index"] {
+    std::error_code ignored;
+    fs::remove(index, ignored);
+  };
+}
+
 base::Result<Index> read_index(const fs::path& file, const std::string& key) {
   auto bytes = read_own_file(file, kMaxIndexBytes);
   if (!bytes) return bytes.error();
@@ -143,7 +151,7 @@ base::Result<Index> read_index(const fs::path& file, const std::string& key) {
 
 base::Result<std::shared_ptr<const DiskImage>> map_disk(const fs::path& folder,
                                                         const Index& index) {
-  auto cluster = map_chunks(folder / "cluster", index.cluster);
+  auto cluster = map_chunks(folder / "cluster", index.cluster, giving_up(folder));
   if (!cluster) return cluster.error();
   auto base = SparseDisk::of_file(std::move(cluster).value());
   if (!base) return base.error();
@@ -173,7 +181,7 @@ base::Result<Picture> map_copy(const fs::path& folder, const GuestImage& image,
   auto picture = from_archive(index.value().picture);
   if (!picture) return picture.error();
   MachinePicture& made = picture.value();
-  auto memory = map_chunks(folder / "memory", index.value().memory);
+  auto memory = map_chunks(folder / "memory", index.value().memory, giving_up(folder));
   if (!memory) return memory.error();
   const std::uint64_t pages = memory.value()->size() / vm::kPageSize;
   if (memory.value()->size() != made.memory_bytes ||
