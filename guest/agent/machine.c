@@ -68,9 +68,10 @@ void machine_quiesce(uint32_t id, struct reader* reader) {
   if (flags & SNOWGLOBE_QUIESCE_DROP_CACHES) {
     done = write_text("/proc/sys/vm/drop_caches", "3") && done;
   }
-  /* Last: what was dropped is free now. The kernel's own (guest/patches). */
-  if (flags & SNOWGLOBE_QUIESCE_SCRUB) {
-    done = write_text("/proc/sys/vm/scrub_free_memory", "1") && done;
+  const char* zeroing = boot_word("init_on_free");
+  if (flags & SNOWGLOBE_QUIESCE_SCRUB && !(zeroing && strcmp(zeroing, "1") == 0)) {
+    errno = ENOTSUP;
+    done = false;
   }
   send_outcome(id, done, "quiesce");
 }

@@ -95,8 +95,8 @@ enum snowglobe_type {
   SNOWGLOBE_STOP_POSTGRES = 8,
 
   /* Makes memory fit for a snapshot: u32 flags (1: write back all dirty data; 2: drop clean caches;
-   * 4: read PostgreSQL's program text in and lock it; 8: fill free memory with zeroes, where it is
-   * not zero yet). In the order write back, drop, fill. OK is empty. */
+   * 4: read PostgreSQL's program text in and lock it; 8: free memory must be zero: ERROR ENOTSUP
+   * unless the kernel sees to it, as `init_on_free=1` has it do). OK is empty. */
   SNOWGLOBE_QUIESCE = 9,
 
   /* Ends the machine: u32 milliseconds for PostgreSQL to stop fast before it is stopped the hard

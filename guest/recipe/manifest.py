@@ -21,6 +21,7 @@ COMMAND_LINE = " ".join([
     "root=/dev/vda", "ro", "rootfstype=erofs", "init=/sbin/init",
     "tsc=reliable", "tsc_early_khz=1000000",  # CPUID says so as well; this is for QEMU and early code
     "reboot=t", "panic=-1",                 # the machine's end is a triple fault, at once
+    "init_on_free=1",                       # what is free is zero, and costs a snapshot nothing
     "norandmaps",                           # the same layout in every start: translated code can be kept
     "dis_ucode_ldr",                        # no microcode to look for
     "random.trust_bootloader=on",           # the seed that the host passes at boot counts in full
