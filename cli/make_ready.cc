@@ -47,7 +47,6 @@ int make(const std::filesystem::path& image, const std::filesystem::path& file) 
   constexpr int kWaitingSessions = 2;
   const std::filesystem::path work = file.string() + ".store";
   std::filesystem::remove_all(work);
-  std::filesystem::remove(file);
   snowglobe::Options options;
   options.image = image;
   options.start = snowglobe::Start::cold;
@@ -60,11 +59,11 @@ int make(const std::filesystem::path& image, const std::filesystem::path& file) 
   const snowglobe::Snapshot ready = database.save("ready", save);
   snowglobe::SnapshotStore store = snowglobe::SnapshotStore::open(work);
   const snowglobe::Snapshot stored = store.put(ready);
-  store.export_to(stored, file);
+  store.export_to(stored, file, {.compression_level = 19, .overwrite = true});
   std::filesystem::remove_all(work);
-  std::printf("ready state: %.1f MB of %.1f\n",
+  std::printf("ready state: %.1f MB, of a machine with %.1f MB of memory\n",
               static_cast<double>(std::filesystem::file_size(file)) / 1e6,
-              static_cast<double>(stored.sizes().raw) / 1e6);
+              static_cast<double>(stored.sizes().memory) / 1e6);
   return 0;
 }
 

@@ -189,8 +189,17 @@ VerifyReport SnapshotStore::verify() const {
   return out;
 }
 
-void SnapshotStore::export_to(const Snapshot& snapshot, const std::filesystem::path& file) const {
-  auto report = state_->store().export_to(file, {required(snapshot).info.id});
+void SnapshotStore::export_to(const Snapshot& snapshot, const std::filesystem::path& file,
+                              const ExportOptions& options) const {
+  constexpr int kHighestLevel = 19;
+  if (options.compression_level < 0 || options.compression_level > kHighestLevel) {
+    throw InvalidArgument("ExportOptions::compression_level is " +
+                          std::to_string(options.compression_level) + ", not 0 to 19");
+  }
+  snapshots::ExportOptions how;
+  how.compression_level = options.compression_level;
+  how.overwrite = options.overwrite;
+  auto report = state_->store().export_to(file, {required(snapshot).info.id}, how);
   if (!report) detail::throw_snapshot_error(report.error());
 }
 

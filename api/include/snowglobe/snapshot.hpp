@@ -129,6 +129,12 @@ struct VerifyReport {
   [[nodiscard]] bool clean() const noexcept { return damage.empty(); }
 };
 
+struct ExportOptions {
+  /// zstd's, 1 to 19, for a smaller file that takes longer to write; 0: as it is in the store.
+  int compression_level = 0;
+  bool overwrite = false;
+};
+
 enum class Children : std::uint8_t { refuse, remove_too };
 
 /// A folder of snapshots: what they share is kept once, compressed, with checksums. Any number of
@@ -168,8 +174,10 @@ class SNOWGLOBE_API SnapshotStore {
   /// Reads everything and checks every checksum.
   [[nodiscard]] VerifyReport verify() const;
 
-  /// One file that opens on another machine. Throws SnapshotError if the file is there already.
-  void export_to(const Snapshot& snapshot, const std::filesystem::path& file) const;
+  /// One file that opens on another machine. Throws SnapshotError if the file is there already,
+  /// unless it is to be replaced.
+  void export_to(const Snapshot& snapshot, const std::filesystem::path& file,
+                 const ExportOptions& options = {}) const;
   /// The newest snapshot of such a file, after all of it was checked.
   Snapshot import_from(const std::filesystem::path& file);
 
