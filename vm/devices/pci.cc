@@ -4,7 +4,6 @@
 #include "base/check.h"
 
 #include <algorithm>
-#include <ranges>
 #include <span>
 
 namespace snowglobe::vm {
@@ -183,12 +182,13 @@ bool PciBus::ports_could_be_of(const PciBusState& state, unsigned index) const {
       return false;
     }
   }
-  return std::ranges::all_of(std::views::iota(ports.first, ports.first + ports.count), [&](u32 at) {
+  for (u32 at = ports.first; at < ports.first + ports.count; ++at) {
     const PortDevice* const owner = port_map_->owner(static_cast<u16>(at));
-    return owner == nullptr || std::ranges::any_of(functions, [owner](const PciFunction* function) {
-             return function->answers(owner);
-           });
-  });
+    const bool function_has_it = std::ranges::any_of(
+        functions, [owner](const PciFunction* function) { return function->answers(owner); });
+    if (owner != nullptr && !function_has_it) return false;
+  }
+  return true;
 }
 
 void PciBus::restore(const PciBusState& state) {
