@@ -19,8 +19,7 @@ enum class NameTaken : std::uint8_t { kRefuse, kTakeOver, kChangeOurs };
 class Publication {
  public:
   /// All that `sink` got must be on the disk.
-  Publication(Store::Core& core, ChunkSink& sink)
-      : core_(core), sink_(sink), change_(*core.catalogue) {}
+  Publication(Store::Core& core, ChunkSink& sink) : sink_(sink), change_(*core.catalogue) {}
 
   base::Result<void> begin();
   [[nodiscard]] const View& view() const { return change_.view(); }
@@ -39,7 +38,6 @@ class Publication {
   base::Result<SnapshotIds> final_ids(Contents& contents) const;
   base::Result<void> choose_list(SnapshotRow& row, const SnapshotIds& ids);
 
-  Store::Core& core_;
   ChunkSink& sink_;
   Catalogue::Change change_;
   std::unordered_map<ChunkHash, std::uint64_t, HashOfHash> new_ids_;
