@@ -411,6 +411,42 @@ TEST_F(Restore, NewStreamsKeepAwayFromPortsThatTheGuestRemembers) {
   }
 }
 
+TEST_F(Restore, NewStreamsKeepAwayFromOldEndsWhateverTheirAge) {
+  std::vector<ClientSocket> clients;
+  std::set<std::uint16_t> taken;
+  for (int i = 0; i < 5; ++i) {
+    clients.push_back(open_quiet(nullptr));
+    taken.insert(syn_.from_port);
+  }
+  NetworkState state = decode(network_->save()).value();
+  FirstGiven random(state.streams[0].tuple.local_port - 49152u, random_);
+  state.next_port ^= 0x2000;  // half of all ports have been given out since
+  network_.reset();
+  NetworkConfig config = config_;
+  config.random = &random;
+  network_ = Network::create(config).value();
+  network_->attach(&cable_);
+  restore(encode(state), {});
+  network_->hold(false);
+  EXPECT_EQ(cable_.sent.size(), 5u);  // resets
+  cable_.sent.clear();
+  for (int i = 0; i < 10; ++i) {
+    clients.push_back(open_stream());
+    EXPECT_FALSE(taken.contains(segment().from_port));
+  }
+}
+
+TEST_F(Restore, AHandshakeThatOwesAResetIsSavedOnce) {
+  ClientSocket client = open_stream();
+  syn_ = segment();
+  cable_.refuse = true;
+  acknowledged_ = 1000;
+  guest_sends(kAck, 1);  // of an older connection, it seems: RFC 9293, 3.10.7.3
+  const State state = network_->save();
+  EXPECT_EQ(decode(state).value().resets.size(), 1u);
+  restore(state, {});
+}
+
 TEST_F(Restore, ResetsThatTheCardDidNotTakeAreNotLost) {
   std::vector<ClientSocket> clients;
   std::vector<StreamId> ids(200);
