@@ -13,9 +13,10 @@
 namespace snowglobe::detail {
 namespace {
 
-std::shared_ptr<const MachinePicture> picture_of(const Snapshot& snapshot) {
+std::shared_ptr<const MachinePicture> picture_of(const Snapshot& snapshot,
+                                                 const std::filesystem::path& image) {
   if (!snapshot.data()) throw InvalidArgument("this snapshot is moved from");
-  auto picture = snapshot.data()->picture();
+  auto picture = snapshot.data()->picture(image);
   if (!picture) throw_snapshot_error(picture.error());
   return std::move(picture).value();
 }
@@ -81,7 +82,7 @@ std::shared_ptr<DatabaseState> DatabaseState::open(const Options& options) {
     instance->set_why_cold(why_cold);
     return std::make_shared<DatabaseState>(std::move(instance), options);
   }
-  const auto picture = picture_of(*options.from);
+  const auto picture = picture_of(*options.from, options.image);
   const unsigned unsaid = Options().memory_mb;
   if (options.memory_mb != unsaid && vm::u64{options.memory_mb} << 20 != picture->memory_bytes) {
     throw InvalidArgument("Options::memory_mb is " + std::to_string(options.memory_mb) +
@@ -153,7 +154,7 @@ Snapshot DatabaseState::save(std::string_view name, const SaveOptions& options) 
 
 void DatabaseState::restore(const Snapshot& snapshot) {
   require_owner();
-  const std::shared_ptr<const MachinePicture> picture = picture_of(snapshot);
+  const std::shared_ptr<const MachinePicture> picture = picture_of(snapshot, options_.image);
   server_->restore(picture);
   came_from(snapshot.data()->info.id);
   exposure_.put_back(*this);
@@ -162,7 +163,7 @@ void DatabaseState::restore(const Snapshot& snapshot) {
 std::shared_ptr<DatabaseState> DatabaseState::fork(const Snapshot* from,
                                                    const ForkOptions& options) {
   require_owner();
-  const auto picture = from != nullptr ? picture_of(*from) : server_->capture();
+  const auto picture = from != nullptr ? picture_of(*from, options_.image) : server_->capture();
   Options own = options_;
   own.from.reset();
   own.on_progress = nullptr;

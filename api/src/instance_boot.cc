@@ -1,12 +1,12 @@
 // api/src/instance_boot.cc - builds the parts of an instance and brings them up, and what happens
 // at their end.
+#include "api/src/clusters.h"
 #include "api/src/errors.h"
 #include "api/src/instance_parts.h"
 #include "guest/agent/protocol.h"
 
 #include <algorithm>
 #include <cstdlib>
-#include <map>
 
 namespace snowglobe::detail {
 namespace {
@@ -69,19 +69,6 @@ std::string how_it_ended(vm::MachineEnd end) {
 
 }  // namespace
 
-base::Result<std::shared_ptr<const SparseDisk>> cluster_disk(const GuestImage& image) {
-  // Forks and further instances in the process share it; the last one takes it along.
-  static std::mutex mutex;
-  static std::map<std::string, std::weak_ptr<const SparseDisk>> known;
-  const std::lock_guard lock(mutex);
-  if (auto disk = known[image.id].lock()) return disk;
-  const auto packed = read_image_file(image.cluster);
-  if (!packed) return packed.error();
-  auto disk = SparseDisk::unpack(packed.value(), image.cluster_data_bytes);
-  if (disk) known[image.id] = disk.value();
-  return disk;
-}
-
 void Instance::Parts::tell(LogSource source, LogLevel level, const std::string& text) {
   if (!options.on_log) return;
   const std::lock_guard lock(tell_mutex_);
@@ -97,13 +84,17 @@ void Instance::Parts::report(int done, const std::string& text) const {
   if (options.on_progress) options.on_progress({std::min(done, kSteps), kSteps, text});
 }
 
-void Instance::Parts::load_image() {
-  setting_list(options.settings);  // a wrong one is known before anything is built
+void Instance::Parts::choose_executor() {
   if (const char* const name = std::getenv("SNOWGLOBE_EXECUTOR");  // NOLINT(concurrency-mt-unsafe)
       name != nullptr && options.executor == Executor::automatic) {
     options.executor = named_executor(name);
     executor_from_environment = options.executor != Executor::automatic;
   }
+}
+
+void Instance::Parts::load_image() {
+  setting_list(options.settings);  // a wrong one is known before anything is built
+  choose_executor();
   image = value_or_throw(find_image(image_places(options.image)));
   if (options.memory_mb < image.memory_minimum || options.memory_mb > image.memory_maximum) {
     throw InvalidArgument("Options::memory_mb is " + std::to_string(options.memory_mb) +
@@ -160,7 +151,7 @@ void Instance::Parts::build_network() {
 
 void Instance::Parts::build_machine(const vm::TranslatorOptions* translator,
                                     const MachinePicture* from) {
-  root_disk = value_or_throw(FileDisk::open(image.root.path));
+  if (!root_disk) root_disk = value_or_throw(FileDisk::open(image.root.path));
   const vm::u64 disk_limit = vm::u64{options.disk_limit_mb} << 20;
   std::vector<std::uint8_t> kernel;
   vm::MachineConfig config;

@@ -82,7 +82,7 @@ struct Instance::Parts {
   std::string why_cold;
 
   AsioLoop loop;
-  std::unique_ptr<FileDisk> root_disk;
+  std::shared_ptr<FileDisk> root_disk;  // read-only: shared with forks
   std::unique_ptr<OverlayDisk> data_disk;
   std::unique_ptr<AgentClient> agent;
   std::unique_ptr<net::Network> network;
@@ -94,6 +94,7 @@ struct Instance::Parts {
 
   /// For Options::on_log; a callback that throws is not heard again.
   void tell(LogSource source, LogLevel level, const std::string& text);
+  void choose_executor();
   void load_image();
   void build_agent();
   void build_network();
@@ -138,9 +139,6 @@ struct Instance::Parts {
   void report(int done, const std::string& text) const;
   [[noreturn]] void boot_timed_out();
 };
-
-/// The base of the cluster's disk: unpacked once for all instances that are alive.
-base::Result<std::shared_ptr<const SparseDisk>> cluster_disk(const GuestImage& image);
 
 template <class T>
 T Instance::on_machine_thread(std::function<T()> work) {

@@ -293,7 +293,14 @@ std::shared_ptr<Instance> Instance::start_from(const Options& options,
   Parts& parts = *instance->parts_;
   parts.options.memory_mb = static_cast<unsigned>(picture.memory_bytes >> 20);
   parts.started = how;
-  parts.load_image();
+  if (like != nullptr) {
+    // Its files may have been replaced meanwhile; what is open stays what it was.
+    parts.image = like->parts_->image;
+    parts.root_disk = like->parts_->root_disk;
+    parts.choose_executor();
+  } else {
+    parts.load_image();
+  }
   if (picture.image_id != parts.image.id) {
     throw InvalidArgument("the snapshot was made with guest image " + picture.image_id +
                           "; the one in " + parts.image.folder.string() + " is " + parts.image.id);

@@ -1,7 +1,7 @@
 // api/src/ready_state.cc - finding the ready state, unpacking it, and mapping the unpacked copy.
 #include "api/src/ready_state.h"
 
-#include "api/src/instance_parts.h"
+#include "api/src/clusters.h"
 #include "api/src/picture_archive.h"
 #include "api/src/ready_files.h"
 #include "base/archive.h"
@@ -149,12 +149,13 @@ base::Result<Index> read_index(const fs::path& file, const std::string& key) {
   return index;
 }
 
-base::Result<std::shared_ptr<const DiskImage>> map_disk(const fs::path& folder,
-                                                        const Index& index) {
+base::Result<std::shared_ptr<const DiskImage>> map_disk(const fs::path& folder, const Index& index,
+                                                        const std::string& image_id) {
   auto cluster = map_chunks(folder / "cluster", index.cluster, giving_up(folder));
   if (!cluster) return cluster.error();
-  auto base = SparseDisk::of_file(std::move(cluster).value());
-  if (!base) return base.error();
+  auto mapped = SparseDisk::of_file(std::move(cluster).value());
+  if (!mapped) return mapped.error();
+  const auto base = share_cluster(image_id, std::move(mapped).value());
   auto bytes = read_own_file(folder / "disk", index.offsets.size() * kReadyChunk);
   if (!bytes) return bytes.error();
   if (bytes.value().size() != index.offsets.size() * kReadyChunk ||
@@ -162,8 +163,8 @@ base::Result<std::shared_ptr<const DiskImage>> map_disk(const fs::path& folder,
     return unusable(folder / "disk", "does not have its checksum");
   }
   const auto owner = std::make_shared<const std::vector<std::uint8_t>>(std::move(bytes).value());
-  DiskImage::Builder builder(std::make_shared<const DiskImage>(base.value()));
-  const vm::u64 capacity = base.value()->capacity();
+  DiskImage::Builder builder(std::make_shared<const DiskImage>(base));
+  const vm::u64 capacity = base->capacity();
   for (std::size_t i = 0; i < index.offsets.size(); ++i) {
     const vm::u64 offset = index.offsets[i];
     if (offset >= capacity) return unusable(folder / "disk", "reaches over the disk's end");
@@ -194,7 +195,7 @@ base::Result<Picture> map_copy(const fs::path& folder, const GuestImage& image,
   auto ram = vm::RamImage::of_file(std::move(memory).value(), used);
   if (!ram) return ram.error();
   made.machine.memory = std::move(ram).value();
-  auto disk = map_disk(folder, index.value());
+  auto disk = map_disk(folder, index.value(), image.id);
   if (!disk) return disk.error();
   made.disk = std::move(disk).value();
   trust_verified(image, index.value().verified);

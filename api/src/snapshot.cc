@@ -18,10 +18,11 @@ SnapshotData::SnapshotData(snapshots::SnapshotInfo about,
       store(std::move(in)),
       picture_(std::move(picture)) {}
 
-base::Result<std::shared_ptr<const MachinePicture>> SnapshotData::picture() const {
+base::Result<std::shared_ptr<const MachinePicture>> SnapshotData::picture(
+    const std::filesystem::path& image) const {
   const std::lock_guard lock(mutex_);
   if (!picture_) {
-    auto read = store->read(info);
+    auto read = store->read(info, image);
     if (!read) return read;
     picture_ = std::move(read).value();
   }

@@ -8,6 +8,7 @@
 #include "vm/machine.h"
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -39,8 +40,10 @@ class SnapshotData {
   SnapshotData(snapshots::SnapshotInfo info, std::shared_ptr<const MachinePicture> picture,
                std::shared_ptr<StoreState> store);
 
-  /// Errors: as the store's Reader.
-  base::Result<std::shared_ptr<const MachinePicture>> picture() const;
+  /// `image`: where the guest image may be, as Options::image. Errors: as the store's Reader,
+  /// kUnsupported (another image).
+  base::Result<std::shared_ptr<const MachinePicture>> picture(
+      const std::filesystem::path& image) const;
 
   const snapshots::SnapshotInfo info;
   const std::string id;

@@ -1,9 +1,9 @@
 // api/src/store_state.cc - pictures of machines into a store of bytes, and back.
 #include "api/src/store_state.h"
 
+#include "api/src/clusters.h"
 #include "api/src/errors.h"
 #include "api/src/image.h"
-#include "api/src/instance_parts.h"
 #include "api/src/picture_archive.h"
 
 namespace snowglobe::detail {
@@ -17,8 +17,10 @@ T value_or_throw_snapshot(base::Result<T> result) {
 }
 
 /// The disk that all snapshots of an image go back to.
-base::Result<std::shared_ptr<const SparseDisk>> base_of(const snapshots::SnapshotInfo& info) {
-  const auto image = find_image(image_places({}));
+base::Result<std::shared_ptr<const SparseDisk>> base_of(const snapshots::SnapshotInfo& info,
+                                                        const std::filesystem::path& folder) {
+  if (auto disk = known_cluster(info.metadata.image_id)) return disk;
+  const auto image = find_image(image_places(folder));
   if (!image) return image.error();
   if (image.value().id != info.metadata.image_id) {
     return base::Error{base::ErrorCode::kUnsupported, "the snapshot needs guest image " +
@@ -51,7 +53,7 @@ Snapshot StoreState::snapshot(snapshots::SnapshotInfo info) {
 }
 
 base::Result<std::shared_ptr<const MachinePicture>> StoreState::read(
-    const snapshots::SnapshotInfo& info) {
+    const snapshots::SnapshotInfo& info, const std::filesystem::path& image) {
   if (auto there = known(info.id)) return there;
   if (info.metadata.format_version != kPictureFormat) {
     return base::Error{base::ErrorCode::kUnsupported,
@@ -61,7 +63,7 @@ base::Result<std::shared_ptr<const MachinePicture>> StoreState::read(
   }
   auto reader = store_->open(info.id);
   if (!reader) return reader.error();
-  auto disk = base_of(info);
+  auto disk = base_of(info, image);
   if (!disk) return disk.error();
   auto picture = read_picture(reader.value(), std::move(disk).value());
   if (picture) remember(info.id, picture.value());
@@ -78,14 +80,14 @@ StoreState::Parent StoreState::parent_of(const SnapshotData& data) {
   if (!data.info.parent) return {};
   const auto parent = store_->get(id_here(*data.info.parent));
   if (!parent) return {};  // it was not put here
-  auto picture = read(parent.value());
+  auto picture = read(parent.value(), {});
   if (!picture) return {};
   return {parent.value().id, std::move(picture).value()};
 }
 
 Snapshot StoreState::put(const SnapshotData& data) {
   if (auto there = store_->get(id_here(data.info.id))) return snapshot(std::move(there).value());
-  const std::shared_ptr<const MachinePicture> picture = value_or_throw_snapshot(data.picture());
+  const std::shared_ptr<const MachinePicture> picture = value_or_throw_snapshot(data.picture({}));
   const Parent parent = parent_of(data);
   auto writer = value_or_throw_snapshot(store_->begin(parent.id));
   if (auto done = write_picture(writer, *picture, parent.picture.get()); !done) {

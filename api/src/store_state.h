@@ -22,7 +22,9 @@ class StoreState : public std::enable_shared_from_this<StoreState> {
   /// As a value of the face; the same contents in memory for the same id.
   Snapshot snapshot(snapshots::SnapshotInfo info);
   Snapshot put(const SnapshotData& data);
-  base::Result<std::shared_ptr<const MachinePicture>> read(const snapshots::SnapshotInfo& info);
+  /// `image`: where the guest image may be, as Options::image.
+  base::Result<std::shared_ptr<const MachinePicture>> read(const snapshots::SnapshotInfo& info,
+                                                           const std::filesystem::path& image);
 
  private:
   struct Parent {

@@ -35,6 +35,7 @@ class PortMachine final : public vm::Machine {
   [[nodiscard]] vm::MachineStatistics statistics() const override { return {}; }
   base::Result<vm::MachineImage> capture() override { return vm::MachineImage{}; }
   base::Result<void> restore(const vm::MachineImage&) override { return {}; }
+  void learn_from(vm::Machine&) override {}
 };
 
 struct Frame {
