@@ -57,7 +57,7 @@ int make(const std::filesystem::path& image, const std::filesystem::path& file) 
   save.note = "PostgreSQL waits for its first statement";
   save.quiesce = true;
   const snowglobe::Snapshot ready = database.save("ready", save);
-  snowglobe::SnapshotStore store = snowglobe::SnapshotStore::open(work);
+  snowglobe::SnapshotStore store = snowglobe::SnapshotStore::open(work, {.chunk_kib = 1024});
   const snowglobe::Snapshot stored = store.put(ready);
   store.export_to(stored, file, {.compression_level = 19, .overwrite = true});
   std::filesystem::remove_all(work);

@@ -17,7 +17,6 @@ using base::Error;
 using base::ErrorCode;
 
 constexpr std::uint32_t kChunk = snapshots::kDefaultChunkBytes;
-constexpr std::uint64_t kPagesPerChunk = kChunk / vm::kPageSize;
 // vm/machine_core.h takes no more; a number beyond it is a damaged file.
 constexpr std::uint64_t kMostMemory = std::uint64_t{4} << 30;
 
@@ -115,19 +114,19 @@ base::Result<MachinePicture> from_archive(base::ConstBytes bytes) {
 namespace {
 
 base::Result<void> write_memory(snapshots::Writer& writer, const vm::RamImage& memory,
-                                const vm::RamImage* parent) {
-  auto object = writer.object("memory", memory.size(), kChunk);
+                                const vm::RamImage* parent, std::uint32_t chunk_bytes) {
+  auto object = writer.object("memory", memory.size(), chunk_bytes);
   if (!object) return object.error();
-  std::vector<bool> chunks(memory.size() / kChunk, parent == nullptr);
+  const std::uint64_t pages = chunk_bytes / vm::kPageSize;  // memory is a multiple of any chunk
+  std::vector<bool> chunks(memory.size() / chunk_bytes, parent == nullptr);
   if (parent != nullptr) {
-    memory.for_each_difference(parent,
-                               [&chunks](vm::u32 page) { chunks[page / kPagesPerChunk] = true; });
+    memory.for_each_difference(parent, [&](vm::u32 page) { chunks[page / pages] = true; });
   }
-  std::vector<std::uint8_t> chunk(kChunk);
+  std::vector<std::uint8_t> chunk(chunk_bytes);
   for (std::size_t index = 0; index < chunks.size(); ++index) {
     if (!chunks[index]) continue;
-    for (std::size_t i = 0; i < kPagesPerChunk; ++i) {
-      const bool read = memory.read(static_cast<vm::u32>(index * kPagesPerChunk + i),
+    for (std::size_t i = 0; i < pages; ++i) {
+      const bool read = memory.read(static_cast<vm::u32>(index * pages + i),
                                     base::Bytes(chunk).subspan(i * vm::kPageSize, vm::kPageSize));
       if (!read) return damaged("a page of its memory is not what was stored");
     }
@@ -224,9 +223,10 @@ base::Result<std::shared_ptr<const DiskImage>> read_disk(const snapshots::Reader
 }  // namespace
 
 base::Result<void> write_picture(snapshots::Writer& writer, const MachinePicture& picture,
-                                 const MachinePicture* parent) {
+                                 const MachinePicture* parent, std::uint32_t memory_chunk) {
   const vm::RamImage* const memory = parent != nullptr ? parent->machine.memory.get() : nullptr;
-  if (auto done = write_memory(writer, *picture.machine.memory, memory); !done) return done;
+  if (auto done = write_memory(writer, *picture.machine.memory, memory, memory_chunk); !done)
+    return done;
   const DiskImage* const disk = parent != nullptr ? parent->disk.get() : nullptr;
   if (auto done = write_disk(writer, *picture.disk, disk); !done) return done;
   auto state = writer.put_object("state", archive_of(picture));

@@ -14,8 +14,9 @@
 namespace snowglobe::detail {
 
 /// Writes what differs from `parent`, whose contents `writer` begins with; null: everything.
+/// `memory_chunk`: bytes of a chunk of memory, those of the parent if there is one.
 base::Result<void> write_picture(snapshots::Writer& writer, const MachinePicture& picture,
-                                 const MachinePicture* parent);
+                                 const MachinePicture* parent, std::uint32_t memory_chunk);
 
 /// `base` is the cluster of the image that the snapshot needs.
 base::Result<std::shared_ptr<const MachinePicture>> read_picture(

@@ -1,10 +1,12 @@
 // api/src/snapshot.cc - Snapshot and SnapshotStore: values over what the store of bytes knows.
 #include "api/src/errors.h"
 #include "api/src/store_state.h"
+#include "snapshots/limits.h"
 #include <snowglobe/error.hpp>
 #include <snowglobe/snapshot.hpp>
 
 #include <algorithm>
+#include <bit>
 
 namespace snowglobe {
 namespace detail {
@@ -104,9 +106,16 @@ bool Snapshot::stored() const noexcept {
 SnapshotStore::SnapshotStore(std::shared_ptr<detail::StoreState> state) noexcept
     : state_(std::move(state)) {}
 
-SnapshotStore SnapshotStore::open(const std::filesystem::path& folder) {
-  return SnapshotStore(
-      std::make_shared<detail::StoreState>(value_of(snapshots::Store::open_folder(folder, {}))));
+SnapshotStore SnapshotStore::open(const std::filesystem::path& folder,
+                                  const StoreOptions& options) {
+  const std::uint32_t chunk = options.chunk_kib * 1024;
+  if (!std::has_single_bit(options.chunk_kib) || chunk < snapshots::kMinChunkBytes ||
+      options.chunk_kib > snapshots::kMaxChunkBytes / 1024) {
+    throw InvalidArgument("StoreOptions::chunk_kib is " + std::to_string(options.chunk_kib) +
+                          ", not a power of two from 4 to 1024");
+  }
+  return SnapshotStore(std::make_shared<detail::StoreState>(
+      value_of(snapshots::Store::open_folder(folder, {})), chunk));
 }
 
 Snapshot SnapshotStore::put(const Snapshot& snapshot) {

@@ -77,12 +77,15 @@ snapshots::SnapshotId StoreState::id_here(const snapshots::SnapshotId& id) const
 }
 
 StoreState::Parent StoreState::parent_of(const SnapshotData& data) {
-  if (!data.info.parent) return {};
+  if (!data.info.parent) return {{}, nullptr, memory_chunk_};
   const auto parent = store_->get(id_here(*data.info.parent));
-  if (!parent) return {};  // it was not put here
+  if (!parent) return {{}, nullptr, memory_chunk_};  // it was not put here
   auto picture = read(parent.value(), {});
-  if (!picture) return {};
-  return {parent.value().id, std::move(picture).value()};
+  const auto reader = store_->open(parent.value().id);
+  const auto object = reader ? reader.value().object("memory") : base::Result<std::size_t>(0);
+  if (!picture || !reader || !object) return {{}, nullptr, memory_chunk_};
+  return {parent.value().id, std::move(picture).value(),
+          reader.value().objects()[object.value()].chunk_bytes};
 }
 
 Snapshot StoreState::put(const SnapshotData& data) {
@@ -90,7 +93,8 @@ Snapshot StoreState::put(const SnapshotData& data) {
   const std::shared_ptr<const MachinePicture> picture = value_or_throw_snapshot(data.picture({}));
   const Parent parent = parent_of(data);
   auto writer = value_or_throw_snapshot(store_->begin(parent.id));
-  if (auto done = write_picture(writer, *picture, parent.picture.get()); !done) {
+  if (auto done = write_picture(writer, *picture, parent.picture.get(), parent.memory_chunk);
+      !done) {
     throw_snapshot_error(done.error());
   }
   auto info = value_or_throw_snapshot(writer.commit(data.info.metadata, {.take_name = true}));

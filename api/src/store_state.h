@@ -16,7 +16,9 @@ namespace snowglobe::detail {
 /// Thread rule: any thread.
 class StoreState : public std::enable_shared_from_this<StoreState> {
  public:
-  explicit StoreState(std::unique_ptr<snapshots::Store> store) : store_(std::move(store)) {}
+  /// `memory_chunk`: bytes of a chunk of memory in snapshots without a parent here.
+  StoreState(std::unique_ptr<snapshots::Store> store, std::uint32_t memory_chunk)
+      : store_(std::move(store)), memory_chunk_(memory_chunk) {}
 
   [[nodiscard]] snapshots::Store& store() const { return *store_; }
   /// As a value of the face; the same contents in memory for the same id.
@@ -30,6 +32,7 @@ class StoreState : public std::enable_shared_from_this<StoreState> {
   struct Parent {
     std::optional<snapshots::SnapshotId> id;  ///< in the store; nothing: it is not there
     std::shared_ptr<const MachinePicture> picture;
+    std::uint32_t memory_chunk = 0;  ///< bytes
   };
   Parent parent_of(const SnapshotData& data);
   [[nodiscard]] snapshots::SnapshotId id_here(const snapshots::SnapshotId& id) const;
@@ -38,6 +41,7 @@ class StoreState : public std::enable_shared_from_this<StoreState> {
                 const std::shared_ptr<const MachinePicture>& picture);
 
   std::unique_ptr<snapshots::Store> store_;
+  const std::uint32_t memory_chunk_;
   mutable std::mutex mutex_;  // of what follows
   std::map<snapshots::SnapshotId, std::weak_ptr<const MachinePicture>> pictures_;
   /// The store gives ids of its own: by the ids that snapshots had in memory.

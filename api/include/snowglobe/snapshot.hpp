@@ -129,6 +129,12 @@ struct VerifyReport {
   [[nodiscard]] bool clean() const noexcept { return damage.empty(); }
 };
 
+struct StoreOptions {
+  /// Memory is kept in pieces of this size, a power of two from 4 to 1024; a snapshot has its
+  /// parent's. Small ones share more among snapshots, large ones are packed tighter.
+  unsigned chunk_kib = 64;
+};
+
 struct ExportOptions {
   /// zstd's, 1 to 19, for a smaller file that takes longer to write; 0: as it is in the store.
   int compression_level = 0;
@@ -145,7 +151,8 @@ class SNOWGLOBE_API SnapshotStore {
  public:
   /// Makes the folder if it is not there (its parents must be). Throws InvalidArgument if something
   /// else is in it, SnapshotError if it was made by a newer version or stays locked.
-  [[nodiscard]] static SnapshotStore open(const std::filesystem::path& folder);
+  [[nodiscard]] static SnapshotStore open(const std::filesystem::path& folder,
+                                          const StoreOptions& options = {});
 
   /// Writes a snapshot, with its own name, tags and note. Returns it as it is in the store, which
   /// gives it an id of its own; one that this handle (or a copy) has put before is only returned. A
