@@ -4,6 +4,7 @@
 #include "bench/runner.h"
 #include "bench/servers.h"
 #include "bench/suites.h"
+#include "bench/trial.h"
 #include <CLI/CLI.hpp>
 #include <fmt/core.h>
 #include <map>
@@ -37,9 +38,9 @@ const std::map<std::string, snowglobe::Executor> kExecutors = {
     {"interpreter", snowglobe::Executor::interpreter}};
 
 std::vector<bench::Suite> all_suites() {
-  return {bench::machine_suite(), bench::cpu_suite(),  bench::session_suite(),
-          bench::memory_suite(),  bench::bulk_suite(), bench::pgbench_suite(),
-          bench::machines_suite()};
+  return {bench::machine_suite(),  bench::cpu_suite(),      bench::session_suite(),
+          bench::memory_suite(),   bench::bulk_suite(),     bench::pgbench_suite(),
+          bench::machines_suite(), bench::snapshots_suite()};
 }
 
 // Of the wanted suites the tasks whose suite and name contain `only`.
@@ -61,15 +62,8 @@ std::vector<bench::Suite> selected(const Arguments& arguments) {
 /// Takes the clusters and files of the run along when it ends.
 class Folder {
  public:
-  Folder() {
-    // In memory if there is room: the machine's disk is.
-    std::error_code ignored;
-    constexpr std::uintmax_t kRoom = std::uintmax_t{2} << 30;
-    const auto space = fs::space("/dev/shm", ignored);
-    const bool roomy = !ignored && space.available >= kRoom;
-    std::string pattern =
-        ((roomy ? fs::path("/dev/shm") : fs::temp_directory_path()) / "snowglobe-bench-XXXXXX")
-            .string();
+  explicit Folder(const fs::path& parent) {
+    std::string pattern = (parent / "snowglobe-bench-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary folder");
     path_ = pattern;
     fs::permissions(path_, fs::perms(0755));
@@ -86,16 +80,33 @@ class Folder {
   fs::path path_;
 };
 
+// In memory if there is room: the machine's disk is.
+fs::path place_for_clusters() {
+  std::error_code ignored;
+  constexpr std::uintmax_t kRoom = std::uintmax_t{2} << 30;
+  const auto space = fs::space("/dev/shm", ignored);
+  return !ignored && space.available >= kRoom ? fs::path("/dev/shm") : fs::temp_directory_path();
+}
+
+// Snapshots are kept where files outlive the machine's memory.
+fs::path place_for_stores() {
+  std::error_code ignored;
+  return fs::is_directory("/var/tmp", ignored) ? fs::path("/var/tmp") : fs::temp_directory_path();
+}
+
 int run(const Arguments& arguments) {
   bench::catch_interruptions();
   bench::Report report(arguments.json, arguments.why);
-  const Folder folder;
+  const Folder folder(place_for_clusters());
+  const Folder disk(place_for_stores());
   bench::Plan plan;
   plan.quick = arguments.quick;
   plan.best = arguments.best;
   plan.folder = folder.path();
+  plan.disk = disk.path();
   plan.options.memory_mb = arguments.memory_mb;
   plan.options.executor = arguments.executor;
+  plan.options.start = snowglobe::Start::cold;  // settings ask for it in any case
   plan.options.settings = kSettings;
   for (const auto& [name, value] : arguments.settings)
     plan.options.settings[name] = value;
@@ -111,6 +122,10 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) try {
+  const auto started = std::chrono::steady_clock::now();
+  if (argc > 1 && std::string_view(argv[1]) == bench::kTrialArgument) {
+    return bench::trial_main({argv + 2, argv + argc}, started);
+  }
   CLI::App app("Snowglobe beside native PostgreSQL. ratio: how many times worse than the twin.");
   Arguments arguments;
   std::vector<std::string> names;

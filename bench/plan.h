@@ -16,6 +16,7 @@ struct Plan {
   bool best = false;               ///< the best of a row's figures in place of the median
   snowglobe::Options options;      ///< of every machine
   std::filesystem::path folder;    ///< for clusters and files of this run
+  std::filesystem::path disk;      ///< a folder that is not in memory, for stores of snapshots
   std::filesystem::path image;     ///< the folder that the machine found
   Settings settings;               ///< of the machine's server, for the native ones
   Sides<std::string> conninfo;     ///< of native and twin; empty: not there

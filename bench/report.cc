@@ -109,6 +109,7 @@ void Report::add(const Row& row) {
               cell(row.warm[Side::snowglobe]), ratio_cell(ratio), cell(row.first[Side::twin]),
               cell(row.first[Side::snowglobe]), ratio_cell(first)},
              bound_cell(row));
+  if (!row.remark.empty()) fmt::print("    {}\n", row.remark);
   if (why_) print_counts(row);
 }
 

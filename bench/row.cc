@@ -64,6 +64,7 @@ void to_json(Json& json, const Row& row) {
               {"rounds", row.rounds},
               {"in_geomean", row.in_geomean},
               {"counts", row.counts},
+              {"remark", row.remark},
               {"error", row.error}};
 }
 
@@ -77,6 +78,7 @@ void from_json(const Json& json, Row& row) {
   row.rounds = json.at("rounds").get<int>();
   row.in_geomean = json.at("in_geomean").get<bool>();
   row.counts = json.at("counts").get<std::map<std::string, double>>();
+  row.remark = json.at("remark").get<std::string>();
   row.error = json.at("error").get<std::string>();
 }
 

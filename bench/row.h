@@ -44,7 +44,8 @@ struct Row {
   int rounds = 0;           ///< that the median is of
   /// What the machine did in one of the later rounds, by name: why a ratio is what it is.
   std::map<std::string, double> counts = {};
-  std::string error = {};  ///< why there are no figures
+  std::string remark = {};  ///< printed below the row: what others take, what else was seen
+  std::string error = {};   ///< why there are no figures
 
   [[nodiscard]] std::optional<double> warm_ratio() const { return ratio_of(warm); }
   [[nodiscard]] std::optional<double> first_ratio() const { return ratio_of(first); }

@@ -153,4 +153,17 @@ NativeServers start_servers(Plan& plan, Report& report) {
   return servers;
 }
 
+NativeServers own_servers(const Plan& plan) {
+  const NativeOptions options{.settings = plan.settings, .folder = plan.folder};
+  NativeServers servers;
+  std::string why;
+  if (!plan.conninfo[Side::native].empty())
+    servers[Side::native] = NativeServer::host(why, options);
+  if (!plan.conninfo[Side::twin].empty()) {
+    servers[Side::twin] = NativeServer::twin(plan.image, why, options);
+  }
+  if (!why.empty()) throw std::runtime_error(why);
+  return servers;
+}
+
 }  // namespace bench

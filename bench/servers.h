@@ -17,4 +17,7 @@ using NativeServers = Sides<std::unique_ptr<NativeServer>>;
 /// is a line there; without a machine it throws std::runtime_error.
 NativeServers start_servers(Plan& plan, Report& report);
 
+/// Others like those, of this process alone, for rows that restart them. Throws std::runtime_error.
+NativeServers own_servers(const Plan& plan);
+
 }  // namespace bench

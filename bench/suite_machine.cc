@@ -1,8 +1,8 @@
 // bench/suite_machine.cc - what a machine costs beside its work: its boot, its idling, and the
 // guest's instructions of small things.
 #include "bench/processes.h"
+#include "bench/servers.h"
 #include "bench/suites.h"
-#include <stdexcept>
 #include <thread>
 
 namespace bench {
@@ -19,27 +19,11 @@ double boot_once(Bench& bench) {
   });
 }
 
-// Native servers of this process alone, since those of the other rows are not ours to restart.
-struct Restarted {
-  explicit Restarted(const Plan& plan) {
-    const NativeOptions options{.settings = plan.settings, .folder = plan.folder};
-    std::string why;
-    if (!plan.conninfo[Side::native].empty()) {
-      servers[Side::native] = NativeServer::host(why, options);
-    }
-    if (!plan.conninfo[Side::twin].empty()) {
-      servers[Side::twin] = NativeServer::twin(plan.image, why, options);
-    }
-    if (!why.empty()) throw std::runtime_error(why);
-  }
-  Sides<std::unique_ptr<NativeServer>> servers;
-};
-
 void boot(Bench& bench, const Emit& emit) {
-  const Restarted restarted(bench.plan());
+  const NativeServers servers = own_servers(bench.plan());
   const auto batch = [&](Side side, Samples& samples) {
     if (side == Side::snowglobe) return samples.add(boot_once(bench));
-    samples.add(restarted.servers[side]->restart() * 1e3);
+    samples.add(servers[side]->restart() * 1e3);
   };
   Row row = row_of(bench, "cold boot to the first query's answer", "ms",
                    alternate(bench, bench.choose(7, 3), batch),

@@ -30,6 +30,8 @@ Suite session_suite();  ///< select 1, new connections
 Suite memory_suite();   ///< page faults
 Suite bulk_suite();     ///< COPY, single inserts
 Suite pgbench_suite();
-Suite machines_suite();  ///< ten machines in one process
+Suite machines_suite();                    ///< ten machines in one process
+Suite snapshots_suite();                   ///< the ready state, save, restore, fork, and the store
+std::vector<Task> snapshot_store_tasks();  ///< its part that writes files
 
 }  // namespace bench
