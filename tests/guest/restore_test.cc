@@ -356,6 +356,24 @@ TEST_F(RestoreTest, RandomnessIsNewEachTimeAlsoInTheSessionThatWaited) {
   EXPECT_EQ(numbers.size(), 5U);
 }
 
+TEST_F(RestoreTest, ASessionThatWentOnCanBeCancelled) {
+  Session session = db().session();
+  const Snapshot before = db().save();
+  db().restore(before);
+  std::thread canceller([&] {
+    const int pid = session.backend_pid();
+    while (
+        !db().one<bool>("select exists(select from pg_stat_activity where pid = $1 and state = "
+                        "'active')",
+                        pid)) {
+    }
+    session.cancel();
+  });
+  EXPECT_THROW((void)session.query("select pg_sleep(60)"), QueryCanceled);
+  canceller.join();
+  EXPECT_EQ(session.one<int>("select 1"), 1);
+}
+
 TEST_F(RestoreTest, StatementsOfOtherThreadsEndOrGoOnButNeverHang) {
   db().script("create table busy(n int)");
   const Snapshot before = db().save();
