@@ -69,8 +69,10 @@ int Ground::large_rows_for(double megabytes) {
   const double few = dirty_by_large(kFew);
   const double many = dirty_by_large(kMany);
   const double each = std::max((many - few) / (kMany - kFew), 1e-4);
-  const double wanted = kFew + (megabytes - few) / each;
-  return static_cast<int>(std::lround(std::clamp(wanted, 1.0, 1e5)));
+  const auto first =
+      static_cast<int>(std::lround(std::clamp(kFew + (megabytes - few) / each, 1.0, 1e5)));
+  // Larger statements write over more that was written before.
+  return static_cast<int>(std::lround(first * megabytes / std::max(dirty_by_large(first), 0.1)));
 }
 
 double typical(const Bench& bench, const Samples& samples) {
