@@ -51,7 +51,8 @@ class [[nodiscard]] Result {
     SG_ASSERT(ok(), "Result::value() on an error");
     return std::get<0>(state_);
   }
-  [[nodiscard]] T&& value() && {
+  /// By value: what a temporary Result holds must outlive it, as in for (x : f().value()).
+  [[nodiscard]] T value() && {
     SG_ASSERT(ok(), "Result::value() on an error");
     return std::get<0>(std::move(state_));
   }

@@ -329,7 +329,8 @@ AddressSpace::TableCopy& AddressSpaces::table_of(AddressSpace& space, u32 index)
     copy = std::make_unique<AddressSpace::TableCopy>();
     const PhysicalAddress table = directory_entry & ~kPageMask;
     if (!is_large(directory_entry) && cpu_.ram().contains(table, kPageSize)) {
-      std::memcpy(copy->entries.data(), cpu_.ram().host_page(table >> kPageShift), kPageSize);
+      copy->entries = std::make_unique<AddressSpace::TableCopy::Entries>();
+      std::memcpy(copy->entries->data(), cpu_.ram().host_page(table >> kPageShift), kPageSize);
     }
   }
   copy->directory_entry = directory_entry;
@@ -339,11 +340,11 @@ AddressSpace::TableCopy& AddressSpaces::table_of(AddressSpace& space, u32 index)
 // What is mapped now was read from the entries of now: a later look finds what has changed since.
 void AddressSpaces::remember(AddressSpace& space, u32 first, u32 count) {
   AddressSpace::TableCopy& copy = table_of(space, first >> 10);
+  if (copy.entries == nullptr) return;
   const PhysicalAddress table = copy.directory_entry & ~kPageMask;
-  if (is_large(copy.directory_entry) || !cpu_.ram().contains(table, kPageSize)) return;
   const std::size_t at = first & (kTablePages - 1);
   const u8* const now = cpu_.ram().host_page(table >> kPageShift);
-  std::memcpy(&copy.entries[at], now + at * sizeof(u32), count * sizeof(u32));
+  std::memcpy(&(*copy.entries)[at], now + at * sizeof(u32), count * sizeof(u32));
 }
 
 void AddressSpaces::note_code(AddressSpace& space, u32 linear_page, u32 physical_page) {
@@ -381,18 +382,19 @@ void AddressSpaces::revalidate(AddressSpace& space) {
 
 void AddressSpaces::revalidate_table(AddressSpace& space, u32 index,
                                      AddressSpace::TableCopy& copy) {
+  if (copy.entries == nullptr) return;
+  AddressSpace::TableCopy::Entries& entries = *copy.entries;
   const PhysicalAddress table = copy.directory_entry & ~kPageMask;
-  if (is_large(copy.directory_entry) || !cpu_.ram().contains(table, kPageSize)) return;
   const u8* now = cpu_.ram().host_page(table >> kPageShift);
-  if (std::memcmp(now, copy.entries.data(), kPageSize) == 0) return;
+  if (std::memcmp(now, entries.data(), kPageSize) == 0) return;
   u32 pending = 0;  // pages to drop, behind one another
   for (u32 i = 0; i <= kTablePages; ++i) {
     bool changed = false;
     if (i < kTablePages) {
       const u32 entry = base::load_le<u32>(now + std::size_t{i} * 4);
-      const u32 before = copy.entries[i];
+      const u32 before = entries[i];
       changed = (before & kPresent) != 0 && says_more_than_marks(before, entry);
-      copy.entries[i] = entry;
+      entries[i] = entry;
     }
     if (changed) {
       ++pending;

@@ -56,8 +56,9 @@ class ReturnStack {
 struct AddressSpace {
   /// A page table (or a large page) from which the window was filled, as it was then.
   struct TableCopy {
+    using Entries = std::array<u32, 1024>;
     u32 directory_entry = 0;
-    std::array<u32, 1024> entries{};
+    std::unique_ptr<Entries> entries;  ///< null: of a large page
   };
 
   std::unique_ptr<Window> window;

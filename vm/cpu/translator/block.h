@@ -22,12 +22,12 @@ struct Site {
     kEnabled,   ///< interrupts were enabled while one waits
   };
   Kind kind = Kind::kIndirect;
-  TranslatedBlock* block = nullptr;
   u32 eip = 0;     ///< kLink: the target; kPoll: where to go on
   u32 index = 0;   ///< kInsn: in TranslatedBlock::insns
   u32 patch = 0;   ///< kLink: position in code memory behind the jump's distance
   u32 stub = 0;    ///< kLink: position of the code that leaves, to which the jump led at first
   u32 resume = 0;  ///< kInsn, kVectors: position of the code behind
+  TranslatedBlock* block = nullptr;
   TranslatedBlock* linked = nullptr;  ///< kLink
   u16 mnemonic = 0;                   ///< kInsn: Zydis' number, for the profile
   bool vectors = false;               ///< kInsn: works on x87, MMX or SSE state

@@ -2,13 +2,14 @@
 #include "vm/cpu/translator/block_cache.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace snowglobe::vm {
 namespace {
 
 constexpr std::size_t kJumpTableEntries = 65536;  // by the low 16 bits of the address
-constexpr unsigned kBucketBits = 17;
+constexpr unsigned kBucketBits = 15;
 constexpr std::size_t kMaxBlockBytes = std::size_t{32} * 1024;
 
 }  // namespace
@@ -58,9 +59,27 @@ TranslatedBlock* BlockCache::at(u32 position) const {
     if (position >= block->begin && position < block->end) return block.get();
   }
   const auto next = std::ranges::upper_bound(order_, position, {}, &TranslatedBlock::begin);
-  if (next == order_.begin()) return nullptr;
+  if (next == order_.begin()) return imported_at(position);
   TranslatedBlock* const block = *std::prev(next);
   return position < block->end ? block : nullptr;
+}
+
+TranslatedBlock* BlockCache::imported_at(u32 position) const {
+  if (adopted_ == nullptr) return nullptr;
+  const auto& blocks = adopted_->blocks;
+  const auto next = std::ranges::upper_bound(blocks, position, {}, &TranslatedBlock::begin);
+  if (next == blocks.begin()) return nullptr;
+  TranslatedBlock* const block =
+      imported_[static_cast<std::size_t>(std::prev(next) - blocks.begin())];
+  return block != nullptr && position < block->end ? block : nullptr;
+}
+
+std::vector<TranslatedBlock*> BlockCache::in_order() const {
+  std::vector<TranslatedBlock*> all;
+  all.reserve(size());
+  std::ranges::copy_if(imported_, std::back_inserter(all), [](auto* block) { return !!block; });
+  all.insert(all.end(), order_.begin(), order_.end());
+  return all;
 }
 
 // --- adding -------------------------------------------------------------------------------------
@@ -135,11 +154,12 @@ std::shared_ptr<const CodeImage> BlockCache::image(const GuestRam& ram) {
   image->cold.assign(code_.writable() + cold_start_, code_.writable() + cold_used_);
   image->sites.resize(sites_.size());
   image->linked.resize(sites_.size(), CodeImage::kNowhere);
+  const std::vector<TranslatedBlock*> all = in_order();
   u32 ordinal = 0;
-  for (TranslatedBlock* block : order_)
+  for (TranslatedBlock* block : all)
     block->ordinal = ordinal++;
-  image->blocks.reserve(order_.size());
-  for (const TranslatedBlock* block : order_) {
+  image->blocks.reserve(all.size());
+  for (const TranslatedBlock* block : all) {
     // One that reaches into a second page is rare, and quickly made again.
     if (!block->crossing) {
       image->index.emplace(CodeImage::key_of(block->physical, block->linear, block->user),
@@ -163,48 +183,47 @@ std::shared_ptr<const CodeImage> BlockCache::image(const GuestRam& ram) {
   return image;
 }
 
-bool BlockCache::adopt(const CodeImage& image) {
+bool BlockCache::adopt(std::shared_ptr<const CodeImage> image) {
   const Stubs& stubs = border_.stubs;
-  if (image.code_size != code_.size() || image.cold_begin != cold_start_ ||
-      image.hot_begin != hot_start_ || image.stubs.exit != stubs.exit ||
-      image.stubs.miss != stubs.miss || image.stubs.lookup != stubs.lookup) {
+  if (image->code_size != code_.size() || image->cold_begin != cold_start_ ||
+      image->hot_begin != hot_start_ || image->stubs.exit != stubs.exit ||
+      image->stubs.miss != stubs.miss || image->stubs.lookup != stubs.lookup) {
     return false;
   }
-  hot_used_ = hot_start_ + static_cast<u32>(image.hot.size());
-  cold_used_ = cold_start_ + static_cast<u32>(image.cold.size());
-  sites_.set_aside(static_cast<u32>(image.sites.size()));
-  imported_.assign(image.blocks.size(), nullptr);
+  hot_used_ = hot_start_ + static_cast<u32>(image->hot.size());
+  cold_used_ = cold_start_ + static_cast<u32>(image->cold.size());
+  sites_.set_aside(static_cast<u32>(image->sites.size()));
+  imported_.assign(image->blocks.size(), nullptr);
+  adopted_ = std::move(image);
   return true;
 }
 
-TranslatedBlock* BlockCache::import(const CodeImage& image, PhysicalAddress physical,
-                                    LinearAddress linear, bool user) {
+TranslatedBlock* BlockCache::import(PhysicalAddress physical, LinearAddress linear, bool user) {
+  const CodeImage& image = *adopted_;
   const auto found = image.index.find(CodeImage::key_of(physical, linear, user));
-  if (found == image.index.end() || imported_.size() != image.blocks.size()) return nullptr;
-  const u32 index = found->second;
-  if (imported_[index] != nullptr) return nullptr;
-  auto block = std::make_unique<TranslatedBlock>(image.blocks[index]);
+  if (found == image.index.end() || imported_[found->second] != nullptr) return nullptr;
+  auto block = std::make_unique<TranslatedBlock>(image.blocks[found->second]);
   TranslatedBlock& added = *block;
-  added.image_index = index;
-  imported_[index] = &added;
+  added.image_index = found->second;
+  imported_[added.image_index] = &added;
+  ++imported_count_;
   const auto copy = [this](const std::vector<u8>& from, u32 part, u32 begin, u32 end) {
     std::copy_n(from.data() + (begin - part), end - begin, code_.writable() + begin);
   };
   copy(image.hot, image.hot_begin, added.hot_begin, added.end);
   copy(image.cold, image.cold_begin, added.cold_begin, added.cold_end);
-  order_.insert(std::ranges::lower_bound(order_, added.begin, {}, &TranslatedBlock::begin), &added);
   enter(std::move(block));
-  import_sites(image, added);
+  import_sites(added);
   return &added;
 }
 
 // Links lead to what is here already; the others are made when they are first gone.
-void BlockCache::import_sites(const CodeImage& image, TranslatedBlock& block) {
+void BlockCache::import_sites(TranslatedBlock& block) {
   for (const u32 number : block.sites) {
     Site& site = sites_.make(number);
-    site = image.sites[number];
+    site = adopted_->sites[number];
     site.block = &block;
-    const u32 target = image.linked[number];
+    const u32 target = adopted_->linked[number];
     if (target == CodeImage::kNowhere) continue;
     set_jump(site, site.stub);
     if (imported_[target] != nullptr) link(number, *imported_[target]);
@@ -215,7 +234,11 @@ void BlockCache::import_sites(const CodeImage& image, TranslatedBlock& block) {
 
 void BlockCache::drop(TranslatedBlock& block) {
   block.valid = false;
-  if (block.image_index < imported_.size()) imported_[block.image_index] = nullptr;
+  const bool imported = block.image_index < imported_.size();
+  if (imported) {
+    imported_[block.image_index] = nullptr;
+    --imported_count_;
+  }
   for (const u32 number : block.incoming) {
     if (sites_[number].linked != &block) continue;
     sites_[number].linked = nullptr;
@@ -239,7 +262,9 @@ void BlockCache::drop(TranslatedBlock& block) {
   u64& entry = jump_tables_[block.user ? 1 : 0][block.linear % kJumpTableEntries];
   if (entry == address(block.indirect_entry)) entry = address(border_.stubs.miss);
   if (block.crossing) std::erase(page_blocks(block.second_page).crossing_into, &block);
-  order_.erase(std::ranges::lower_bound(order_, block.begin, {}, &TranslatedBlock::begin));
+  if (!imported) {
+    order_.erase(std::ranges::lower_bound(order_, block.begin, {}, &TranslatedBlock::begin));
+  }
   auto& blocks = page_blocks(block.physical >> kPageShift).blocks;
   const auto place = std::ranges::find(blocks, &block, &std::unique_ptr<TranslatedBlock>::get);
   dropped_.push_back(std::move(*place));
@@ -261,7 +286,9 @@ void BlockCache::drop_everything() {
   order_.clear();
   sites_.clear();
   sites_.push_back({.kind = Site::Kind::kIndirect});
+  adopted_.reset();
   imported_.clear();
+  imported_count_ = 0;
   std::ranges::fill(buckets_, nullptr);
   forget_jumps();
   hot_used_ = hot_start_;

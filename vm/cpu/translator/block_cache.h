@@ -36,7 +36,9 @@ class BlockCache {
                                       bool user) const;
   /// The block whose running code holds a position in code memory, dropped or not; or null.
   [[nodiscard]] TranslatedBlock* at(u32 position) const;
-  [[nodiscard]] const std::vector<TranslatedBlock*>& in_order() const { return order_; }
+  /// All, by position.
+  [[nodiscard]] std::vector<TranslatedBlock*> in_order() const;
+  [[nodiscard]] std::size_t size() const { return imported_count_ + order_.size(); }
 
   // --- adding
   /// True if the largest block finds room.
@@ -55,11 +57,12 @@ class BlockCache {
   [[nodiscard]] std::shared_ptr<const CodeImage> image(const GuestRam& ram);
   /// From now on import() may be called with this image. The cache must be empty. False, and
   /// nothing is done, if code means something else here.
-  bool adopt(const CodeImage& image);
-  /// Takes over a block that is not here, if the image has it. The guest's page must be as it was
+  bool adopt(std::shared_ptr<const CodeImage> image);
+  /// The image that was adopted; null: none, or everything was dropped since.
+  [[nodiscard]] const CodeImage* adopted() const { return adopted_.get(); }
+  /// Takes over a block that is not here, if that image has it. The guest's page must be as it was
   /// in the image's contents. Null: it has not.
-  TranslatedBlock* import(const CodeImage& image, PhysicalAddress physical, LinearAddress linear,
-                          bool user);
+  TranslatedBlock* import(PhysicalAddress physical, LinearAddress linear, bool user);
 
   // --- dropping. Dropped code that is running may go on to its next exit; release_dropped() then.
   void drop(TranslatedBlock& block);
@@ -83,7 +86,8 @@ class BlockCache {
   void set_jump(const Site& site, u32 position);
   void forget_jumps();
   void enter(std::unique_ptr<TranslatedBlock> block);
-  void import_sites(const CodeImage& image, TranslatedBlock& block);
+  void import_sites(TranslatedBlock& block);
+  [[nodiscard]] TranslatedBlock* imported_at(u32 position) const;
   PageBlocks& page_blocks(u32 page);
 
   CodeMemory& code_;
@@ -97,9 +101,11 @@ class BlockCache {
   std::array<std::vector<u64>, 2> jump_tables_;
   std::vector<TranslatedBlock*> buckets_;
   std::vector<std::unique_ptr<PageBlocks>> pages_;
-  std::vector<TranslatedBlock*> order_;  ///< by position
+  std::vector<TranslatedBlock*> order_;  ///< our own, by position
   std::vector<std::unique_ptr<TranslatedBlock>> dropped_;
-  std::vector<TranslatedBlock*> imported_;  ///< by index in the image; null: not here
+  std::shared_ptr<const CodeImage> adopted_;  ///< its code lies ahead of all of ours
+  std::vector<TranslatedBlock*> imported_;    ///< by index in the image; null: not here
+  std::size_t imported_count_ = 0;
 };
 
 }  // namespace snowglobe::vm

@@ -72,10 +72,29 @@ bool BlockTranslator::translate(const Source& source, const Room& hot, const Roo
   emit_stubs(stubs, cold.position);
   block.end = position_ + out.position();
   block.cold_end = cold.position + stubs.position();
+  keep_only_what_handlers_run(block);
   ++statistics_.blocks;
   statistics_.insns += insns_.size();
   statistics_.bytes += out.position() + stubs.position();
   return !out.overflowed() && !stubs.overflowed();
+}
+
+// Slots were made for all instructions, since it was not known which the handlers would have to
+// run.
+void BlockTranslator::keep_only_what_handlers_run(TranslatedBlock& block) {
+  std::vector<Insn> kept;
+  for (const u32 number : block.sites) {
+    Site& site = sites_[number];
+    if (site.kind != Site::Kind::kInsn) continue;
+    u32 index = site.index;
+    site.index = static_cast<u32>(kept.size());
+    do {
+      kept.push_back(block.insns[index]);
+    } while (block.insns[index++].handler != finish);
+  }
+  block.insns.assign(kept.begin(), kept.end());
+  block.insns.shrink_to_fit();
+  block.marks.shrink_to_fit();
 }
 
 Decoder::Result BlockTranslator::decode_one(base::ConstBytes bytes, u16 offset, GuestInsn& insn,

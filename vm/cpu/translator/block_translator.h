@@ -100,6 +100,7 @@ class BlockTranslator {
   };
 
   bool decode(const Source& source, TranslatedBlock& block);
+  void keep_only_what_handlers_run(TranslatedBlock& block);
   Decoder::Result decode_one(base::ConstBytes bytes, u16 offset, GuestInsn& insn, Insn slots[2]);
   void plan();
   void plan_vectors(std::size_t from, std::size_t to);

@@ -42,7 +42,7 @@ class SiteTable {
   }
 
  private:
-  static constexpr u32 kPieceSites = 16;
+  static constexpr u32 kPieceSites = 8;
   using Piece = std::array<Site, kPieceSites>;
 
   std::vector<std::unique_ptr<Piece>> pieces_;

@@ -146,7 +146,6 @@ struct Translator::Impl final : CpuObserver {
   std::unique_ptr<BlockTranslator> translator;
   std::vector<u8> heat;  ///< how often code was interpreted, by a hash of its address
   std::unordered_set<PhysicalAddress> user_sites;
-  std::shared_ptr<const CodeImage> learned;     ///< to be imported from; null: nothing
   std::unordered_map<u32, bool> same_pages;     ///< pages of code that are as they were there
   std::shared_ptr<const CodeImage> last_image;  ///< of code_image(), made when
   u64 last_image_flushes = 0;                   ///< statistics.code_flushes was this
@@ -560,7 +559,7 @@ void Translator::Impl::stress() {
     case 3:
     case 4:
     case 5:
-      if (const auto& blocks = cache->in_order(); !blocks.empty()) {
+      if (const auto blocks = cache->in_order(); !blocks.empty()) {
         invalidate_page(blocks[which % blocks.size()]->physical >> kPageShift);
       }
       break;
@@ -606,7 +605,7 @@ TranslatedBlock* Translator::Impl::find(Mode mode, AddressSpace& space, LinearAd
     if (!block->crossing || reaches_second_page(space, *block, user)) return block;
     return nullptr;
   }
-  if (learned != nullptr) {
+  if (cache->adopted() != nullptr) {
     if (TranslatedBlock* block = import(physical, linear, user)) return block;
   }
   u8& runs = heat[heat_of(physical)];
@@ -684,13 +683,12 @@ void Translator::Impl::verify_block(const TranslatedBlock& block, u32 cold_begin
 void Translator::Impl::forget_everything() {
   ++statistics.code_flushes;
   cache->drop_everything();
-  learned.reset();
   returns = nullptr;
   spaces->reset_returns(address_of(border.underflow));
 }
 
 std::shared_ptr<const CodeImage> Translator::Impl::code_image() {
-  const u64 blocks = cache->in_order().size();
+  const u64 blocks = cache->size();
   const bool fits = last_image != nullptr && last_image_flushes == statistics.code_flushes &&
                     blocks - std::min<u64>(blocks, last_image->blocks.size()) <= blocks / 8;
   if (!fits) {
@@ -707,20 +705,20 @@ TranslatedBlock* Translator::Impl::import(PhysicalAddress physical, LinearAddres
   const u32 page = physical >> kPageShift;
   const auto [known, fresh] = same_pages.try_emplace(page, false);
   if (fresh) {
-    const auto content = learned->contents.find(page);
+    const auto content = cache->adopted()->contents.find(page);
     known->second =
-        content != learned->contents.end() &&
+        content != cache->adopted()->contents.end() &&
         std::ranges::equal(cpu.ram().read(page << kPageShift, kPageSize), *content->second);
   }
   if (!known->second) return nullptr;
-  TranslatedBlock* const block = cache->import(*learned, physical, linear, user);
+  TranslatedBlock* const block = cache->import(physical, linear, user);
   if (block != nullptr) cpu.ram().watch_code(page);
   return block;
 }
 
 void Translator::Impl::invalidate_page(u32 page) {
   if (cache->drop_page(page)) ++statistics.pages_invalidated;
-  if (learned != nullptr) same_pages[page] = false;
+  if (cache->adopted() != nullptr) same_pages[page] = false;
 }
 
 // Return sites do not compare pages, and blocks of ring 0 never do.
@@ -760,13 +758,12 @@ std::shared_ptr<const CodeImage> Translator::code_image() {
 }
 
 void Translator::learn_from(std::shared_ptr<const CodeImage> image) {
-  if (impl_->options.unchained || !impl_->cache->adopt(*image)) return;
-  impl_->learned = std::move(image);
+  if (!impl_->options.unchained) impl_->cache->adopt(std::move(image));
 }
 
 std::vector<PhysicalAddress> Translator::hot_code() const {
   std::vector<PhysicalAddress> hot;
-  hot.reserve(impl_->cache->in_order().size());
+  hot.reserve(impl_->cache->size());
   for (const TranslatedBlock* block : impl_->cache->in_order())
     hot.push_back(block->physical);
   return hot;
