@@ -150,6 +150,8 @@ const char* name(std::optional<vm::MachineEnd> end) {
       return "stopped";
     case vm::MachineEnd::kShutDown:
       return "shut down";
+    case vm::MachineEnd::kDamaged:
+      return "damaged";
     case vm::MachineEnd::kReset:
       return "reset";
   }
