@@ -240,7 +240,10 @@ TEST_F(SessionsTest, InfoAndStatisticsSayWhoRunsTheGuest) {
     EXPECT_GT(stats.blocks, 1000U);
     EXPECT_GT(stats.mappings, 0U);
   }
-  Database other = Database::open_in_memory({.executor = Executor::interpreter});
+  Options cold;  // so that there are instructions to count
+  cold.start = Start::cold;
+  cold.executor = Executor::interpreter;
+  Database other = Database::open_in_memory(cold);
   EXPECT_EQ(other.info().executor, "interpreter");
   EXPECT_EQ(other.info().why_interpreted, "");  // it was asked for
   EXPECT_EQ(other.stats().translator.blocks, 0U);
