@@ -32,8 +32,8 @@ base::Error damaged_chunk(const ChunkHash& hash, const std::string& pack, std::u
 }  // namespace
 
 FileSystem& host_files() {
-  static HostFileSystem files;
-  return files;
+  static HostFileSystem* const files = new HostFileSystem;  // stores may outlive destructors
+  return *files;
 }
 
 Store::Core::Core(std::filesystem::path store_folder, const StoreOptions& store_options)

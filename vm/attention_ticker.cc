@@ -34,7 +34,8 @@ class AttentionTicker::Process {
  public:
   static std::shared_ptr<Process> get() {
     static std::mutex mutex;
-    static std::weak_ptr<Process> current;
+    // Machines may outlive static destructors.
+    static std::weak_ptr<Process>& current = *new std::weak_ptr<Process>;
     static pid_t owner = 0;
     const std::lock_guard lock(mutex);
     std::shared_ptr<Process> process = owner == ::getpid() ? current.lock() : nullptr;

@@ -13,8 +13,8 @@ struct Clusters {
 };
 
 Clusters& clusters() {
-  static Clusters all;
-  return all;
+  static Clusters* const all = new Clusters;  // databases may outlive static destructors
+  return *all;
 }
 
 }  // namespace

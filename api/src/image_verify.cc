@@ -88,8 +88,8 @@ class VerifiedFiles {
 };
 
 VerifiedFiles& verified_files() {
-  static VerifiedFiles files;
-  return files;
+  static VerifiedFiles* const files = new VerifiedFiles;  // as long as any database
+  return *files;
 }
 
 std::array<const ImageFile*, 3> files_of(const GuestImage& image) {

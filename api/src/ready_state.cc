@@ -266,8 +266,10 @@ base::Result<Picture> ready_picture(const GuestImage& image, const ReadyFile& re
                                     const fs::path& cache,
                                     const std::function<void(const std::string&)>& log) {
   // Databases of one process share its pages, also while one of them is still being unpacked.
+  // They may outlive static destructors.
   static std::mutex mutex;
-  static std::map<std::string, std::weak_ptr<const MachinePicture>> known;
+  using Known = std::map<std::string, std::weak_ptr<const MachinePicture>>;
+  static Known& known = *new Known;
   const std::string key = key_of(image, ready);
   const std::lock_guard lock(mutex);
   if (auto picture = known[key].lock()) return picture;

@@ -40,8 +40,9 @@ class BindingTable {
 };
 
 const BindingTable& binding_table() {
-  static const BindingTable table;  // immutable after its construction
-  return table;
+  // Immutable after its construction; machines may outlive static destructors.
+  static const BindingTable* const table = new BindingTable;
+  return *table;
 }
 
 const Insn* raise_invalid_opcode(Cpu& cpu, const Insn* insn) {
@@ -139,15 +140,15 @@ u8 Decoded::segment_override() const {
 }
 
 std::span<const Binding> integer_bindings() {
-  static const std::vector<Binding> all = [] {
+  static const auto* const all = [] {  // machines may outlive static destructors
     std::vector<Binding> joined;
     for (const auto family : {alu_bindings(), data_bindings(), shift_bindings(), string_bindings(),
                               control_bindings()}) {
       joined.insert(joined.end(), family.begin(), family.end());
     }
-    return joined;
+    return new std::vector<Binding>(std::move(joined));
   }();
-  return all;
+  return *all;
 }
 
 Decoder::Decoder() {

@@ -75,16 +75,16 @@ bool Cpu::store_slow<Xmm>(const Insn* insn, u8 segment, u32 offset, Xmm value) {
 }
 
 std::span<const Binding> simd_bindings() {
-  static const std::vector<Binding> all = [] {
+  static const auto* const all = [] {  // machines may outlive static destructors
     std::vector<Binding> bindings;
     for (const auto part :
          {simd::integer_bindings(), simd::move_bindings(), simd::shuffle_bindings(),
           simd::float_bindings(), simd::convert_bindings(), simd::control_bindings()}) {
       bindings.insert(bindings.end(), part.begin(), part.end());
     }
-    return bindings;
+    return new std::vector<Binding>(std::move(bindings));
   }();
-  return all;
+  return *all;
 }
 
 }  // namespace snowglobe::vm

@@ -122,15 +122,15 @@ constexpr ZydisMnemonic kComputing[] = {
 }  // namespace x87
 
 std::span<const Binding> x87_bindings() {
-  static const std::vector<Binding> all = [] {
+  static const auto* const all = [] {  // machines may outlive static destructors
     std::vector<Binding> bindings;
     for (const ZydisMnemonic mnemonic : x87::kComputing)
       bindings.push_back({mnemonic, x87::bind_computation});
     for (const auto part : {x87::control_bindings(), x87::save_bindings()})
       bindings.insert(bindings.end(), part.begin(), part.end());
-    return bindings;
+    return new std::vector<Binding>(std::move(bindings));
   }();
-  return all;
+  return *all;
 }
 
 }  // namespace snowglobe::vm

@@ -70,8 +70,9 @@ u64 half_of_what_is_left() {
 }  // namespace
 
 MappingBudget& MappingBudget::process() {
-  static MappingBudget budget(half_of_what_is_left());
-  return budget;
+  // Machines may outlive static destructors.
+  static MappingBudget* const budget = new MappingBudget(half_of_what_is_left());
+  return *budget;
 }
 
 MappingBudget::MappingBudget(u64 limit) : impl_(std::make_shared<Impl>(limit)) {}
