@@ -55,6 +55,12 @@ constexpr bool range_fits(std::uint64_t offset, std::uint64_t length, std::uint6
   return offset <= size && length <= size - offset;
 }
 
+/// True of no bytes as well.
+inline bool all_zero(ConstBytes bytes) {
+  return bytes.empty() ||
+         (bytes[0] == 0 && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
+}
+
 /// Rounds up to a multiple of a power of two.
 constexpr std::uint64_t align_up(std::uint64_t value, std::uint64_t alignment) {
   return (value + alignment - 1) & ~(alignment - 1);

@@ -51,12 +51,6 @@ std::uint64_t check_of(base::ConstBytes bytes) {
   return base::load_le<std::uint64_t>(hash_of(bytes).data());
 }
 
-bool all_zero(base::ConstBytes bytes) {
-  // Comparing with itself, one byte further on: memcmp is as fast as memory.
-  return bytes.empty() ||
-         (bytes[0] == 0 && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
-}
-
 std::string to_hex(base::ConstBytes bytes) {
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string text;

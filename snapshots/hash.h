@@ -32,9 +32,8 @@ class Hasher {
 /// The first 64 bits of the SHA-256: finds damage, is no proof against an attacker.
 [[nodiscard]] std::uint64_t check_of(base::ConstBytes bytes);
 
-[[nodiscard]] bool all_zero(base::ConstBytes bytes);
 [[nodiscard]] inline bool all_zero(const ChunkHash& hash) {
-  return all_zero(base::ConstBytes(hash));
+  return base::all_zero(base::ConstBytes(hash));
 }
 
 /// Lower-case hexadecimal.

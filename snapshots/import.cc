@@ -68,7 +68,7 @@ class Importer {
       auto record = in_.record();
       if (!record.ok()) return record.error();
       // Zeros have no record; one that says so would not be what it seems when it is read.
-      if (all_zero(record.value().raw)) return damaged("a chunk of zeros");
+      if (base::all_zero(record.value().raw)) return damaged("a chunk of zeros");
       auto ref = sink.add_record(record.value().head, record.value().bytes);
       if (!ref.ok()) return ref.error();
       chunks_.push_back({ref.value(), record.value().head.raw_bytes});

@@ -149,7 +149,7 @@ base::Result<void> Writer::Impl::put(std::size_t object, std::uint64_t index,
   }
   entry.written = true;
   const std::uint64_t turn = ++last_turn_;
-  const bool zeros = all_zero(bytes);
+  const bool zeros = base::all_zero(bytes);
   {
     const std::lock_guard lock(mutex_);
     entry.turns[static_cast<std::size_t>(index)] = turn;

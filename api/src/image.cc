@@ -178,12 +178,16 @@ ImagePlaces image_places(const fs::path& option) {
 #ifdef SNOWGLOBE_INSTALLED_IMAGE
   places.others.emplace_back(SNOWGLOBE_INSTALLED_IMAGE);
 #endif
-  if (const auto cache = from_environment("XDG_CACHE_HOME")) {
-    places.others.push_back(*cache / "snowglobe/image");
-  } else if (const auto home = from_environment("HOME")) {
-    places.others.push_back(*home / ".cache/snowglobe/image");
+  if (const fs::path cache = user_cache(); !cache.empty()) {
+    places.others.push_back(cache / "image");
   }
   return places;
+}
+
+fs::path user_cache() {
+  if (const auto cache = from_environment("XDG_CACHE_HOME")) return *cache / "snowglobe";
+  const auto home = from_environment("HOME");
+  return home ? *home / ".cache/snowglobe" : fs::path();
 }
 
 base::Result<GuestImage> find_image(const ImagePlaces& places) {

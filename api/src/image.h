@@ -36,6 +36,9 @@ struct ImagePlaces {
   std::vector<std::filesystem::path> others;
 };
 
+/// $XDG_CACHE_HOME/snowglobe or ~/.cache/snowglobe; empty if neither variable is set.
+std::filesystem::path user_cache();
+
 /// Options::image, then SNOWGLOBE_IMAGE; SNOWGLOBE_IMAGE_PATH, ../share/snowglobe beside the
 /// library and the program, the build tree's and the install prefix's folder, the user's cache.
 ImagePlaces image_places(const std::filesystem::path& option);

@@ -176,7 +176,6 @@ base::Result<std::shared_ptr<const vm::RamImage>> read_memory(const snapshots::R
   }
   vm::RamImage::Builder builder(bytes, nullptr);
   std::vector<std::uint8_t> chunk(info.chunk_bytes);
-  static constexpr std::array<std::uint8_t, vm::kPageSize> kZeros{};
   for (std::uint64_t index = 0; index < info.chunk_count(); ++index) {
     if (reader.is_zero(object.value(), index)) continue;
     const base::Bytes all = base::Bytes(chunk).first(info.chunk_length(index));
@@ -184,7 +183,7 @@ base::Result<std::shared_ptr<const vm::RamImage>> read_memory(const snapshots::R
     const std::uint64_t first = index * (info.chunk_bytes / vm::kPageSize);
     for (std::size_t i = 0; i * vm::kPageSize < all.size(); ++i) {
       const base::ConstBytes page = all.subspan(i * vm::kPageSize, vm::kPageSize);
-      if (std::equal(page.begin(), page.end(), kZeros.begin())) continue;
+      if (base::all_zero(page)) continue;
       if (auto set = builder.set(static_cast<vm::u32>(first + i), page); !set) return set.error();
     }
   }

@@ -8,11 +8,6 @@ namespace {
 // --- control registers (Intel SDM Vol. 3A, 2.5; Vol. 2B, MOV to/from control registers)
 // ----------------
 
-constexpr u32 kCr0Known = kCr0Pe | kCr0Mp | kCr0Em | kCr0Ts | kCr0Et | kCr0Ne | kCr0Wp | kCr0Am |
-                          kCr0Nw | kCr0Cd | kCr0Pg;
-// What CPUID grants: TSC, PSE, PGE, FXSR, SSE. The others are reserved.
-constexpr u32 kCr4Known = kCr4Tsd | kCr4Pse | kCr4Pge | kCr4Osfxsr | kCr4Osxmmexcpt;
-
 // Changes of these change translations or rights that the TLBs remember.
 constexpr u32 kCr0Translation = kCr0Pe | kCr0Wp | kCr0Pg;
 constexpr u32 kCr4Translation = kCr4Pse | kCr4Pge;
@@ -72,10 +67,6 @@ const Insn* mov_from_cr(Cpu& cpu, const Insn* insn) {
 // --- debug registers (Intel SDM Vol. 3B, 17.2)
 // -----------------------------------------------------------
 
-constexpr u32 kDr6Ones = 0xFFFF0FF0;
-constexpr u32 kDr6Writable = 0x0000E00F;
-constexpr u32 kDr7Ones = 0x00000400;
-constexpr u32 kDr7Writable = 0xFFFF23FF;
 constexpr u32 kDr7GeneralDetect = 1u << 13;
 constexpr u32 kDr6AccessDetected = 1u << 13;
 

@@ -99,6 +99,14 @@ enum Cr4 : u32 {
   kCr4Osxmmexcpt = 1u << 10,
 };
 
+// Bits that can be set at all: what CPUID grants of CR4 is TSC, PSE, PGE, FXSR, SSE.
+inline constexpr u32 kCr0Known = kCr0Pe | kCr0Mp | kCr0Em | kCr0Ts | kCr0Et | kCr0Ne | kCr0Wp |
+                                 kCr0Am | kCr0Nw | kCr0Cd | kCr0Pg;
+inline constexpr u32 kCr4Known = kCr4Tsd | kCr4Pse | kCr4Pge | kCr4Osfxsr | kCr4Osxmmexcpt;
+// Intel SDM Vol. 3B, 17.2: bits that are always set, and those that software may change.
+inline constexpr u32 kDr6Ones = 0xFFFF0FF0, kDr6Writable = 0x0000E00F;
+inline constexpr u32 kDr7Ones = 0x00000400, kDr7Writable = 0xFFFF23FF;
+
 struct CpuState {
   std::array<u32, 10> gpr{};  ///< EAX..EDI, then the zero and the scratch register
   u32 eip = 0;
