@@ -91,7 +91,10 @@ class ThreadedMachine final : public Machine {
 
   MachineStatistics statistics() const override { return body_->core->statistics(); }
 
-  base::Result<MachineImage> capture() override { return body_->core->capture(); }
+  base::Result<MachineImage> capture() override {
+    if (forked()) return Error{ErrorCode::kUnavailable, "capture the machine: it is the parent's"};
+    return body_->core->capture();
+  }
 
   base::Result<void> restore(const MachineImage& image) override {
     if (forked()) return Error{ErrorCode::kUnavailable, "restore the machine: it is the parent's"};

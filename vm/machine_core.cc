@@ -276,6 +276,9 @@ base::Result<MachineImage> MachineCore::capture() {
   if (translator_ != nullptr) translator_->synchronize();
   auto memory = ram_->capture();
   if (!memory) return memory.error();
+  if (ram_->damaged()) {
+    return Error{ErrorCode::kCorrupt, "the stored state that the machine started from is damaged"};
+  }
   MachineImage image{save_state(cpu_.state, clock_, board_), std::move(memory).value(), {}};
   if (translator_ != nullptr) image.hot_code = translator_->hot_code();
   return image;

@@ -62,12 +62,7 @@ constexpr u64 kLongestTime = u64{1} << 62;
 constexpr u32 kEflagsKnown = kArithmeticFlags | kFlagReserved1 | kFlagTf | kFlagIf | kFlagDf |
                              kFlagIopl | kFlagNt | kFlagRf | kFlagAc | kFlagId;
 constexpr u32 kCr0Always = kCr0Pe | kCr0Et;  // there is no way back from protected mode
-constexpr u32 kCr0Known =
-    kCr0Always | kCr0Mp | kCr0Em | kCr0Ts | kCr0Ne | kCr0Wp | kCr0Am | kCr0Nw | kCr0Cd | kCr0Pg;
-constexpr u32 kCr4Known = kCr4Tsd | kCr4Pse | kCr4Pge | kCr4Osfxsr | kCr4Osxmmexcpt;
-constexpr u32 kDr6Fixed = 0xFFFF1FF0, kDr6Ones = 0xFFFF0FF0;
-constexpr u32 kDr7Fixed = 0x0000DC00, kDr7Ones = 0x00000400;
-constexpr u32 kMxcsrKnown = 0xFFFF;  // a load of any other bit is #GP on the host as well
+constexpr u32 kMxcsrKnown = 0xFFFF;          // a load of any other bit is #GP on the host as well
 constexpr u16 kAttributesKnown = 0xFFF;
 constexpr u16 kSelectorRpl = 3;
 constexpr u16 kLdt = 2, kBusyTss32 = 11;  // with S clear: Intel SDM Vol. 3A, 3.5
@@ -128,8 +123,8 @@ bool control_registers_valid(const CpuState& cpu) {
   const bool cr0 = (cpu.cr0 & kCr0Always) == kCr0Always && (cpu.cr0 & ~kCr0Known) == 0 &&
                    ((cpu.cr0 & kCr0Nw) == 0 || (cpu.cr0 & kCr0Cd) != 0);
   const bool eflags = (cpu.eflags & kFlagReserved1) != 0 && (cpu.eflags & ~kEflagsKnown) == 0;
-  const bool debug = cpu.dr[4] == 0 && cpu.dr[5] == 0 && (cpu.dr[6] & kDr6Fixed) == kDr6Ones &&
-                     (cpu.dr[7] & kDr7Fixed) == kDr7Ones;
+  const bool debug = cpu.dr[4] == 0 && cpu.dr[5] == 0 && (cpu.dr[6] & ~kDr6Writable) == kDr6Ones &&
+                     (cpu.dr[7] & ~kDr7Writable) == kDr7Ones;
   return cr0 && (cpu.cr4 & ~kCr4Known) == 0 && eflags && debug;
 }
 

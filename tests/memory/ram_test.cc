@@ -3,11 +3,13 @@
 #include "vm/memory/ram.h"
 
 #include <algorithm>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <map>
 #include <random>
 #include <set>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace snowglobe::vm {
@@ -209,6 +211,50 @@ TEST(Ram, MemoryOfImagesIsGivenBackWithThem) {
     EXPECT_EQ(PageArena::process().pages_in_use(), before + 8u * 50);
   }
   EXPECT_EQ(PageArena::process().pages_in_use(), before);
+}
+
+std::shared_ptr<const RamImage> image_of(u32 value) {
+  const auto ram = make();
+  for (u32 page = 0; page < 50; ++page)
+    poke(*ram, page, value);
+  return captured(*ram);
+}
+
+void expect_image_of(u32 value, const RamImage& image) {
+  std::vector<u8> bytes(kPageSize);
+  for (u32 page = 0; page < 50; ++page) {
+    ASSERT_TRUE(image.read(page, bytes));
+    ASSERT_EQ(base::load_le<u32>(bytes.data()), value) << page;
+  }
+}
+
+// The memory files are the parent's: what a child does to its copy of the books must not reach
+// them.
+TEST(Ram, AForkedChildNeitherEmptiesNorFillsItsParentsImages) {
+  auto released = image_of(1);
+  const auto kept = image_of(2);  // or the whole file would be closed with the last page
+  int go[2];
+  ASSERT_EQ(::pipe2(go, O_CLOEXEC), 0);
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    char byte;
+    if (::read(go[0], &byte, 1) != 1) ::_exit(1);
+    released.reset();
+    const auto own = image_of(1000);
+    std::vector<u8> bytes(kPageSize);
+    ::_exit(own->read(3, bytes) && base::load_le<u32>(bytes.data()) == 1000 ? 0 : 1);
+  }
+  const auto later = image_of(3);  // takes what the child would take
+  ASSERT_EQ(::write(go[1], "!", 1), 1);
+  int status = 1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  expect_image_of(1, *released);
+  expect_image_of(2, *kept);
+  expect_image_of(3, *later);
+  ::close(go[0]);
+  ::close(go[1]);
 }
 
 TEST(RamImage, IsBuiltOfPagesFromElsewhere) {

@@ -121,7 +121,7 @@ base::Result<u32> PageArena::open_segment() {
   auto books = std::make_unique<Books>();
   books->file = std::move(file).value();
   books->users.resize(kSegmentPages, 0);
-  books->ours = true;
+  books->filler = ::getpid();
   files_[*number].store(books->file.get(), std::memory_order_release);
   books_[*number] = std::move(books);
   return *number;
@@ -155,9 +155,11 @@ bool PageArena::take_from(u32 number, std::vector<PageRef>& refs, std::size_t co
 base::Result<std::vector<PageRef>> PageArena::allocate(std::size_t count) {
   std::vector<PageRef> refs;
   refs.reserve(count);
+  const pid_t process = ::getpid();
   std::unique_lock lock(mutex_);
   for (u32 number = 0; number < kFiles && refs.size() < count; ++number) {
-    if (books_[number] != nullptr && books_[number]->ours) take_from(number, refs, count);
+    if (books_[number] != nullptr && books_[number]->filler == process)
+      take_from(number, refs, count);
   }
   while (refs.size() < count) {
     const auto number = open_segment();
@@ -171,7 +173,7 @@ base::Result<std::vector<PageRef>> PageArena::allocate(std::size_t count) {
   return refs;
 }
 
-base::Result<u32> PageArena::add_file(std::unique_ptr<MemoryFile> file) {
+base::Result<u32> PageArena::add_file(std::unique_ptr<MemoryFile>& file) {
   SG_ASSERT(file->size() >> kPageShift <= u64{1} << PageRef::kSlotBits,
             "a file of the arena has at most 4 GiB");
   const std::lock_guard lock(mutex_);
@@ -203,12 +205,13 @@ void PageArena::retain(std::span<const PageRef> refs) {
 }
 
 void PageArena::release(std::span<const PageRef> refs) {
+  const pid_t process = ::getpid();
   const std::lock_guard lock(mutex_);
   u32 hole = 0;  // slots to give back to the host, behind one another in one file
   u32 holes = 0;
   Books* of_hole = nullptr;
   const auto give_back = [&] {
-    if (holes != 0 && of_hole->ours) of_hole->file->discard(hole, holes);
+    if (holes != 0 && of_hole->filler == process) of_hole->file->discard(hole, holes);
     holes = 0;
   };
   for (const PageRef ref : refs) {
@@ -217,7 +220,7 @@ void PageArena::release(std::span<const PageRef> refs) {
     const u32 slot = ref.slot();
     SG_ASSERT(books.users[slot] != 0, "a page is released once more than it was used");
     if (--books.users[slot] != 0) continue;
-    if (books.ours) books.free.push_back(slot);
+    if (books.filler == process) books.free.push_back(slot);
     if (of_hole != &books || slot != hole + holes) {
       give_back();
       of_hole = &books;

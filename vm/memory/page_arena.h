@@ -13,6 +13,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <sys/types.h>
 #include <vector>
 
 namespace snowglobe::vm {
@@ -78,7 +79,8 @@ class MemoryFile {
 };
 
 /// A page that has no user any more is given back to the host at once, a file without pages in use
-/// as well. Thread rule: any thread.
+/// as well. Thread rule: any thread. After the application's fork() the child shares the files with
+/// its parent: it neither fills nor empties what the parent opened.
 class PageArena {
  public:
   /// The one of the process.
@@ -95,8 +97,9 @@ class PageArena {
   [[nodiscard]] u8* writable(PageRef ref) const { return file(ref).page(ref.slot()); }
 
   /// Takes a whole file over, of which nothing may be written any more. Its page `slot` is named by
-  /// ref_in(number, slot), without a user as yet. Errors: kResourceExhausted (too many files).
-  base::Result<u32> add_file(std::unique_ptr<MemoryFile> file);
+  /// ref_in(number, slot), without a user as yet. Errors: kResourceExhausted (too many files); the
+  /// file stays the caller's then.
+  base::Result<u32> add_file(std::unique_ptr<MemoryFile>& file);
   static PageRef ref_in(u32 number, u32 slot) { return {number << PageRef::kSlotBits | slot}; }
   /// Drops a file that was added and has no page in use.
   void drop_unused_file(u32 number);
@@ -124,7 +127,7 @@ class PageArena {
     std::vector<u32> free;   ///< slots given back, to be used again
     u32 fresh = 0;           ///< slots from here on were never used
     u32 in_use = 0;
-    bool ours = false;
+    pid_t filler = 0;  ///< the process that takes and gives back its pages; 0: added, nobody does
   };
 
   std::optional<u32> free_number() const;

@@ -63,13 +63,20 @@ void GuestRam::begin_anew(std::shared_ptr<const RamImage> image, std::unique_ptr
 }
 
 u8* GuestRam::borrowed(u32 page) const {
-  if (!image_->check(page)) damaged_ = true;
-  return const_cast<u8*>(PageArena::process().bytes(image_->ref(page)));
+  const PageRef ref = image_->ref(page);
+  const MemoryFile& file = PageArena::process().file(ref);
+  if (!file.check(ref.slot())) damaged_ = true;
+  return file.page(ref.slot());
+}
+
+void GuestRam::verify(u32 first, u32 count) const {
+  for (u32 page = first; page < first + count; ++page) {
+    if ((flags_[page] & kOwn) == 0 && !image_->check(page)) damaged_ = true;
+  }
 }
 
 GuestRam::Place GuestRam::place_of(u32 page) const {
   if ((flags_[page] & kOwn) != 0) return {own_->descriptor(), page};
-  if (!image_->check(page)) damaged_ = true;
   const PageRef ref = image_->ref(page);
   return {PageArena::process().file(ref).descriptor(), ref.slot()};
 }
@@ -189,7 +196,7 @@ base::Result<std::shared_ptr<const RamImage>> GuestRam::capture_by_copy() {
 base::Result<std::shared_ptr<const RamImage>> GuestRam::capture_by_giving() {
   auto fresh = MemoryFile::create(size());
   if (!fresh) return fresh.error();
-  auto number = PageArena::process().add_file(std::move(own_));
+  auto number = PageArena::process().add_file(own_);
   if (!number) return number.error();
   std::vector<PageRef> refs;
   refs.reserve(dirty_.size());
@@ -232,10 +239,7 @@ bool GuestRam::put_back(u32 page, PageRef ref) {
   u8* const own = own_->page(page);
   const u8* const wanted = bytes_of(ref);
   if (equal(own, wanted)) return false;
-  if ((flags_[page] & kCode) != 0) {
-    flags_[page] &= static_cast<u8>(~kCode);
-    if (observer_ != nullptr) observer_->on_code_written(page);
-  }
+  if ((flags_[page] & kCode) != 0) drop_code(page);
   std::memcpy(own, wanted, kPageSize);
   return true;
 }
@@ -257,23 +261,25 @@ void GuestRam::put_back_dirty(const RamImage& image) {
   });
 }
 
-// Pages that are not dirty, but other ones in `image`.
+// Pages that are not dirty, but other ones in `image`. The memory file has zeros where a page is
+// borrowed: one that becomes zero is own at once.
 void GuestRam::put_back_others(const RamImage& image, const std::vector<u32>& pages) {
   for (const u32 page : pages) {
     const PageRef ref = image.ref(page);
-    if ((flags_[page] & kOwn) == 0 && !ref.is_zero()) {
-      const bool code_goes =
-          (flags_[page] & kCode) != 0 && !equal(borrowed(page), PageArena::process().bytes(ref));
-      if (code_goes) {
-        flags_[page] &= static_cast<u8>(~kCode);
-        if (observer_ != nullptr) observer_->on_code_written(page);
-      }
-      if (observer_ != nullptr) observer_->on_page_moved(page);
+    if ((flags_[page] & kOwn) != 0) {
+      put_back(page, ref);
       continue;
     }
-    if ((flags_[page] & kOwn) == 0) make_own(page);
-    put_back(page, ref);
+    const u8* const before = PageArena::process().bytes(image_->ref(page));
+    if ((flags_[page] & kCode) != 0 && !equal(before, bytes_of(ref))) drop_code(page);
+    if (ref.is_zero()) flags_[page] |= kOwn;
+    if (observer_ != nullptr) observer_->on_page_moved(page);
   }
+}
+
+void GuestRam::drop_code(u32 page) {
+  flags_[page] &= static_cast<u8>(~kCode);
+  if (observer_ != nullptr) observer_->on_code_written(page);
 }
 
 // Ahead of begin_anew() with another image: code of pages that it does not have.
@@ -281,8 +287,7 @@ void GuestRam::drop_changed_code(const RamImage& image) {
   for (u32 page = 0; page < page_count(); ++page) {
     if ((flags_[page] & kCode) == 0) continue;
     if (equal(host_page(page), bytes_of(image.ref(page)))) continue;
-    flags_[page] &= static_cast<u8>(~kCode);
-    if (observer_ != nullptr) observer_->on_code_written(page);
+    drop_code(page);
   }
 }
 

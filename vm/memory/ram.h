@@ -90,6 +90,8 @@ class GuestRam {
     bool operator==(const Place&) const = default;
   };
   [[nodiscard]] Place place_of(u32 page) const;
+  /// Call it for pages that are mapped there and read without host_page(): see damaged().
+  void verify(u32 first, u32 count) const;
   /// True once a borrowed page was found not to be what was stored: what runs on it is lost.
   [[nodiscard]] bool damaged() const { return damaged_; }
 
@@ -136,6 +138,7 @@ class GuestRam {
   std::shared_ptr<const RamImage> image_with(const std::vector<u32>& pages,
                                              const std::vector<PageRef>& refs) const;
   bool put_back(u32 page, PageRef ref);
+  void drop_code(u32 page);
   void put_back_dirty(const RamImage& image);
   void put_back_others(const RamImage& image, const std::vector<u32>& pages);
   void drop_changed_code(const RamImage& image);

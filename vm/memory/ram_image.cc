@@ -67,7 +67,7 @@ base::Result<void> RamImage::Builder::set(u32 page, base::ConstBytes bytes) {
     refs = std::make_unique<Group::Refs>(group != nullptr ? group->refs() : Group::Refs{});
   }
   PageRef& ref = (*refs)[page % kGroupPages];
-  if (std::ranges::all_of(bytes, [](u8 byte) { return byte == 0; })) {
+  if (base::all_zero(bytes)) {
     ref = {};
     return {};
   }
@@ -95,7 +95,7 @@ base::Result<std::shared_ptr<const RamImage>> RamImage::of_file(std::unique_ptr<
                                                                 const std::vector<bool>& used) {
   const u32 pages = static_cast<u32>(file->size() >> kPageShift);
   SG_ASSERT(used.size() == pages, "one mark for each page of the file");
-  auto number = PageArena::process().add_file(std::move(file));
+  auto number = PageArena::process().add_file(file);
   if (!number) return number.error();
   Groups groups((pages + kGroupPages - 1) / kGroupPages);
   for (u32 begin = 0; begin < pages; begin += kGroupPages) {

@@ -309,6 +309,7 @@ bool AddressSpaces::map_run(AddressSpace& space, u32 linear_page, const Entry& e
                         .writable = writable,
                         .descriptor = place.descriptor,
                         .file_page = place.page - (linear_page - first)};
+  ram.verify(physical, count);
   if (!space.window->map(run, count <= kPopulateLimit)) return false;
   remember(space, first, count);
   ++statistics_.fills;

@@ -11,5 +11,6 @@ target_sources(snowglobe_vm PRIVATE
   cpu/translator/host_support.cc
   cpu/translator/stubs.cc
   cpu/translator/translator.cc
+  cpu/translator/translator_code.cc
   cpu/translator/vector_state.cc
   cpu/translator/verifier.cc)

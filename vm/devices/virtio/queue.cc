@@ -130,7 +130,8 @@ bool Queue::pop(Chain& chain) {
   if (!has_available()) return false;
   const u32 slot = state_.next_available & (state_.size - 1u);
   const u16 head = load16(state_.available + 4 + 2 * slot);
-  if (!walk(head, chain)) return fail();
+  // What was read of a damaged image must not get out; the machine ends after this slice.
+  if (!walk(head, chain) || ram_.damaged()) return fail();
   ++state_.next_available;
   return true;
 }
