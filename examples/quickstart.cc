@@ -25,7 +25,7 @@ class Step {
 };
 
 snowglobe::Database open() {
-  const Step step("opened a database: a whole machine booted in this process");
+  const Step step("opened a database: a whole machine runs in this process now");
   return snowglobe::Database::open_in_memory();
 }
 

@@ -23,7 +23,8 @@ std::shared_ptr<const SparseDisk> known_cluster(const std::string& image_id) {
   Clusters& all = clusters();
   const std::lock_guard lock(all.mutex);
   const auto found = all.known.find(image_id);
-  return found == all.known.end() ? nullptr : found->second.lock();
+  auto disk = found == all.known.end() ? nullptr : found->second.lock();
+  return disk != nullptr && !disk->damaged() ? disk : nullptr;
 }
 
 std::shared_ptr<const SparseDisk> share_cluster(const std::string& image_id,
@@ -31,7 +32,7 @@ std::shared_ptr<const SparseDisk> share_cluster(const std::string& image_id,
   Clusters& all = clusters();
   const std::lock_guard lock(all.mutex);
   std::weak_ptr<const SparseDisk>& known = all.known[image_id];
-  if (auto there = known.lock()) return there;
+  if (auto there = known.lock(); there != nullptr && !there->damaged()) return there;
   known = disk;
   return disk;
 }

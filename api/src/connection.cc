@@ -452,11 +452,13 @@ std::optional<Notification> Connection::wait_notification(std::chrono::milliseco
       }
     }
     // Waiting is no call: a session that listens lives through a restore. Only this thread closes
-    // the socket.
+    // the socket. But a save or a restore may take a notification off it, hence the look now and
+    // then.
+    constexpr std::chrono::milliseconds kLook(50);
     const auto left =
         std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
     if (left.count() <= 0) return std::nullopt;
-    wait_socket(false, Deadline(left));
+    wait_socket(false, Deadline(std::min(left, kLook)));
   }
 }
 

@@ -37,9 +37,8 @@ void require_label(std::string_view text, const char* what) {
   }
 }
 
-/// From the image's ready state, if the options let it be that: it has settings and a size of its
-/// own. Null: from the beginning.
-/// Null, and `why` in words, if the image's ready state does not fit.
+/// From the image's ready state, which has settings and a size of its own. Null, and `why` in
+/// words, if it does not fit: the way from the beginning is left then.
 std::shared_ptr<Instance> start_warm(const Options& options, std::string& why) {
   if (!options.settings.empty()) {
     why = "Options::settings ask for a start of their own";
@@ -61,14 +60,27 @@ std::shared_ptr<Instance> start_warm(const Options& options, std::string& why) {
     why = "the image has no ready state";
     return nullptr;
   }
+  const auto require_wanted = [&options] {
+    if (options.stop.stop_requested()) throw Cancelled("the open was cancelled by Options::stop");
+  };
+  require_wanted();
   const auto picture = ready_picture(image.value(), *ready.value(), user_cache(), tell);
+  require_wanted();
   if (!picture) return cannot(picture.error().message);
   if (picture.value()->memory_bytes != vm::u64{options.memory_mb} << 20) {
     why = "the ready state has " + std::to_string(picture.value()->memory_bytes >> 20) +
           " MiB of memory";
     return nullptr;
   }
-  return Instance::start_from(options, *picture.value(), "warm");
+  try {
+    auto instance = Instance::start_from(options, *picture.value(), "warm");
+    instance->keep(picture.value());
+    return instance;
+  } catch (const InvalidArgument&) {
+    throw;  // the options are wrong in any case
+  } catch (const Error& misfit) {
+    return cannot(std::string("the ready state does not fit: ") + misfit.what());
+  }
 }
 
 }  // namespace

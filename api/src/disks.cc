@@ -177,6 +177,13 @@ void SparseDisk::read(u64 offset, base::Bytes out) const {
   }
 }
 
+bool SparseDisk::read_file(u64 at, base::Bytes out) const {
+  check(at, out.size());
+  if (damaged()) return false;
+  std::copy_n(&file_[at], out.size(), out.begin());
+  return true;
+}
+
 bool SparseDisk::covers(u64 offset, u64 length) const {
   const auto extent = extent_at(offset);
   return extent != extents_.end() && extent->offset < offset + length;
@@ -279,7 +286,7 @@ base::Result<void> DiskImage::Builder::put(u64 offset, base::ConstBytes bytes, M
     Group& group = group_of(offset / kPage);
     const u64 at = offset / kPage % kGroupPages;
     const base::ConstBytes page = bytes.first(kPage);
-    const bool zero = std::ranges::all_of(page, [](std::uint8_t byte) { return byte == 0; });
+    const bool zero = base::all_zero(page);
     group.pages[at] = zero ? DiskPage() : make(group, page);
     group.cleared[at] = zero && start_->base_->covers(offset, kPage);
   }

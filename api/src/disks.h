@@ -52,8 +52,10 @@ class SparseDisk {
       std::unique_ptr<vm::MemoryFile> file);
 
   [[nodiscard]] vm::u64 capacity() const { return capacity_; }
-  /// All of it, unpacked, to be written to a file.
-  [[nodiscard]] base::ConstBytes file() const { return file_; }
+  /// All of it, unpacked, as of_file() takes it: how long it is, and a part of it. False if that is
+  /// not what was stored.
+  [[nodiscard]] vm::u64 file_bytes() const { return file_.size(); }
+  [[nodiscard]] bool read_file(vm::u64 at, base::Bytes out) const;
   /// True once read() came to bytes that are not what was stored.
   [[nodiscard]] bool damaged() const { return damaged_.load(std::memory_order_relaxed); }
   void read(vm::u64 offset, base::Bytes out) const;

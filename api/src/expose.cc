@@ -45,11 +45,10 @@ void require_password(const std::string& password) {
   }
 }
 
-void set_password(DatabaseState& database, const std::string& user, const std::string& password) {
-  const std::shared_ptr<Connection> connection = database.acquire();
+void set_password(Connection& connection, const std::string& user, const std::string& password) {
   // The verifier is made here: neither the guest nor its log ever sees the password.
-  connection->run_simple("alter role " + connection->quoted_identifier(user) + " password " +
-                         connection->quoted_literal(connection->scram_verifier(user, password)));
+  connection.run_simple("alter role " + connection.quoted_identifier(user) + " password " +
+                        connection.quoted_literal(connection.scram_verifier(user, password)));
 }
 
 }  // namespace
@@ -59,9 +58,11 @@ void Exposure::put_back(DatabaseState& database) {
   for (const auto& [user, password] : passwords_) {
     if (password.empty()) continue;
     try {
-      set_password(database, user, password);
-    } catch (const SqlError& error) {
-      // The role was made after the snapshot: there is nobody to let in.
+      // Not one of the pool: who restores may hold the last of them.
+      set_password(*database.connect({}), user, password);
+    } catch (const Error& error) {
+      // The machine is put back, whatever this says. Mostly the role was made after the snapshot:
+      // there is nobody to let in.
       database.server().log({LogSource::network, LogLevel::warning,
                              "no password for '" + user + "' after a restore: " + error.what()});
     }
@@ -76,7 +77,7 @@ Endpoint Exposure::open(DatabaseState& database, const ExposeOptions& options) {
   std::string password = options.password ? *options.password : passwords_[options.user];
   if (password.empty()) password = random_password();
   if (passwords_[options.user] != password) {
-    set_password(database, options.user, password);
+    set_password(*database.acquire(), options.user, password);
     passwords_[options.user] = password;
   }
   const std::uint16_t port = database.server().listen(address, options.port);

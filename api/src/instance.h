@@ -30,6 +30,8 @@ class Instance final : public Server {
   /// `like`: a machine whose translated code may be taken over; null: none.
   static std::shared_ptr<Instance> start_from(const Options& options, const MachinePicture& picture,
                                               const std::string& how, Instance* like = nullptr);
+  /// Keeps a picture as long as the machine: who opens another one finds it.
+  void keep(std::shared_ptr<const MachinePicture> picture);
   ~Instance() override;
   /// For info(). Before anybody else has it.
   void set_why_cold(const std::string& why);

@@ -80,8 +80,20 @@ struct Instance::Parts {
   bool executor_from_environment = false;
   std::string started = "cold";
   std::string why_cold;
+  std::shared_ptr<const MachinePicture> ready;  ///< that it was made from, kept for the next open
 
   AsioLoop loop;
+
+ private:
+  // Ahead of the agent, whose end may report to them.
+  bool resuming_ = false;
+  std::uint64_t resumptions_ = 0;  // the last one counts
+  asio::steady_timer resume_timer_{loop.context()};
+  std::vector<std::function<void()>> when_awake_;
+  std::mutex tell_mutex_;
+  bool muted_ = false;
+
+ public:
   std::shared_ptr<FileDisk> root_disk;  // read-only: shared with forks
   std::unique_ptr<OverlayDisk> data_disk;
   std::unique_ptr<AgentClient> agent;
@@ -128,14 +140,7 @@ struct Instance::Parts {
   void awake();
   void does_not_awake(const std::string& why);
 
-  bool resuming_ = false;
-  std::uint64_t resumptions_ = 0;  // the last one counts
   std::uint64_t marks_ = 0;
-  asio::steady_timer resume_timer_{loop.context()};
-  std::vector<std::function<void()>> when_awake_;
-
-  std::mutex tell_mutex_;
-  bool muted_ = false;
   void report(int done, const std::string& text) const;
   [[noreturn]] void boot_timed_out();
 };

@@ -148,9 +148,7 @@ base::Result<void> Instance::Parts::take_up(const MachinePicture& picture) {
   for (const SessionPicture& session : picture.sessions) {
     if (session.adoption == Adoption::nobody) continue;
     fates.plan.wait.push_back(session.stream);
-    SessionPicture& waiting = fates.waiting.emplace_back(session);
-    // In the ready state nobody but its maker has used them.
-    if (started == "warm") waiting.adoption = Adoption::anybody;
+    fates.waiting.push_back(session);
   }
   if (auto done = network->restore(picture.network, fates.plan); !done) return done;
   if (auto done = agent->restore(bytes_of(picture.agent)); !done) return done;
@@ -274,6 +272,10 @@ void Instance::restore(const std::shared_ptr<const MachinePicture>& picture) {
 std::shared_ptr<Server> Instance::fork(const std::shared_ptr<const MachinePicture>& picture,
                                        const Options& options) {
   return start_from(options, *picture, "fork", this);
+}
+
+void Instance::keep(std::shared_ptr<const MachinePicture> picture) {
+  parts_->ready = std::move(picture);
 }
 
 void Instance::quiesce() {

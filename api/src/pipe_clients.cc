@@ -53,15 +53,20 @@ void PipeClients::let_in(Socket client, const StartupPacket* packet) {
   if (stream && packet != nullptr && packet->token != 0) note(stream.value(), *packet);
 }
 
-bool PipeClients::take_over(Socket& client, const StartupPacket& packet) {
-  if (waiting_.empty()) return false;
-  const std::string key = packet.key();
+const std::vector<SessionPicture>& PipeClients::waiting() {
+  if (waiting_.empty()) return waiting_;
   const std::vector<net::StreamInfo> there = network_.waiting();
-  const auto still_waits = [&there](const SessionPicture& session) {
-    return std::any_of(there.begin(), there.end(),
-                       [&](const net::StreamInfo& info) { return info.id == session.stream; });
-  };
-  std::erase_if(waiting_, [&](const SessionPicture& session) { return !still_waits(session); });
+  std::erase_if(waiting_, [&there](const SessionPicture& session) {
+    return std::none_of(there.begin(), there.end(), [&](const net::StreamInfo& info) {
+      return info.id == session.stream && info.quiet;
+    });
+  });
+  return waiting_;
+}
+
+bool PipeClients::take_over(Socket& client, const StartupPacket& packet) {
+  if (waiting().empty()) return false;
+  const std::string key = packet.key();
   // What the database's pool did with a session, its own sessions shall not find.
   const auto found =
       std::find_if(waiting_.begin(), waiting_.end(), [&](const SessionPicture& session) {

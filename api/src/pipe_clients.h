@@ -39,7 +39,8 @@ class PipeClients {
   void on_client(Socket client);
   /// Sessions that wait in the machine (RestorePlan::wait) and may be taken over.
   void set_waiting(std::vector<SessionPicture> sessions) { waiting_ = std::move(sessions); }
-  [[nodiscard]] const std::vector<SessionPicture>& waiting() const { return waiting_; }
+  /// Those that still wait: a backend may end, or say something that nobody was there for.
+  [[nodiscard]] const std::vector<SessionPicture>& waiting();
   /// Turns away who has not said anything yet, and everybody from now on.
   void close();
 

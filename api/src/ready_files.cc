@@ -121,7 +121,7 @@ base::Result<std::vector<std::uint64_t>> write_chunks(
                    "what is to be written to '" + file.string() + "' is not what was stored"};
     }
     sums.push_back(checksum(bytes));
-    if (std::ranges::all_of(bytes, [](std::uint8_t byte) { return byte == 0; })) continue;
+    if (base::all_zero(bytes)) continue;
     if (auto done = write_at(opened.get(), bytes, offset, file); !done) return done.error();
   }
   return sums;

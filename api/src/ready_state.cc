@@ -9,7 +9,6 @@
 #include "vm/memory/ram_image.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <mutex>
@@ -35,7 +34,7 @@ Error unusable(const fs::path& path, const std::string& what) {
 /// Everything that is not in the other files.
 struct Index {
   std::string key;
-  std::vector<std::string> verified;  ///< of the image's files: verified_file_name()
+  std::vector<std::string> verified;  ///< of the image's files: verified_names()
   std::vector<std::uint8_t> picture;  ///< archive_of()
   std::vector<std::uint64_t> used;    ///< pages of memory that are not zero: a bit for each
   std::vector<std::uint64_t> memory;  ///< checksums by chunk
@@ -76,11 +75,9 @@ base::Result<Index> write_parts(const fs::path& folder, const MachinePicture& pi
   if (!written) return written.error();
   index.memory = std::move(written).value();
 
-  const base::ConstBytes cluster = picture.disk->base()->file();
-  written = write_chunks(folder / "cluster", cluster.size(), [cluster](auto offset, auto out) {
-    std::ranges::copy(cluster.subspan(offset, out.size()), out.begin());
-    return true;
-  });
+  const SparseDisk& cluster = *picture.disk->base();
+  written = write_chunks(folder / "cluster", cluster.file_bytes(),
+                         [&](auto offset, auto out) { return cluster.read_file(offset, out); });
   if (!written) return written.error();
   index.cluster = std::move(written).value();
 
@@ -120,7 +117,14 @@ base::Result<Picture> unpack(const GuestImage& image, const ReadyFile& ready,
   if (!reader) return reader.error();
   auto cluster = cluster_disk(image);
   if (!cluster) return cluster.error();
-  return read_picture(reader.value(), std::move(cluster).value());
+  auto picture = read_picture(reader.value(), std::move(cluster).value());
+  if (!picture) return picture;
+  // Nobody but its maker has used the sessions that wait in it.
+  auto ready_picture = std::make_shared<MachinePicture>(*picture.value());
+  for (SessionPicture& session : ready_picture->sessions) {
+    if (session.adoption == Adoption::pool) session.adoption = Adoption::anybody;
+  }
+  return Picture(std::move(ready_picture));
 }
 
 // --- mapping it
@@ -272,28 +276,20 @@ base::Result<Picture> ready_picture(const GuestImage& image, const ReadyFile& re
   static Known& known = *new Known;
   const std::string key = key_of(image, ready);
   const std::lock_guard lock(mutex);
-  if (auto picture = known[key].lock()) return picture;
   const fs::path folder = cache / ("ready-" + key);
+  std::error_code ignored;
+  // Without its index the copy was found damaged, and what maps it is as well.
+  const bool mapped = !cache.empty() && fs::exists(folder, ignored);
+  if (auto picture = known[key].lock();
+      picture && (!mapped || fs::exists(folder / "index", ignored)))
+    return picture;
   auto picture = cache.empty() ? base::Result<Picture>(Error{}) : map_copy(folder, image, key);
   if (!picture) {
-    std::error_code ignored;
-    if (fs::exists(folder, ignored)) log(picture.error().message + "; unpacking it again");
+    if (mapped) log(picture.error().message + "; unpacking it again");
     picture = make_copy(image, ready, cache, key, log);
   }
   if (picture) known[key] = picture.value();
   return picture;
-}
-
-std::filesystem::path user_cache() {
-  const auto variable = [](const char* name) {
-    const char* const value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe)
-    return std::string(value == nullptr ? "" : value);
-  };
-  if (const std::string cache = variable("XDG_CACHE_HOME"); !cache.empty()) {
-    return fs::path(cache) / "snowglobe";
-  }
-  const std::string home = variable("HOME");
-  return home.empty() ? fs::path() : fs::path(home) / ".cache/snowglobe";
 }
 
 }  // namespace snowglobe::detail

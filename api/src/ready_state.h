@@ -42,7 +42,4 @@ base::Result<std::shared_ptr<const MachinePicture>> ready_picture(
     const GuestImage& image, const ReadyFile& ready, const std::filesystem::path& cache,
     const std::function<void(const std::string&)>& log);
 
-/// $XDG_CACHE_HOME/snowglobe or ~/.cache/snowglobe; empty if neither variable is set.
-std::filesystem::path user_cache();
-
 }  // namespace snowglobe::detail

@@ -3,13 +3,10 @@
 // known some time after the connection's, as on a loaded host.
 #include "api/src/connection.h"
 #include "tests/api/server_stub.h"
+#include "tests/api/speaking_server.h"
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <thread>
-#include <unistd.h>
 
 namespace snowglobe {
 namespace {
@@ -32,46 +29,12 @@ std::string fatal(const std::string& sqlstate, const std::string& words) {
   return message('E', body + '\0');
 }
 
-/// Greets one client, and answers its first statement by `last_words` and the connection's end.
-class DyingServer {
+/// Greets its client, and answers the first statement by `last_words` and the connection's end.
+class DyingServer : public testing::SpeakingServer {
  public:
   explicit DyingServer(std::string last_words)
-      : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof address;
-    auto* const generic = static_cast<sockaddr*>(static_cast<void*>(&address));
-    EXPECT_EQ(::bind(listener_, generic, length), 0);
-    EXPECT_EQ(::getsockname(listener_, generic, &length), 0);
-    EXPECT_EQ(::listen(listener_, 1), 0);
-    port_ = ntohs(address.sin_port);
-    thread_ = std::thread([this, words = std::move(last_words)] { serve(words); });
-  }
-  ~DyingServer() {
-    thread_.join();
-    ::close(listener_);
-  }
-  DyingServer(const DyingServer&) = delete;
-  DyingServer& operator=(const DyingServer&) = delete;
-  [[nodiscard]] std::uint16_t port() const { return port_; }
-
- private:
-  void serve(const std::string& last_words) const {
-    const int client = ::accept(listener_, nullptr, nullptr);
-    char input[1000];
-    (void)::recv(client, input, sizeof input, 0);
-    const std::string welcome =
-        message('R', std::string(4, '\0')) + message('Z', std::string(1, 'I'));
-    (void)::send(client, welcome.data(), welcome.size(), MSG_NOSIGNAL);
-    (void)::recv(client, input, sizeof input, 0);
-    (void)::send(client, last_words.data(), last_words.size(), MSG_NOSIGNAL);
-    ::close(client);
-  }
-
-  int listener_;
-  std::uint16_t port_ = 0;
-  std::thread thread_;
+      : SpeakingServer({message('R', std::string(4, '\0')) + message('Z', std::string(1, 'I')),
+                        std::move(last_words)}) {}
 };
 
 /// The news of the machine's end comes `delay` after somebody begins to wait for it, or never.

@@ -2,15 +2,12 @@
 // libpq is the judge.
 #include "api/src/pg_wire.h"
 
-#include <arpa/inet.h>
+#include "tests/api/speaking_server.h"
+
 #include <gtest/gtest.h>
 #include <libpq-fe.h>
 #include <memory>
-#include <netinet/in.h>
 #include <random>
-#include <sys/socket.h>
-#include <thread>
-#include <unistd.h>
 
 namespace snowglobe::detail {
 namespace {
@@ -84,46 +81,17 @@ TEST(PgWire, NoBytesAreTooStrange) {
   }
 }
 
-/// Says `words` to one client of the loopback address as soon as it has sent something.
-class Speaker {
+/// Says `words` to its client as soon as that has sent something.
+class Speaker : public testing::SpeakingServer {
  public:
-  explicit Speaker(std::string words)
-      : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof address;
-    auto* const generic = static_cast<sockaddr*>(static_cast<void*>(&address));
-    EXPECT_EQ(::bind(listener_, generic, length), 0);
-    EXPECT_EQ(::getsockname(listener_, generic, &length), 0);
-    EXPECT_EQ(::listen(listener_, 1), 0);
-    port_ = ntohs(address.sin_port);
-    thread_ = std::thread([this, said = std::move(words)] {
-      const int client = ::accept(listener_, nullptr, nullptr);
-      char input[1000];
-      (void)::recv(client, input, sizeof input, 0);
-      (void)::send(client, said.data(), said.size(), MSG_NOSIGNAL);
-      ::close(client);
-    });
-  }
-  ~Speaker() {
-    thread_.join();
-    ::close(listener_);
-  }
-  Speaker(const Speaker&) = delete;
-  Speaker& operator=(const Speaker&) = delete;
+  explicit Speaker(std::string words) : SpeakingServer({std::move(words)}) {}
 
   [[nodiscard]] std::unique_ptr<PGconn, void (*)(PGconn*)> connect() const {
     return {PQconnectdb(("host=127.0.0.1 sslmode=disable gssencmode=disable user=a port=" +
-                         std::to_string(port_))
+                         std::to_string(port()))
                             .c_str()),
             PQfinish};
   }
-
- private:
-  int listener_;
-  std::uint16_t port_ = 0;
-  std::thread thread_;
 };
 
 TEST(PgWire, LibpqTakesOurGreetingForAServers) {

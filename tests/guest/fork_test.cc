@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <set>
 #include <thread>
 
@@ -50,6 +51,21 @@ TEST_F(ForkTest, AForkOfASnapshotLeavesTheParentWhereItIs) {
   EXPECT_EQ(of_fork.one<int>("select count(*) from past"), 1);
   EXPECT_EQ(of_fork.save().parent(), before.id());
   db().script("drop table past");
+}
+
+TEST_F(ForkTest, SessionsThatWaitedAndEndedAreNotMissed) {
+  Database parent = db().fork();
+  auto other = std::async(std::launch::async, [&] { (void)parent.query("select pg_sleep(0.3)"); });
+  (void)parent.query("select pg_sleep(0.3)");
+  other.get();  // two sessions of the pool are idle now, and will wait in the fork
+  Database fork = parent.fork();
+  fork.execute(
+      "select pg_terminate_backend(pid, 5000) from pg_stat_activity "
+      "where backend_type = 'client backend' and pid <> pg_backend_pid()");
+  const Snapshot after = fork.save();
+  fork.restore(after);
+  EXPECT_EQ(fork.one<int>("select 1"), 1);
+  EXPECT_EQ(fork.fork(after).one<int>("select 2"), 2);
 }
 
 TEST_F(ForkTest, SessionsOfTheParentAreNotThereAndTheirLocksAreFree) {

@@ -127,6 +127,21 @@ TEST_F(ReadyTest, OptionsThatItDoesNotFitStartFromTheBeginning) {
   EXPECT_EQ(Database::open_in_memory(options_).info().started, "cold");
 }
 
+TEST_F(ReadyTest, AnOpenThatWasCancelledDoesNotStart) {
+  std::stop_source stop;
+  stop.request_stop();
+  options_.stop = stop.get_token();
+  EXPECT_THROW((void)Database::open_in_memory(options_), Cancelled);
+}
+
+TEST_F(ReadyTest, DatabasesOfOneProcessShareIt) {
+  const Database first = Database::open_in_memory(options_);
+  fs::remove(copy() / "memory");  // whoever maps it anew would miss it
+  Database second = Database::open_in_memory(options_);
+  EXPECT_EQ(second.one<int>("select n from there"), 42);
+  EXPECT_EQ(warnings_, "");
+}
+
 TEST_F(ReadyTest, AFolderThatCanNotBeWrittenCostsOnlyTime) {
   // A file where the folder should be stops root as well.
   fs::create_directories(cache_.parent_path());
