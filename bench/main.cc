@@ -95,6 +95,10 @@ fs::path place_for_stores() {
 }
 
 int run(const Arguments& arguments) {
+  const std::vector<bench::Suite> suites = selected(arguments);
+  if (suites.empty()) {
+    throw std::runtime_error("no task's suite and name contain '" + arguments.only + "'");
+  }
   bench::catch_interruptions();
   bench::Report report(arguments.json, arguments.why);
   const Folder folder(place_for_clusters());
@@ -114,7 +118,7 @@ int run(const Arguments& arguments) {
   if (plan.quick) report.head("quick", "a tenth of the rows, and few rounds");
   if (plan.best) report.head("best", "the best of each row's figures in place of the median");
   int failures = 0;
-  for (const bench::Suite& suite : selected(arguments))
+  for (const bench::Suite& suite : suites)
     failures += bench::run_suite(suite, plan, report);
   return failures == 0 ? 0 : 1;
 }

@@ -124,8 +124,10 @@ class CorruptionTest : public testing::Test {
   std::vector<SnapshotInfo> list_;
 };
 
-TEST_F(CorruptionTest, EveryByteOfAPackThatChangesIsFound) {
+TEST_F(CorruptionTest, AByteOfAPackThatChangesIsFound) {
+  int packs = 0;
   for (const auto& entry : std::filesystem::directory_iterator(place() / "packs")) {
+    ++packs;
     const std::size_t size = std::filesystem::file_size(entry.path());
     for (std::size_t at = 0; at < 120 && at < size; at += 3)
       flip(entry.path(), at, true);  // heads
@@ -134,6 +136,7 @@ TEST_F(CorruptionTest, EveryByteOfAPackThatChangesIsFound) {
     flip(entry.path(), size - 1, true);
     if (HasFailure()) return;
   }
+  EXPECT_GT(packs, 0);
 }
 
 TEST_F(CorruptionTest, AByteOfTheCatalogueThatChangesIsFoundOrDoesNotMatter) {
@@ -164,7 +167,7 @@ TEST_F(CorruptionTest, AByteOfTheFormatFileThatChangesIsFound) {
   }
 }
 
-TEST_F(CorruptionTest, EveryByteOfAnExportThatChangesIsFoundAndNothingIsTakenOver) {
+TEST_F(CorruptionTest, AByteOfAnExportThatChangesIsFoundAndNothingIsTakenOver) {
   const Bytes original = read_all(file());
   auto target = open_store(folder_.path() / "target", quick_options());
   const auto expect_refused = [&](const Bytes& bytes, const std::string& where) {

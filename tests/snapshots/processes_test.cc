@@ -2,9 +2,11 @@
 // the middle of what they do.
 #include "tests/snapshots/world.h"
 
+#include <atomic>
 #include <csignal>
 #include <fmt/format.h>
 #include <functional>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,24 +57,37 @@ class ProcessesTest : public testing::Test {
     expect_clean(*store);
   }
   /// Lets a child do `work` again and again until it is killed, `times` times, and looks after
-  /// each.
-  void kill_again_and_again(int times, const std::function<bool(Store&, std::uint64_t)>& work) {
+  /// each: `check` hears how often work was done, by all children together.
+  void kill_again_and_again(int times, const std::function<bool(Store&, std::uint64_t)>& work,
+                            const std::function<void(std::uint64_t done)>& check) {
+    void* const shared = ::mmap(nullptr, sizeof(std::atomic<std::uint64_t>), PROT_READ | PROT_WRITE,
+                                MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ASSERT_NE(shared, MAP_FAILED);
+    auto& done = *::new (shared) std::atomic<std::uint64_t>(0);
     Dice dice(3);
     for (int i = 0; i < times; ++i) {
+      std::uint64_t const before = done;
       const pid_t child = start_child([&] {
         auto store = open();
-        for (std::uint64_t n = 0; store != nullptr; ++n)
+        for (std::uint64_t n = 0; store != nullptr; ++n) {
           if (!work(*store, 1000 * static_cast<std::uint64_t>(i + 1) + n)) return false;
+          ++done;
+        }
         return false;
       });
+      // Every fourth is killed as early as can be, perhaps while it opens; the others at work.
+      for (int waited = 0; i % 4 != 0 && done == before && waited < 10'000; ++waited)
+        ::usleep(1'000);
       ::usleep(static_cast<useconds_t>(2'000 + dice.below(30'000)));
       ::kill(child, SIGKILL);
       int status = 0;
       ASSERT_EQ(::waitpid(child, &status, 0), child);
       ASSERT_TRUE(WIFSIGNALED(status)) << "the child failed by itself";
-      check_all(1);
+      check(done);
       if (HasFailure()) return;
     }
+    EXPECT_GE(done, static_cast<std::uint64_t>(times) / 2);
+    ::munmap(shared, sizeof done);
   }
 
   TemporaryFolder folder_;
@@ -140,17 +155,27 @@ TEST_F(ProcessesTest, TwoMakeTheStoreAtOnce) {
 
 TEST_F(ProcessesTest, AKilledSaveLosesNothingThatWasComplete) {
   ASSERT_TRUE(save(*open(), model_of(1), {.name = "1"}).ok());
-  kill_again_and_again(20, [](Store& store, std::uint64_t n) {
-    return save(store, model_of(n), {.name = std::to_string(n)}).ok();
-  });
+  kill_again_and_again(
+      20,
+      [](Store& store, std::uint64_t n) {
+        return save(store, model_of(n), {.name = std::to_string(n)}).ok();
+      },
+      [this](std::uint64_t done) { check_all(1 + done); });
 }
 
 TEST_F(ProcessesTest, AKilledPruneLosesNothingThatIsKept) {
   ASSERT_TRUE(save(*open(), model_of(1), {.name = "1", .tags = {"keep"}}).ok());
-  kill_again_and_again(20, [](Store& store, std::uint64_t n) {
-    return save(store, model_of(n), {.name = std::to_string(n)}).ok() &&
-           store.prune({.last = 1, .tagged = true}, DryRun::kNo).ok() && store.compact(1.0).ok();
-  });
+  kill_again_and_again(
+      20,
+      [](Store& store, std::uint64_t n) {
+        return save(store, model_of(n), {.name = std::to_string(n)}).ok() &&
+               store.prune({.last = 1, .tagged = true}, DryRun::kNo).ok() &&
+               store.compact(1.0).ok();
+      },
+      [this](std::uint64_t) {
+        check_all(1);
+        EXPECT_TRUE(open()->find("1").ok());
+      });
 }
 
 TEST_F(ProcessesTest, AKilledImportTakesAllOrNothing) {
@@ -163,10 +188,22 @@ TEST_F(ProcessesTest, AKilledImportTakesAllOrNothing) {
     ASSERT_TRUE(source->export_to(file, ids).ok());
   }
   ASSERT_TRUE(save(*open(), model_of(1), {.name = "1", .tags = {"keep"}}).ok());
-  kill_again_and_again(20, [&](Store& store, std::uint64_t) {
-    return store.import_from(file).ok() && store.list().value().size() == 4 &&
-           store.prune({.tagged = true}, DryRun::kNo).ok();
-  });
+  kill_again_and_again(
+      20,
+      [&](Store& store, std::uint64_t) {
+        return store.import_from(file).ok() && store.list().value().size() == 4 &&
+               store.prune({.tagged = true}, DryRun::kNo).ok();
+      },
+      [this](std::uint64_t) {
+        check_all(1);
+        auto store = open();
+        ASSERT_NE(store, nullptr);
+        const auto list = store->list();
+        ASSERT_TRUE(list.ok());
+        // All of the import or nothing; a prune that was killed may have taken all of it or
+        // nothing.
+        EXPECT_TRUE(list.value().size() == 1 || list.value().size() == 4) << list.value().size();
+      });
 }
 
 TEST_F(ProcessesTest, AChildDoesNotUseItsParentsStore) {
