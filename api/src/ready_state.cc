@@ -25,6 +25,8 @@ using base::Error;
 using base::ErrorCode;
 using Picture = std::shared_ptr<const MachinePicture>;
 
+/// Of the files in the cache. Libraries of several versions may use one cache.
+constexpr std::uint16_t kCopyFormat = 2;
 constexpr std::uint64_t kMaxIndexBytes = std::uint64_t{64} << 20;
 
 Error unusable(const fs::path& path, const std::string& what) {
@@ -34,7 +36,6 @@ Error unusable(const fs::path& path, const std::string& what) {
 /// Everything that is not in the other files.
 struct Index {
   std::string key;
-  std::vector<std::string> verified;  ///< of the image's files: verified_names()
   std::vector<std::uint8_t> picture;  ///< archive_of()
   std::vector<std::uint64_t> used;    ///< pages of memory that are not zero: a bit for each
   std::vector<std::uint64_t> memory;  ///< checksums by chunk
@@ -45,14 +46,14 @@ struct Index {
 
 template <class Archive>
 void describe(Archive& archive, Index& index) {
-  archive.section("REDY", 1);
-  archive(index.key, index.verified, index.picture, index.used, index.memory, index.cluster,
-          index.offsets, index.disk);
+  archive.section("REDY", kCopyFormat);
+  archive(index.key, index.picture, index.used, index.memory, index.cluster, index.offsets,
+          index.disk);
 }
 
 std::string key_of(const GuestImage& image, const ReadyFile& ready) {
   return image.id.substr(0, 16) + "-" + ready.sha256.substr(0, 16) + "-" +
-         std::to_string(kPictureFormat);
+         std::to_string(kPictureFormat) + "." + std::to_string(kCopyFormat);
 }
 
 // --- making the unpacked copy
@@ -93,9 +94,21 @@ base::Result<Index> write_parts(const fs::path& folder, const MachinePicture& pi
   return index;
 }
 
-base::Result<void> write_index(const fs::path& file, Index& index) {
+/// Which files of the image had their hashes: verified_names().
+struct Note {
+  std::vector<std::string> verified;
+};
+
+template <class Archive>
+void describe(Archive& archive, Note& note) {
+  archive.section("NOTE", 1);
+  archive(note.verified);
+}
+
+template <class Contents>
+base::Result<void> write_checked(const fs::path& file, Contents& contents) {
   base::ArchiveWriter writer;
-  writer(index);
+  writer(contents);
   std::vector<std::uint8_t> bytes = writer.take();
   std::uint64_t sum = checksum(bytes);
   bytes.resize(bytes.size() + sizeof sum);
@@ -137,7 +150,8 @@ std::function<void()> giving_up(const fs::path& folder) {
   };
 }
 
-base::Result<Index> read_index(const fs::path& file, const std::string& key) {
+template <class Contents>
+base::Result<Contents> read_checked(const fs::path& file) {
   auto bytes = read_own_file(file, kMaxIndexBytes);
   if (!bytes) return bytes.error();
   const base::ConstBytes all = bytes.value();
@@ -146,11 +160,34 @@ base::Result<Index> read_index(const fs::path& file, const std::string& key) {
   if (base::load_le<std::uint64_t>(&all[body.size()]) != checksum(body)) {
     return unusable(file, "does not have its checksum");
   }
-  Index index;
+  Contents contents;
   base::ArchiveReader reader(body);
-  reader(index);
-  if (!reader.finished() || index.key != key) return unusable(file, "is of another version");
+  reader(contents);
+  if (!reader.finished()) return unusable(file, "is of another version");
+  return contents;
+}
+
+base::Result<Index> read_index(const fs::path& file, const std::string& key) {
+  auto index = read_checked<Index>(file);
+  if (index && index.value().key != key) return unusable(file, "is of another version");
   return index;
+}
+
+/// Hashing the image takes longer than all the rest of an open: who did it last left a note.
+base::Result<void> verify_by_note(const fs::path& folder, const GuestImage& image) {
+  const fs::path file = folder / "verified";
+  Note note;
+  if (auto read = read_checked<Note>(file)) note = std::move(read).value();
+  trust_verified(image, note.verified);
+  if (auto good = verify_image(image); !good) return good;
+  std::vector<std::string> names = verified_names(image);
+  if (names == note.verified) return {};
+  note.verified = std::move(names);
+  const fs::path fresh = folder / ("verified-" + std::to_string(::getpid()));
+  std::error_code ignored;
+  if (write_checked(fresh, note)) fs::rename(fresh, file, ignored);
+  fs::remove(fresh, ignored);  // a note that can not be left costs time only
+  return {};
 }
 
 base::Result<std::shared_ptr<const DiskImage>> map_disk(const fs::path& folder, const Index& index,
@@ -202,7 +239,7 @@ base::Result<Picture> map_copy(const fs::path& folder, const GuestImage& image,
   auto disk = map_disk(folder, index.value(), image.id);
   if (!disk) return disk.error();
   made.disk = std::move(disk).value();
-  trust_verified(image, index.value().verified);
+  if (auto good = verify_by_note(folder, image); !good) return good.error();
   return std::make_shared<const MachinePicture>(std::move(made));
 }
 
@@ -230,8 +267,7 @@ base::Result<Picture> make_copy(const GuestImage& image, const ReadyFile& ready,
     return picture;
   }
   index.value().key = key;
-  index.value().verified = verified_names(image);
-  if (auto done = write_index(copy / "index", index.value()); !done) {
+  if (auto done = write_checked(copy / "index", index.value()); !done) {
     log(done.error().message);
     return picture;
   }

@@ -127,6 +127,20 @@ TEST_F(ReadyTest, OptionsThatItDoesNotFitStartFromTheBeginning) {
   EXPECT_EQ(Database::open_in_memory(options_).info().started, "cold");
 }
 
+TEST_F(ReadyTest, WhatWasHashedIsNotedForTheNextProcess) {
+  EXPECT_EQ(started(), "warm");
+  const std::string note = contents_of(copy() / "verified");
+  ASSERT_FALSE(note.empty());
+  fs::remove(copy() / "verified");
+  EXPECT_EQ(started(), "warm");
+  EXPECT_EQ(contents_of(copy() / "verified"), note);
+  // The same bytes in another file are hashed again.
+  fs::copy_file(fs::canonical(options_.image / "vmlinux"), options_.image / "another");
+  fs::rename(options_.image / "another", options_.image / "vmlinux");
+  EXPECT_EQ(started(), "warm");
+  EXPECT_NE(contents_of(copy() / "verified"), note);
+}
+
 TEST_F(ReadyTest, AnOpenThatWasCancelledDoesNotStart) {
   std::stop_source stop;
   stop.request_stop();

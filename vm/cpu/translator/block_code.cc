@@ -3,6 +3,7 @@
 // Every sequence does its last access that can fault before it changes a guest register, so that
 // the guest instruction can be run again from its start.
 #include "base/check.h"
+#include "vm/cpu/cpu.h"
 #include "vm/cpu/translator/block_translator.h"
 
 #include <algorithm>
@@ -13,35 +14,14 @@ namespace {
 constexpr i32 kMaxPendingStack = 4096;
 constexpr u32 kMaxRepeats = 65536;
 
-bool is_general_stack_pointer(const ZydisDecodedOperand& operand) {
-  if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER) return false;
-  const ZydisRegisterClass kind = ZydisRegisterGetClass(operand.reg.value);
-  return (kind == ZYDIS_REGCLASS_GPR16 || kind == ZYDIS_REGCLASS_GPR32) &&
-         ZydisRegisterGetId(operand.reg.value) == kEsp;
+HostRegister address_register(u8 guest) {
+  return guest == GuestInsn::kNone ? kNoRegister : host_register(guest);
 }
 
-bool touches_stack_pointer(const GuestInsn& insn) {
-  const auto& operands = insn.decoded.operands;
-  return std::any_of(operands, operands + insn.decoded.info.operand_count_visible,
-                     is_general_stack_pointer);
-}
-
-// BT and its kin with the bit in a register: the operand may lie far from its address.
-bool is_bit_string(const Decoded& decoded) {
-  switch (decoded.info.mnemonic) {
-    case ZYDIS_MNEMONIC_BT:
-    case ZYDIS_MNEMONIC_BTS:
-    case ZYDIS_MNEMONIC_BTR:
-    case ZYDIS_MNEMONIC_BTC:
-      return decoded.is_memory(0) && decoded.is_register(1);
-    default:
-      return false;
-  }
-}
-
-HostRegister address_register(ZydisRegister reg) {
-  return reg == ZYDIS_REGISTER_NONE ? kNoRegister
-                                    : host_register(static_cast<u8>(ZydisRegisterGetId(reg)));
+// Ends what a handler runs.
+const Insn* finish(Cpu& cpu, const Insn* insn) {
+  cpu.state.eip = cpu.eip_of(insn);
+  return nullptr;
 }
 
 // The byte of CpuState::eflags that holds IF.
@@ -68,16 +48,15 @@ void emit_mask(Emitter& out, HostRegister reg, u32 mask) {
 
 // Where the operand in memory is, as the host has to say it. May use R8 and R9.
 Address BlockTranslator::operand_address(const GuestInsn& insn) {
-  const auto& memory = insn.decoded.operands[insn.memory_operand].mem;
-  Address address{.base = address_register(memory.base),
-                  .index = address_register(memory.index),
-                  .scale = static_cast<u8>(memory.scale <= 1 ? 0 : std::countr_zero(memory.scale)),
-                  .disp = static_cast<i32>(memory.disp.value),
+  Address address{.base = address_register(insn.base),
+                  .index = address_register(insn.index),
+                  .scale = insn.scale,
+                  .disp = insn.disp,
                   .window = true};
   if (address.base == kGuestStack) address.disp += stack_;
   if (insn.way == Way::kPopMemory && address.base == kGuestStack) address.disp += 4;
   if (insn.way == Way::kLea) return address;
-  if (memory.segment == ZYDIS_REGISTER_GS) {
+  if (insn.in_gs) {
     const Address base = layout::state(offsetof(CpuState, segment) + kGs * sizeof(Segment) +
                                        offsetof(Segment, base));
     if (address.index != kNoRegister) {
@@ -127,11 +106,10 @@ void BlockTranslator::emit_insn(std::size_t i) {
     case Way::kAbsolute:
       return emit_absolute(insn);
     case Way::kIncrement: {
-      const u8 number = insn.decoded.register_number(0);
-      if (number == kEsp) flush_stack();
-      const u8 prefix = insn.decoded.info.operand_width == 16 ? 0x66 : 0;
-      const bool decrement = insn.decoded.info.mnemonic == ZYDIS_MNEMONIC_DEC;
-      return out_->registers(prefix, 0xFF, decrement ? 1 : 0, host_register(number));
+      if (insn.reg == kEsp) flush_stack();
+      const u8 prefix = insn.width == 16 ? 0x66 : 0;
+      const bool decrement = insn.mnemonic == ZYDIS_MNEMONIC_DEC;
+      return out_->registers(prefix, 0xFF, decrement ? 1 : 0, host_register(insn.reg));
     }
     case Way::kTableLookup:
       out_->byte(0x65);
@@ -153,9 +131,8 @@ void BlockTranslator::emit_insn(std::size_t i) {
       return;
     }
     case Way::kExchange: {
-      const unsigned reg = insn.decoded.is_memory(0) ? 1 : 0;
-      if (touches_stack_pointer(insn)) return emit_handler(insn, false);
-      const HostRegister host = host_register(insn.decoded.register_number(reg));
+      if (insn.uses_esp) return emit_handler(insn, false);
+      const HostRegister host = host_register(insn.reg);
       const Address address = operand_address(insn);
       out_->load32(kR10, address);
       out_->store32(address, host);
@@ -170,9 +147,8 @@ void BlockTranslator::emit_insn(std::size_t i) {
       // Copies from and to user space take one window for each side: the handler does.
       return is_user_site(insn) ? emit_handler(insn, false) : emit_repeat(insn);
     case Way::kPushSegment: {
-      const auto number = insn.decoded.register_number(0);
       out_->memory(0, 0x0FB7, kR8,  // movzx
-                   layout::state(offsetof(CpuState, segment) + number * sizeof(Segment) +
+                   layout::state(offsetof(CpuState, segment) + insn.reg * sizeof(Segment) +
                                  offsetof(Segment, selector)));
       out_->store32({.base = kGuestStack, .disp = stack_ - 4, .window = true}, kR8);
       stack_ -= 4;
@@ -193,6 +169,22 @@ void BlockTranslator::emit_insn(std::size_t i) {
   }
 }
 
+// The interpreter's view of an instruction, with an end behind it. Returns its place.
+u32 BlockTranslator::add_slots(const GuestInsn& insn) {
+  const u32 index = static_cast<u32>(block_->insns.size());
+  const u16 start = static_cast<u16>(block_->linear & kPageMask);
+  const base::ConstBytes bytes =
+      block_->crossing ? joined_ : source_->bytes.subspan(insn.offset - start);
+  Insn slots[2];
+  const Decoder::Result result = decoder_.decoder().decode(bytes, insn.offset, slots);
+  block_->insns.insert(block_->insns.end(), slots, slots + result.count);
+  Insn last;
+  last.handler = finish;
+  last.offset = static_cast<u16>(insn.offset + slots[result.count - 1].length);
+  block_->insns.push_back(last);
+  return index;
+}
+
 // Where the interpreter's handler runs the instruction. It may go on behind it, if the caller says
 // so.
 u32 BlockTranslator::add_handler_site(const GuestInsn& insn) {
@@ -201,8 +193,8 @@ u32 BlockTranslator::add_handler_site(const GuestInsn& insn) {
       insn.way != Way::kHandlerEnd && insn.flags_read == 0 && insn.flags_written == 0;
   return add_site({.kind = Site::Kind::kInsn,
                    .eip = next_eip(insn),
-                   .index = insn.handler_index,
-                   .mnemonic = static_cast<u16>(insn.decoded.info.mnemonic),
+                   .index = add_slots(insn),
+                   .mnemonic = insn.mnemonic,
                    .vectors = insn.vectors_in_handler,
                    .keeps_flags = keeps_flags});
 }
@@ -223,22 +215,17 @@ void BlockTranslator::emit_handler(const GuestInsn& insn, bool ends) {
 // ADD, SUB and LEA of ESP by a constant change only what we remember, if nobody reads their flags.
 bool BlockTranslator::fold_stack_change(std::size_t i) {
   const GuestInsn& insn = insns_[i];
-  const Decoded& decoded = insn.decoded;
-  if (decoded.info.operand_width != 32 || !decoded.is_register(0) ||
-      !is_general_stack_pointer(decoded.operands[0])) {
-    return false;
-  }
+  if (insn.width != 32 || !insn.esp_first) return false;
   i32 change = 0;
   if (insn.way == Way::kLea) {
-    const auto& memory = decoded.operands[1].mem;
-    if (memory.base != ZYDIS_REGISTER_ESP || memory.index != ZYDIS_REGISTER_NONE) return false;
-    change = static_cast<i32>(memory.disp.value);
+    if (insn.base != kEsp || insn.index != GuestInsn::kNone) return false;
+    change = insn.disp;
   } else {
-    const bool add = decoded.info.mnemonic == ZYDIS_MNEMONIC_ADD;
-    if (!add && decoded.info.mnemonic != ZYDIS_MNEMONIC_SUB) return false;
-    if (!decoded.is_immediate(1) || i + 1 >= insns_.size()) return false;
+    const bool add = insn.mnemonic == ZYDIS_MNEMONIC_ADD;
+    if (!add && insn.mnemonic != ZYDIS_MNEMONIC_SUB) return false;
+    if (!insn.has_immediate || i + 1 >= insns_.size()) return false;
     if (!insns_[i + 1].flags_dead_before) return false;
-    const i32 value = static_cast<i32>(decoded.immediate(1));
+    const i32 value = static_cast<i32>(insn.immediate);
     if (value > kMaxPendingStack || value < -kMaxPendingStack) return false;
     change = add ? value : -value;
   }
@@ -252,35 +239,34 @@ void BlockTranslator::emit_copy(std::size_t i) {
   const GuestInsn& insn = insns_[i];
   if (fold_stack_change(i)) return;
   // The bit offset moves the address, which nothing cuts to 32 bits there.
-  if (is_bit_string(insn.decoded) && is_user_site(insn)) return emit_handler(insn, false);
-  if (touches_stack_pointer(insn)) flush_stack();
+  if (insn.is_bit_string && is_user_site(insn)) return emit_handler(insn, false);
+  if (insn.uses_esp) flush_stack();
   Address address;
   if (insn.has_memory) address = operand_address(insn);
   if (insn.way == Way::kLea) address.window = false;
-  if (!out_->rewrite(insn.decoded, insn.bytes, address)) emit_handler(insn, false);
+  if (!out_->rewrite(insn, address)) emit_handler(insn, false);
 }
 
 void BlockTranslator::emit_absolute(const GuestInsn& insn) {
-  const u8 opcode = insn.decoded.info.opcode;  // A0-A3: AL or EAX from memory, or to it
+  // A0-A3: AL or EAX from memory, or to it.
   static constexpr std::array<u8, 4> kWithModrm = {0x8A, 0x8B, 0x88, 0x89};
-  const u8 prefix = insn.decoded.info.operand_width == 16 && (opcode & 1) != 0 ? 0x66 : 0;
-  out_->memory(prefix, kWithModrm[opcode & 3], kRax, operand_address(insn));
+  const u8 prefix = insn.width == 16 && (insn.opcode & 1) != 0 ? 0x66 : 0;
+  out_->memory(prefix, kWithModrm[insn.opcode & 3], kRax, operand_address(insn));
 }
 
 void BlockTranslator::emit_push(const GuestInsn& insn) {
   const Address slot{.base = kGuestStack, .disp = stack_ - 4, .window = true};
   if (insn.way == Way::kPushImmediate) {
-    out_->store_immediate32(slot, insn.decoded.immediate(0));
+    out_->store_immediate32(slot, insn.immediate);
   } else if (insn.way == Way::kPushMemory) {
     out_->load32(kR8, operand_address(insn));
     out_->store32(slot, kR8);
   } else {
-    const u8 number = insn.decoded.register_number(0);
-    if (number == kEsp && stack_ != 0) {
+    if (insn.reg == kEsp && stack_ != 0) {
       flush_stack();
       return emit_push(insn);
     }
-    out_->store32(slot, host_register(number));
+    out_->store32(slot, host_register(insn.reg));
   }
   stack_ -= 4;
 }
@@ -288,9 +274,8 @@ void BlockTranslator::emit_push(const GuestInsn& insn) {
 void BlockTranslator::emit_pop(const GuestInsn& insn) {
   const Address slot{.base = kGuestStack, .disp = stack_, .window = true};
   if (insn.way == Way::kPopRegister) {
-    const u8 number = insn.decoded.register_number(0);
-    out_->load32(host_register(number), slot);
-    stack_ = number == kEsp ? 0 : stack_ + 4;
+    out_->load32(host_register(insn.reg), slot);
+    stack_ = insn.reg == kEsp ? 0 : stack_ + 4;
     return;
   }
   const Address address = operand_address(insn);  // may take R8 and R9
@@ -301,7 +286,7 @@ void BlockTranslator::emit_pop(const GuestInsn& insn) {
 
 // One element, upwards: DF is clear in translated code.
 void BlockTranslator::emit_string(const GuestInsn& insn) {
-  const u8 width = static_cast<u8>(insn.decoded.info.operand_width / 8);
+  const u8 width = static_cast<u8>(insn.width / 8);
   const u8 prefix = width == 2 ? 0x66 : 0;
   const u8 wide = width == 1 ? 0 : 1;
   const Address source{.base = kRsi, .window = true};
@@ -321,7 +306,7 @@ void BlockTranslator::emit_string(const GuestInsn& insn) {
 // On host pointers, as the destination takes no other segment. A window starts at a multiple of
 // 4 GiB, so that the low half of such a pointer is the guest's: also when a fault interrupts it.
 void BlockTranslator::emit_repeat(const GuestInsn& insn) {
-  const u8 width = static_cast<u8>(insn.decoded.info.operand_width / 8);
+  const u8 width = static_cast<u8>(insn.width / 8);
   const bool move = insn.way == Way::kRepeatMove;
   // The handler cuts long ones into slices, so that the machine can be stopped.
   flush_stack();
@@ -434,11 +419,11 @@ void BlockTranslator::emit_indirect(HostRegister target) {
 // The host's CALL leaves the place behind it on the return stack, for the RET of the callee.
 void BlockTranslator::emit_call(const GuestInsn& insn) {
   const bool indirect = insn.way == Way::kCallIndirect;
-  if (indirect && insn.decoded.is_memory(0)) {
+  if (indirect && insn.has_memory) {
     out_->load32(kR8, operand_address(insn));
   } else if (indirect) {
-    if (insn.decoded.register_number(0) == kEsp) flush_stack();
-    out_->move32(kR8, host_register(insn.decoded.register_number(0)));
+    if (insn.reg == kEsp) flush_stack();
+    out_->move32(kR8, host_register(insn.reg));
   }
   out_->store_immediate32({.base = kGuestStack, .disp = stack_ - 4, .window = true},
                           next_eip(insn));
@@ -450,7 +435,7 @@ void BlockTranslator::emit_call(const GuestInsn& insn) {
   } else {
     const u32 jump = out_->call_forward();
     const u32 site = add_site({.kind = Site::Kind::kLink,
-                               .eip = next_eip(insn) + insn.decoded.immediate(0),
+                               .eip = next_eip(insn) + insn.immediate,
                                .patch = position_ + jump});
     add_stub(jump, site, false, false);
   }
@@ -470,15 +455,13 @@ void BlockTranslator::emit_return_site(const GuestInsn& insn) {
 }
 
 void BlockTranslator::emit_branch(const GuestInsn& insn) {
-  const auto relative = [&] { return next_eip(insn) + insn.decoded.immediate(0); };
+  const auto relative = [&] { return next_eip(insn) + insn.immediate; };
   switch (insn.way) {
     case Way::kCall:
     case Way::kCallIndirect:
       return emit_call(insn);
     case Way::kReturn: {
-      const i32 release = insn.decoded.info.operand_count_visible != 0
-                              ? static_cast<i32>(insn.decoded.immediate(0) & 0xFFFF)
-                              : 0;
+      const i32 release = insn.has_immediate ? static_cast<i32>(insn.immediate & 0xFFFF) : 0;
       out_->load32(kR8, {.base = kGuestStack, .disp = stack_, .window = true});
       stack_ += 4 + release;
       flush_stack();
@@ -487,13 +470,13 @@ void BlockTranslator::emit_branch(const GuestInsn& insn) {
       return;
     }
     case Way::kJumpIndirect:
-      if (insn.decoded.is_memory(0)) {
+      if (insn.has_memory) {
         out_->load32(kR8, operand_address(insn));
         flush_stack();
         return emit_indirect(kR8);
       }
       flush_stack();
-      return emit_indirect(host_register(insn.decoded.register_number(0)));
+      return emit_indirect(host_register(insn.reg));
     case Way::kJump:
       flush_stack();
       emit_link(relative(), HostCondition::kAlways);
@@ -501,7 +484,7 @@ void BlockTranslator::emit_branch(const GuestInsn& insn) {
       return;
     case Way::kJumpIf:
       flush_stack();
-      return emit_link(relative(), static_cast<HostCondition>(insn.decoded.info.opcode & 0xF));
+      return emit_link(relative(), static_cast<HostCondition>(insn.opcode & 0xF));
     case Way::kJumpIfZeroCount:
       flush_stack();
       out_->byte(0x67);  // jecxz +2; jmp +5; jmp target

@@ -5,18 +5,13 @@
 // them only where the analysis says that they are dead, or saves them.
 #include "vm/cpu/translator/block_translator.h"
 
-#include "vm/cpu/cpu.h"
+#include "base/check.h"
 
 #include <algorithm>
 #include <utility>
 
 namespace snowglobe::vm {
 namespace {
-
-const Insn* finish(Cpu& cpu, const Insn* insn) {
-  cpu.state.eip = cpu.eip_of(insn);
-  return nullptr;
-}
 
 bool is_direct(Way way) {
   return way == Way::kJump || way == Way::kJumpIf || way == Way::kJumpIfZeroCount ||
@@ -72,84 +67,42 @@ bool BlockTranslator::translate(const Source& source, const Room& hot, const Roo
   emit_stubs(stubs, cold.position);
   block.end = position_ + out.position();
   block.cold_end = cold.position + stubs.position();
-  keep_only_what_handlers_run(block);
+  block.marks.shrink_to_fit();
   ++statistics_.blocks;
   statistics_.insns += insns_.size();
   statistics_.bytes += out.position() + stubs.position();
   return !out.overflowed() && !stubs.overflowed();
 }
 
-// Slots were made for all instructions, since it was not known which the handlers would have to
-// run.
-void BlockTranslator::keep_only_what_handlers_run(TranslatedBlock& block) {
-  std::vector<Insn> kept;
-  for (const u32 number : block.sites) {
-    Site& site = sites_[number];
-    if (site.kind != Site::Kind::kInsn) continue;
-    u32 index = site.index;
-    site.index = static_cast<u32>(kept.size());
-    do {
-      kept.push_back(block.insns[index]);
-    } while (block.insns[index++].handler != finish);
-  }
-  block.insns.assign(kept.begin(), kept.end());
-  block.insns.shrink_to_fit();
-  block.marks.shrink_to_fit();
-}
-
-Decoder::Result BlockTranslator::decode_one(base::ConstBytes bytes, u16 offset, GuestInsn& insn,
-                                            Insn slots[2]) {
-  const Decoder::Result result = decoder_.decode_raw(bytes, insn.decoded)
-                                     ? decoder_.bind(insn.decoded, offset, slots)
-                                     : decoder_.decode(bytes, offset, slots);
-  if (result.outcome == Decoder::Outcome::kOk) {
-    insn.bytes = bytes.data();
-    classify(insn, source_->user);
-  } else {
-    insn.decoded.info.length = 1;
-    insn.way = Way::kHandlerEnd;
-  }
-  return result;
+// A lone instruction that reaches into the next page. False if that page is not at hand.
+bool BlockTranslator::decode_crossing(const Source& source, TranslatedBlock& block,
+                                      GuestInsn& insn) {
+  block.crossing = true;
+  if (source.beyond.empty()) return false;
+  block.second_page = source.second_page;
+  const auto rest = std::ranges::copy(source.bytes, crossing_bytes_.begin()).out;
+  std::ranges::copy(source.beyond, rest);
+  joined_ = base::ConstBytes(crossing_bytes_).first(source.bytes.size() + source.beyond.size());
+  const bool whole = decoder_.decode(joined_, source.user, insn);
+  SG_ASSERT(whole, "no instruction is longer than what lies in two pages");
+  insns_.push_back(insn);
+  return true;
 }
 
 // False if the only instruction crosses into a page that is not at hand.
 bool BlockTranslator::decode(const Source& source, TranslatedBlock& block) {
   insns_.clear();
   base::ConstBytes bytes = source.bytes;
-  std::array<u8, 32> joined{};
-  u16 offset = static_cast<u16>(source.linear & kPageMask);
+  GuestInsn insn;
+  insn.offset = static_cast<u16>(source.linear & kPageMask);
   while (insns_.size() < options.max_insns && !bytes.empty()) {
-    GuestInsn insn;
-    insn.offset = offset;
-    Insn slots[2];
-    Decoder::Result result = decode_one(bytes, offset, insn, slots);
-    if (result.outcome == Decoder::Outcome::kTruncated) {
-      if (!insns_.empty()) break;
-      block.crossing = true;
-      if (source.beyond.empty()) return false;
-      block.second_page = source.second_page;
-      std::copy(bytes.begin(), bytes.end(), joined.begin());
-      std::copy(source.beyond.begin(), source.beyond.end(),
-                joined.begin() + static_cast<std::ptrdiff_t>(bytes.size()));
-      bytes = base::ConstBytes(joined).first(bytes.size() + source.beyond.size());
-      result = decode_one(bytes, offset, insn, slots);
+    if (!decoder_.decode(bytes, source.user, insn)) {
+      return !insns_.empty() || decode_crossing(source, block, insn);
     }
-    // Slots are kept for all: an instruction may turn out not to be encodable.
-    insn.handler_index = static_cast<u32>(block.insns.size());
-    block.insns.insert(block.insns.end(), slots, slots + result.count);
-    Insn last;
-    last.handler = finish;
-    last.offset = static_cast<u16>(offset + slots[result.count - 1].length);
-    block.insns.push_back(last);
     insns_.push_back(insn);
-    if (block.crossing || ends_block(insn.way)) break;
-    offset = static_cast<u16>(offset + insn.decoded.info.length);
-    bytes = bytes.subspan(insn.decoded.info.length);
-  }
-  if (block.crossing) {
-    // `joined` is gone when emitting begins.
-    crossing_bytes_ = joined;
-    insns_[0].bytes = crossing_bytes_.data();
+    if (ends_block(insn.way)) break;
+    bytes = bytes.subspan(insn.length);
+    insn.offset = static_cast<u16>(insn.offset + insn.length);
   }
   return true;
 }
@@ -167,7 +120,7 @@ void BlockTranslator::plan() {
   }
   for (std::size_t i = 0; i < insns_.size(); ++i) {
     if (!is_direct(insns_[i].way)) continue;
-    const u32 target = next_eip(insns_[i]) + insns_[i].decoded.immediate(0);
+    const u32 target = next_eip(insns_[i]) + insns_[i].immediate;
     if (target > eip_of(insns_[i])) continue;
     std::size_t at = i;
     while (at > 0 && (!insns_[at].flags_dead_before ||

@@ -4,7 +4,7 @@
 #include "vm/cpu/translator/block.h"
 #include "vm/cpu/translator/context.h"
 #include "vm/cpu/translator/emitter.h"
-#include "vm/cpu/translator/guest_code.h"
+#include "vm/cpu/translator/guest_decoder.h"
 #include "vm/cpu/translator/site_table.h"
 
 #include <functional>
@@ -100,8 +100,7 @@ class BlockTranslator {
   };
 
   bool decode(const Source& source, TranslatedBlock& block);
-  void keep_only_what_handlers_run(TranslatedBlock& block);
-  Decoder::Result decode_one(base::ConstBytes bytes, u16 offset, GuestInsn& insn, Insn slots[2]);
+  bool decode_crossing(const Source& source, TranslatedBlock& block, GuestInsn& insn);
   void plan();
   void plan_vectors(std::size_t from, std::size_t to);
   void emit_entries(Emitter& cold, u32 cold_position);
@@ -112,6 +111,7 @@ class BlockTranslator {
   void emit_vector_check(const GuestInsn& insn);
   void emit_insn(std::size_t i);
   u32 add_handler_site(const GuestInsn& insn);
+  u32 add_slots(const GuestInsn& insn);
   void emit_exit(u32 site);
   void emit_handler(const GuestInsn& insn, bool ends);
   void emit_copy(std::size_t i);
@@ -141,14 +141,14 @@ class BlockTranslator {
   void leave_if_not_equal(u32 site, bool restore_flags, bool to_miss);
   [[nodiscard]] u32 eip_of(const GuestInsn& insn) const { return page_ + insn.offset; }
   [[nodiscard]] u32 next_eip(const GuestInsn& insn) const {
-    return page_ + insn.offset + insn.decoded.info.length;
+    return page_ + insn.offset + insn.length;
   }
 
   const u8* executable_;
   Stubs stubs_;
   SiteTable& sites_;
   IsUserSite is_user_site_;
-  Decoder decoder_;
+  GuestDecoder decoder_;
   Statistics statistics_;
 
   // Of the block at work.
@@ -163,7 +163,8 @@ class BlockTranslator {
   std::vector<GuestInsn> insns_;
   std::vector<Plan> plan_;
   std::vector<Stub> stubs_to_emit_;
-  std::array<u8, 32> crossing_bytes_{};
+  std::array<u8, 32> crossing_bytes_{};  ///< of a lone instruction in two pages:
+  base::ConstBytes joined_;
 };
 
 }  // namespace snowglobe::vm

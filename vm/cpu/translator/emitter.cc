@@ -1,24 +1,15 @@
 // vm/cpu/translator/emitter.cc - the encodings.
 #include "vm/cpu/translator/emitter.h"
 
-#include "base/bytes.h"
+#include "vm/cpu/translator/guest_code.h"
 
 #include <array>
 
 namespace snowglobe::vm {
 
-void Emitter::byte(u8 value) {
-  if (at_ == end_) [[unlikely]] {
-    overflowed_ = true;
-    at_ = begin_;  // what is written now is thrown away
-    return;
-  }
-  *at_++ = value;
-}
-
-void Emitter::word32(u32 value) {
-  for (unsigned i = 0; i < 4; ++i)
-    byte(static_cast<u8>(value >> (8 * i)));
+void Emitter::overflow() {
+  overflowed_ = true;
+  at_ = begin_;  // what is written now is thrown away
 }
 
 void Emitter::word64(u64 value) {
@@ -172,59 +163,34 @@ void Emitter::restore_flags() {
   move32(kRax, kR11);
 }
 
-bool Emitter::rewrite(const Decoded& decoded, const u8* bytes, const Address& address) {
-  const ZydisDecodedInstruction& info = decoded.info;
-  const bool has_modrm = (info.attributes & ZYDIS_ATTRIB_HAS_MODRM) != 0;
-  const bool in_memory = has_modrm && info.raw.modrm.mod != 3;
-  bool reg_high = false, rm_high = false, opcode_high = false, byte_high = false;
-  for (unsigned i = 0; i < info.operand_count_visible; ++i) {
-    const ZydisDecodedOperand& operand = decoded.operands[i];
-    if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER) continue;
-    const ZydisRegister reg = operand.reg.value;
-    const ZydisRegisterClass kind = ZydisRegisterGetClass(reg);
-    if (kind == ZYDIS_REGCLASS_GPR8 && reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH) {
-      byte_high = true;
-    }
-    const bool general = kind == ZYDIS_REGCLASS_GPR16 || kind == ZYDIS_REGCLASS_GPR32;
-    if (!general || ZydisRegisterGetId(reg) != kEsp) continue;
-    if (operand.encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG) reg_high = true;
-    if (operand.encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM) rm_high = true;
-    if (operand.encoding == ZYDIS_OPERAND_ENCODING_OPCODE) opcode_high = true;
-  }
+bool Emitter::rewrite(const GuestInsn& insn, const Address& address) {
+  const bool in_memory = insn.modrm_names_memory();
   const auto high = [](u8 number) { return number != kNoRegister && number >= 8; };
-  const bool base_high = in_memory ? high(address.base) : rm_high || opcode_high;
+  const bool base_high = in_memory ? high(address.base) : insn.rm_high;
   const bool index_high = in_memory && high(address.index);
-  if (byte_high && (reg_high || base_high || index_high)) return false;
+  if (insn.byte_high && (insn.reg_high || base_high || index_high)) return false;
 
   u8* const start = at_;
   if (in_memory && address.window) {
     byte(0x65);
     byte(0x67);
   }
-  for (unsigned i = 0; i < info.raw.prefix_count; ++i) {
-    const auto& prefix = info.raw.prefixes[i];
-    const bool size = prefix.value == 0x66 && prefix.type != ZYDIS_PREFIX_TYPE_IGNORED;
-    if (size || prefix.type == ZYDIS_PREFIX_TYPE_MANDATORY) byte(prefix.value);
-  }
+  for (unsigned i = 0; i < insn.prefix_count; ++i)
+    byte(insn.prefixes[i]);
   const u8 rex =
-      static_cast<u8>(0x40 | (reg_high ? 4 : 0) | (index_high ? 2 : 0) | (base_high ? 1 : 0));
+      static_cast<u8>(0x40 | (insn.reg_high ? 4 : 0) | (index_high ? 2 : 0) | (base_high ? 1 : 0));
   if (rex != 0x40) byte(rex);
-  if (info.opcode_map != ZYDIS_OPCODE_MAP_DEFAULT) byte(0x0F);
-  if (info.opcode_map == ZYDIS_OPCODE_MAP_0F38) byte(0x38);
-  if (info.opcode_map == ZYDIS_OPCODE_MAP_0F3A) byte(0x3A);
-  // 82 is an alias of 80 that 64-bit mode does not know.
-  const bool alias = info.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && info.opcode == 0x82;
-  byte(alias ? u8{0x80} : info.opcode);
+  if (insn.wide_map) byte(0x0F);
+  if (insn.second_map != 0) byte(insn.second_map);
+  byte(insn.opcode);
   if (in_memory) {
-    modrm(info.raw.modrm.reg, address);
-  } else if (has_modrm) {
-    byte(static_cast<u8>(0xC0 | info.raw.modrm.reg << 3 | info.raw.modrm.rm));
+    modrm(insn.modrm >> 3 & 7, address);
+  } else if (insn.has_modrm) {
+    byte(insn.modrm);
   }
-  for (const auto& immediate : info.raw.imm) {
-    for (unsigned i = 0; i < immediate.size / 8u; ++i)
-      byte(bytes[immediate.offset + i]);
-  }
-  if (!overflowed_ && at_ - start > 15) {  // many prefixes that say the same
+  for (unsigned i = 0; i < insn.immediate_bytes; ++i)
+    byte(insn.bytes[insn.immediate_offset + i]);
+  if (!overflowed_ && at_ - start > 15) {  // an encoding that was long as it stood
     at_ = start;
     return false;
   }

@@ -6,10 +6,13 @@
 // only sets a REX bit. R13: jump table, R14: code table, R15: CpuState, R8-R11: scratch.
 #pragma once
 
-#include "vm/cpu/decoder.h"
+#include "base/bytes.h"
+#include "vm/cpu/state.h"
 #include "vm/types.h"
 
 namespace snowglobe::vm {
+
+struct GuestInsn;
 
 enum HostRegister : u8 {
   kRax,
@@ -64,8 +67,17 @@ class Emitter {
   [[nodiscard]] const u8* here() const { return executable_ + position(); }
   [[nodiscard]] bool overflowed() const { return overflowed_; }
 
-  void byte(u8 value);
-  void word32(u32 value);
+  void byte(u8 value) {
+    if (at_ == end_) [[unlikely]]
+      return overflow();
+    *at_++ = value;
+  }
+  void word32(u32 value) {
+    if (end_ - at_ < 4) [[unlikely]]
+      return overflow();
+    base::store_le(at_, value);
+    at_ += sizeof value;
+  }
   void word64(u64 value);
 
   /// One instruction with a ModRM memory operand. `opcode` up to 0xFF, 0x0Fxx, 0x0F38xx or
@@ -109,9 +121,10 @@ class Emitter {
 
   /// A guest instruction whose memory operand (if any) is replaced by `address`. False, and nothing
   /// emitted, if it can not be encoded (AH..BH together with a REX prefix).
-  bool rewrite(const Decoded& decoded, const u8* bytes, const Address& address);
+  bool rewrite(const GuestInsn& insn, const Address& address);
 
  private:
+  void overflow();
   void modrm(u8 reg, const Address& address);
   void opcode_bytes(u32 opcode);
   void emit_rex(bool wide, u8 reg, u8 index, u8 base, bool force = false);

@@ -1,6 +1,8 @@
 // vm/cpu/translator/guest_code.cc - the white list of what is rewritten, and the analysis of flags.
 #include "vm/cpu/translator/guest_code.h"
 
+#include <bit>
+
 namespace snowglobe::vm {
 namespace {
 
@@ -253,8 +255,7 @@ Way way_of_integer(const Decoded& decoded) {
   }
 }
 
-// A shift by CL, or by 0, may leave all flags as they were.
-bool may_keep_flags(const Decoded& decoded) {
+bool is_shift(const Decoded& decoded) {
   switch (decoded.info.mnemonic) {
     case ZYDIS_MNEMONIC_SHL:
     case ZYDIS_MNEMONIC_SHR:
@@ -264,65 +265,160 @@ bool may_keep_flags(const Decoded& decoded) {
     case ZYDIS_MNEMONIC_RCL:
     case ZYDIS_MNEMONIC_RCR:
     case ZYDIS_MNEMONIC_SHLD:
-    case ZYDIS_MNEMONIC_SHRD: {
-      const unsigned count = decoded.info.operand_count_visible - 1;
-      return !decoded.is_immediate(count) || (decoded.immediate(count) & 31) == 0;
-    }
+    case ZYDIS_MNEMONIC_SHRD:
+      return true;
     default:
       return false;
   }
 }
 
-void find_flags(GuestInsn& insn) {
-  const ZydisAccessedFlags* flags = insn.decoded.info.cpu_flags;
-  if (flags == nullptr) return;
-  insn.flags_read = flags->tested & kArithmeticFlags;
-  const u32 written = flags->modified | flags->set_0 | flags->set_1 | flags->undefined;
-  insn.flags_written = written & kArithmeticFlags;
-  if (!may_keep_flags(insn.decoded)) insn.flags_killed = insn.flags_written;
+// A shift by CL, or by 0, may leave all flags as they were.
+bool may_keep_flags(const Decoded& decoded) {
+  if (!is_shift(decoded)) return false;
+  const unsigned count = decoded.info.operand_count_visible - 1;
+  return !decoded.is_immediate(count) || (decoded.immediate(count) & 31) == 0;
 }
 
-void find_memory(GuestInsn& insn) {
-  for (u8 i = 0; i < insn.decoded.info.operand_count; ++i) {
-    const ZydisDecodedOperand& operand = insn.decoded.operands[i];
-    if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY &&
-        operand.visibility != ZYDIS_OPERAND_VISIBILITY_HIDDEN) {
-      insn.has_memory = true;
-      insn.memory_operand = i;
-      return;
+void find_flags(const Decoded& decoded, GuestInsn& insn) {
+  const ZydisAccessedFlags* flags = decoded.info.cpu_flags;
+  if (flags == nullptr) return;
+  insn.flags_read = static_cast<u16>(flags->tested & kArithmeticFlags);
+  const u32 written = flags->modified | flags->set_0 | flags->set_1 | flags->undefined;
+  insn.flags_written = static_cast<u16>(written & kArithmeticFlags);
+  if (!may_keep_flags(decoded)) insn.flags_killed = insn.flags_written;
+}
+
+u8 guest_number(ZydisRegister reg) {
+  return reg == ZYDIS_REGISTER_NONE ? GuestInsn::kNone : static_cast<u8>(ZydisRegisterGetId(reg));
+}
+
+// The operand that ModRM, or the way, names. Null if there is none.
+const ZydisDecodedOperandMem* find_memory(const Decoded& decoded, GuestInsn& insn) {
+  for (unsigned i = 0; i < decoded.info.operand_count; ++i) {
+    const ZydisDecodedOperand& operand = decoded.operands[i];
+    if (operand.type != ZYDIS_OPERAND_TYPE_MEMORY ||
+        operand.visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN) {
+      continue;
     }
+    insn.has_memory = true;
+    insn.base = guest_number(operand.mem.base);
+    insn.index = guest_number(operand.mem.index);
+    insn.scale =
+        operand.mem.scale <= 1 ? u8{0} : static_cast<u8>(std::countr_zero(operand.mem.scale));
+    insn.disp = static_cast<i32>(operand.mem.disp.value);
+    insn.in_gs = operand.mem.segment == ZYDIS_REGISTER_GS;
+    return &operand.mem;
+  }
+  return nullptr;
+}
+
+void find_register(const Decoded& decoded, unsigned i, GuestInsn& insn) {
+  const ZydisDecodedOperand& operand = decoded.operands[i];
+  if (insn.reg == GuestInsn::kNone) insn.reg = decoded.register_number(i);
+  const ZydisRegister reg = operand.reg.value;
+  const ZydisRegisterClass kind = ZydisRegisterGetClass(reg);
+  if (kind == ZYDIS_REGCLASS_GPR8 && reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH) {
+    insn.byte_high = true;
+  }
+  const bool general = kind == ZYDIS_REGCLASS_GPR16 || kind == ZYDIS_REGCLASS_GPR32;
+  if (!general || ZydisRegisterGetId(reg) != kEsp) return;
+  insn.uses_esp = true;
+  if (i == 0) insn.esp_first = true;
+  if (operand.encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG) insn.reg_high = true;
+  if (operand.encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM ||
+      operand.encoding == ZYDIS_OPERAND_ENCODING_OPCODE) {
+    insn.rm_high = true;
   }
 }
 
+void find_operands(const Decoded& decoded, GuestInsn& insn) {
+  for (unsigned i = 0; i < decoded.info.operand_count_visible; ++i) {
+    if (decoded.is_register(i)) find_register(decoded, i, insn);
+    if (decoded.is_immediate(i) && !insn.has_immediate) {
+      insn.has_immediate = true;
+      insn.immediate = decoded.immediate(i);
+    }
+  }
+  switch (decoded.info.mnemonic) {
+    case ZYDIS_MNEMONIC_BT:
+    case ZYDIS_MNEMONIC_BTS:
+    case ZYDIS_MNEMONIC_BTR:
+    case ZYDIS_MNEMONIC_BTC:
+      insn.is_bit_string = decoded.is_memory(0) && decoded.is_register(1);
+      return;
+    default:
+      return;
+  }
+}
+
+// False if there are more prefixes than there is place for: somebody plays.
+bool find_encoding(const Decoded& decoded, GuestInsn& insn) {
+  const ZydisDecodedInstruction& info = decoded.info;
+  insn.mnemonic = static_cast<u16>(info.mnemonic);
+  insn.length = info.length;
+  insn.width = info.operand_width;
+  insn.wide_map = info.opcode_map != ZYDIS_OPCODE_MAP_DEFAULT;
+  if (info.opcode_map == ZYDIS_OPCODE_MAP_0F38) insn.second_map = 0x38;
+  if (info.opcode_map == ZYDIS_OPCODE_MAP_0F3A) insn.second_map = 0x3A;
+  // 82 is an alias of 80 that 64-bit mode does not know.
+  insn.opcode = !insn.wide_map && info.opcode == 0x82 ? u8{0x80} : info.opcode;
+  insn.has_modrm = (info.attributes & ZYDIS_ATTRIB_HAS_MODRM) != 0;
+  if (insn.has_modrm) {
+    insn.modrm =
+        static_cast<u8>(info.raw.modrm.mod << 6 | info.raw.modrm.reg << 3 | info.raw.modrm.rm);
+  }
+  insn.immediate_offset = info.raw.imm[0].offset;
+  insn.immediate_bytes = static_cast<u8>((info.raw.imm[0].size + info.raw.imm[1].size) / 8);
+  for (unsigned i = 0; i < info.raw.prefix_count; ++i) {
+    const auto& prefix = info.raw.prefixes[i];
+    const bool size = prefix.value == 0x66 && prefix.type != ZYDIS_PREFIX_TYPE_IGNORED;
+    if (!size && prefix.type != ZYDIS_PREFIX_TYPE_MANDATORY) continue;
+    if (insn.prefix_count == insn.prefixes.size()) return false;
+    insn.prefixes[insn.prefix_count++] = prefix.value;
+  }
+  return true;
+}
+
 // 16-bit addresses, and segments that need not be flat, are the interpreter's.
-void choose_handler_for_odd_addresses(GuestInsn& insn, bool user) {
-  const Decoded& decoded = insn.decoded;
-  if (!insn.has_memory || insn.way == Way::kHandlerEnd) return;
+void choose_handler_for_odd_addresses(const Decoded& decoded, const ZydisDecodedOperandMem* memory,
+                                      bool user, GuestInsn& insn) {
+  if (memory == nullptr || insn.way == Way::kHandlerEnd) return;
   if (decoded.info.address_width != 32) insn.way = Way::kHandler;
   if (insn.way == Way::kHandler || insn.way == Way::kLea) return;
-  const ZydisRegister segment = decoded.operands[insn.memory_operand].mem.segment;
-  if (!is_flat(segment) && !(user && segment == ZYDIS_REGISTER_GS)) {
+  if (!is_flat(memory->segment) && !(user && memory->segment == ZYDIS_REGISTER_GS)) {
     const bool branch = insn.way == Way::kJumpIndirect || insn.way == Way::kCallIndirect;
     insn.way = branch ? Way::kHandlerEnd : Way::kHandler;
   }
 }
 
+bool is_handler(const GuestInsn& insn) {
+  return insn.way == Way::kHandler || insn.way == Way::kHandlerEnd;
+}
+
 }  // namespace
 
-void classify(GuestInsn& insn, bool user) {
-  const Decoded& decoded = insn.decoded;
-  find_memory(insn);
-  find_flags(insn);
-  const Way integer = way_of_integer(decoded);
-  insn.way = integer;
+GuestInsn classify(const Decoded& decoded, bool user) {
+  GuestInsn insn;
+  const bool encodable = find_encoding(decoded, insn);
+  const ZydisDecodedOperandMem* const memory = find_memory(decoded, insn);
+  find_operands(decoded, insn);
+  find_flags(decoded, insn);
+  insn.way = way_of_integer(decoded);
   // MOVSD and CMPSD are string instructions and SSE2's; FWAIT and EMMS have no operand at all.
-  if (integer == Way::kNothing) return;
+  if (insn.way == Way::kNothing) return insn;
   const bool vectors = is_vector(decoded) && decoded.info.mnemonic != ZYDIS_MNEMONIC_MOVNTI;
   if (vectors) insn.way = way_of_vector(decoded);
-  choose_handler_for_odd_addresses(insn, user);
-  const bool copied = insn.way != Way::kHandler && insn.way != Way::kHandlerEnd;
-  insn.vectors = vectors && copied;
-  insn.vectors_in_handler = !copied && vectors;
+  choose_handler_for_odd_addresses(decoded, memory, user, insn);
+  if (insn.way == Way::kCopy && !encodable) insn.way = Way::kHandler;
+  insn.vectors = vectors && !is_handler(insn);
+  insn.vectors_in_handler = vectors && is_handler(insn);
+  return insn;
+}
+
+bool is_alike(const Decoded& decoded, const GuestInsn& insn) {
+  if (is_handler(insn)) return false;  // what the handlers refuse may hang on any byte
+  if (insn.immediate_bytes == 0) return true;
+  return !insn.vectors && !is_shift(decoded);  // a shift by 0 is another one to flags
 }
 
 void analyse_flags(std::vector<GuestInsn>& insns) {

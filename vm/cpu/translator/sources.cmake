@@ -7,6 +7,7 @@ target_sources(snowglobe_vm PRIVATE
   cpu/translator/code_memory.cc
   cpu/translator/emitter.cc
   cpu/translator/guest_code.cc
+  cpu/translator/guest_decoder.cc
   cpu/translator/host_faults.cc
   cpu/translator/host_support.cc
   cpu/translator/stubs.cc
