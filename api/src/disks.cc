@@ -2,6 +2,8 @@
 // on them.
 #include "api/src/disks.h"
 
+#include "api/src/disk_history.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -114,6 +116,21 @@ base::Result<std::shared_ptr<const SparseDisk>> SparseDisk::of_file(
   return std::shared_ptr<const SparseDisk>(disk);
 }
 
+std::shared_ptr<const SparseDisk> SparseDisk::zeros(u64 capacity) {
+  const auto disk = std::make_shared<SparseDisk>();
+  disk->capacity_ = capacity;
+  return disk;
+}
+
+Error SparseDisk::damage() const {
+  return {ErrorCode::kCorrupt, "read the data disk: the cluster's copy in the cache is damaged"};
+}
+
+void SparseDisk::for_each_data(const Visit& visit) const {
+  for (const Extent& extent : extents_)
+    visit(extent.offset, extent.length);
+}
+
 void SparseDisk::check(u64 at, u64 length) const {
   if (mapped_ == nullptr || length == 0) return;
   for (u64 page = at >> vm::kPageShift; page <= (at + length - 1) >> vm::kPageShift; ++page) {
@@ -191,7 +208,7 @@ bool SparseDisk::covers(u64 offset, u64 length) const {
 
 // --- DiskImage
 
-DiskImage::DiskImage(std::shared_ptr<const SparseDisk> base)
+DiskImage::DiskImage(std::shared_ptr<const DiskBase> base)
     : base_(std::move(base)), groups_(base_->capacity() / kPage / kGroupPages + 1) {}
 
 bool DiskImage::Group::empty() const {
@@ -232,15 +249,31 @@ bool DiskImage::page_differs(const DiskImage& other, u64 number) const {
 void DiskImage::for_each_difference(const DiskImage* other, u64 chunk_bytes,
                                     const std::function<void(u64, u64)>& visit) const {
   SG_ASSERT(chunk_bytes != 0 && chunk_bytes % kPage == 0, "chunks are made of pages");
+  SG_ASSERT(other == nullptr || other->capacity() == capacity(), "disks of two sizes");
   const DiskImage none(base_);
-  const bool related = other == nullptr || other->base_ == base_;
-  if (other == nullptr || !related) other = &none;
+  std::vector<bool> base_differs;  // by chunk; empty: nowhere
+  const auto note = [&](u64 offset, u64 length) {
+    if (length == 0) return;
+    base_differs.resize((capacity() + chunk_bytes - 1) / chunk_bytes);
+    for (u64 chunk = offset / chunk_bytes; chunk <= (offset + length - 1) / chunk_bytes; ++chunk)
+      base_differs[chunk] = true;
+  };
+  if (other != nullptr) {
+    base_->for_each_difference(*other->base_, note);
+  } else {
+    other = &none;
+    if (base_->standalone()) base_->for_each_data(note);
+  }
   const u64 end = capacity() / kPage;
+  const auto chunk_differs = [&](u64 number) {
+    return !base_differs.empty() && base_differs[number * kPage / chunk_bytes];
+  };
   for (u64 number = 0; number < end;) {
     const u64 group = number / kGroupPages;
-    if (related && groups_[group] == other->groups_[group]) {
+    const bool pages_alike = groups_[group] == other->groups_[group];
+    if (pages_alike && base_differs.empty()) {
       number = (group + 1) * kGroupPages;
-    } else if (related && !page_differs(*other, number)) {
+    } else if (!chunk_differs(number) && (pages_alike || !page_differs(*other, number))) {
       ++number;
     } else {
       const u64 offset = number * kPage / chunk_bytes * chunk_bytes;
@@ -249,6 +282,12 @@ void DiskImage::for_each_difference(const DiskImage* other, u64 chunk_bytes,
       number = (offset + length) / kPage;
     }
   }
+}
+
+std::shared_ptr<const DiskImage> DiskImage::outline() const {
+  auto base = DiskHistory::outline_of(*base_);
+  if (base == nullptr) base = base_;
+  return std::shared_ptr<const DiskImage>(new DiskImage(std::move(base), groups_, page_count_));
 }
 
 // --- DiskImage::Builder
@@ -329,7 +368,7 @@ std::shared_ptr<const DiskImage> DiskImage::Builder::finish() {
     if (group)
       pages += std::ranges::count_if(group->pages, [](const auto& page) { return !!page; });
   }
-  std::shared_ptr<const SparseDisk> base = start_->base_;
+  std::shared_ptr<const DiskBase> base = start_->base_;
   start_ = std::make_shared<DiskImage>(base);
   changed_.clear();
   changed_.resize(start_->groups_.size());
@@ -338,7 +377,12 @@ std::shared_ptr<const DiskImage> DiskImage::Builder::finish() {
 
 // --- OverlayDisk
 
-OverlayDisk::OverlayDisk(std::shared_ptr<const SparseDisk> base, u64 limit)
+base::Result<void> DataDisk::restore(std::shared_ptr<const DiskImage> image) {
+  if (auto prepared = prepare_restore(std::move(image)); !prepared) return prepared;
+  return commit_restore();
+}
+
+OverlayDisk::OverlayDisk(std::shared_ptr<const DiskBase> base, u64 limit)
     : OverlayDisk(std::make_shared<const DiskImage>(std::move(base)), limit) {}
 
 OverlayDisk::OverlayDisk(std::shared_ptr<const DiskImage> image, u64 limit)
@@ -383,8 +427,7 @@ void OverlayDisk::read_page(u64 page, u64 within, base::Bytes out) const {
 
 base::Result<void> OverlayDisk::check_base() const {
   if (!image_->base()->damaged()) return {};
-  return Error{ErrorCode::kCorrupt,
-               "read the data disk: the cluster's copy in the cache is damaged"};
+  return image_->base()->damage();
 }
 
 base::Result<void> OverlayDisk::read(u64 offset, base::Bytes out) {
@@ -499,13 +542,18 @@ std::shared_ptr<const DiskImage> OverlayDisk::capture() {
   return image_;
 }
 
-base::Result<void> OverlayDisk::restore(std::shared_ptr<const DiskImage> image) {
-  if (image->base() != image_->base()) {
+base::Result<void> OverlayDisk::prepare_restore(std::shared_ptr<const DiskImage> image) {
+  if (image->capacity() != capacity()) {
     return Error{ErrorCode::kInvalidArgument,
-                 "restore the data disk: the state is of another guest image"};
+                 "restore the data disk: the state is of a disk of another size"};
   }
+  prepared_ = std::move(image);
+  return {};
+}
+
+base::Result<void> OverlayDisk::commit_restore() {
   forget_changes();
-  image_ = std::move(image);
+  image_ = std::exchange(prepared_, nullptr);
   count(0, image_->bytes());
   return {};
 }

@@ -3,6 +3,7 @@
 // DiskImages.
 #pragma once
 
+#include "api/src/disk_base.h"
 #include "api/src/disk_pages.h"
 #include "vm/backends.h"
 #include "vm/memory/page_arena.h"
@@ -41,7 +42,7 @@ class FileDisk final : public vm::BlockBackend {
 };
 
 /// The written parts of a disk; all else is zero. Never changes: any number of machines share it.
-class SparseDisk {
+class SparseDisk final : public DiskBase {
  public:
   /// Unpacks what guest/recipe/sparse.py packed. `data_limit` bounds the memory that it takes.
   /// Errors: kCorrupt.
@@ -50,17 +51,23 @@ class SparseDisk {
   /// The same unpacked before, in a file with file() in it. Errors: kCorrupt.
   static base::Result<std::shared_ptr<const SparseDisk>> of_file(
       std::unique_ptr<vm::MemoryFile> file);
+  /// One on which nothing was written: the base of stored images of persistent disks.
+  /// `capacity`: a multiple of the page size.
+  static std::shared_ptr<const SparseDisk> zeros(vm::u64 capacity);
 
-  [[nodiscard]] vm::u64 capacity() const { return capacity_; }
+  [[nodiscard]] vm::u64 capacity() const override { return capacity_; }
   /// All of it, unpacked, as of_file() takes it: how long it is, and a part of it. False if that is
   /// not what was stored.
   [[nodiscard]] vm::u64 file_bytes() const { return file_.size(); }
   [[nodiscard]] bool read_file(vm::u64 at, base::Bytes out) const;
   /// True once read() came to bytes that are not what was stored.
-  [[nodiscard]] bool damaged() const { return damaged_.load(std::memory_order_relaxed); }
-  void read(vm::u64 offset, base::Bytes out) const;
+  [[nodiscard]] bool damaged() const override { return damaged_.load(std::memory_order_relaxed); }
+  [[nodiscard]] base::Error damage() const override;
+  void read(vm::u64 offset, base::Bytes out) const override;
   /// True if a byte of the range lies in a written part.
-  [[nodiscard]] bool covers(vm::u64 offset, vm::u64 length) const;
+  [[nodiscard]] bool covers(vm::u64 offset, vm::u64 length) const override;
+  void for_each_data(const Visit& visit) const override;
+  [[nodiscard]] bool standalone() const override { return extents_.empty(); }
 
  private:
   struct Extent {
@@ -81,27 +88,33 @@ class SparseDisk {
   mutable std::atomic<bool> damaged_ = false;
 };
 
-/// A SparseDisk and the pages that differ from it, at one instant. Never changes; images and disks
-/// share the pages in which they do not differ. Thread rule: any thread.
+/// What a disk began from and the pages that differ from it, at one instant. Never changes; images
+/// and disks share the pages in which they do not differ. Thread rule: any thread.
 class DiskImage {
  public:
   static constexpr vm::u64 kPage = DiskPage::kBytes;
 
   /// Nothing differs from `base`.
-  explicit DiskImage(std::shared_ptr<const SparseDisk> base);
+  explicit DiskImage(std::shared_ptr<const DiskBase> base);
 
   [[nodiscard]] vm::u64 capacity() const { return base_->capacity(); }
-  [[nodiscard]] const std::shared_ptr<const SparseDisk>& base() const { return base_; }
+  [[nodiscard]] const std::shared_ptr<const DiskBase>& base() const { return base_; }
   /// `offset` and length may be any inside capacity().
   void read(vm::u64 offset, base::Bytes out) const;
   /// What its pages take. Other images may share them.
   [[nodiscard]] vm::u64 bytes() const { return page_count_ * kPage; }
 
   /// Calls `visit` with each chunk, ascending, in which a page is another one than in `other`
-  /// (null: than in the base). Their bytes may be equal all the same. `chunk_bytes` is a multiple
-  /// of kPage; the disk's last chunk may be shorter.
+  /// (null: than in the base; of a base that stands alone, all that may be other than zeros). Their
+  /// bytes may be equal all the same. `chunk_bytes` is a multiple of kPage; the disk's last chunk
+  /// may be shorter. `other` has the same capacity.
   void for_each_difference(const DiskImage* other, vm::u64 chunk_bytes,
                            const std::function<void(vm::u64 offset, vm::u64 length)>& visit) const;
+
+  /// The same for comparisons, without contents: what to hold when only the next difference is
+  /// asked for, since a persistent disk keeps each page that its images need. Reading it damages
+  /// it.
+  [[nodiscard]] std::shared_ptr<const DiskImage> outline() const;
 
   class Builder;
 
@@ -118,14 +131,14 @@ class DiskImage {
   };
   using Groups = std::vector<std::shared_ptr<const Group>>;  // null: nothing differs
 
-  DiskImage(std::shared_ptr<const SparseDisk> base, Groups groups, vm::u64 page_count)
+  DiskImage(std::shared_ptr<const DiskBase> base, Groups groups, vm::u64 page_count)
       : base_(std::move(base)), groups_(std::move(groups)), page_count_(page_count) {}
   /// The page of that number as it is in this image: null if it is the base's, or zeros.
   [[nodiscard]] const std::uint8_t* page(vm::u64 number) const;
   [[nodiscard]] bool cleared(vm::u64 number) const;
   [[nodiscard]] bool page_differs(const DiskImage& other, vm::u64 number) const;
 
-  std::shared_ptr<const SparseDisk> base_;
+  std::shared_ptr<const DiskBase> base_;
   Groups groups_;
   vm::u64 page_count_ = 0;
 };
@@ -162,13 +175,34 @@ class DiskImage::Builder {
   std::vector<std::unique_ptr<Group>> changed_;  // by group; null: as in start_
 };
 
+/// A machine's data disk: can be kept, and put back. On the machine's thread, while it has no
+/// request under way.
+class DataDisk : public vm::BlockBackend {
+ public:
+  /// The disk as it is. Copies nothing.
+  virtual std::shared_ptr<const DiskImage> capture() = 0;
+
+  /// Does all of a restore that can be refused or can fail for want of room; the disk is as it was
+  /// until commit_restore(). Errors: kInvalidArgument (an image of another capacity), those of the
+  /// host's files.
+  virtual base::Result<void> prepare_restore(std::shared_ptr<const DiskImage> image) = 0;
+  /// Puts the disk back, wholly or not at all.
+  virtual base::Result<void> commit_restore() = 0;
+  /// What was prepared is not done.
+  virtual void cancel_restore() = 0;
+  base::Result<void> restore(std::shared_ptr<const DiskImage> image);
+
+  /// Memory that this disk takes. Any thread.
+  [[nodiscard]] virtual vm::u64 own_bytes() const = 0;
+};
+
 /// A DiskImage and, page by page, what the guest wrote since. Confined to the machine's thread, but
 /// for the counts of bytes.
-class OverlayDisk final : public vm::BlockBackend {
+class OverlayDisk final : public DataDisk {
  public:
   /// `limit`: bytes that may differ from the base, in whole pages; 0: no limit but the capacity.
   /// What images keep of earlier contents does not count: a guest does not notice that it is saved.
-  OverlayDisk(std::shared_ptr<const SparseDisk> base, vm::u64 limit);
+  OverlayDisk(std::shared_ptr<const DiskBase> base, vm::u64 limit);
   /// A fork: goes on from `image`.
   OverlayDisk(std::shared_ptr<const DiskImage> image, vm::u64 limit);
 
@@ -179,15 +213,18 @@ class OverlayDisk final : public vm::BlockBackend {
   base::Result<void> flush() override { return {}; }
   base::Result<void> discard(vm::u64 offset, vm::u64 length) override;
 
-  /// The disk as it is. Copies no page: what is written from now on goes elsewhere.
-  std::shared_ptr<const DiskImage> capture();
-  /// Puts the disk back. Errors: kInvalidArgument (of another base); nothing has changed then.
-  base::Result<void> restore(std::shared_ptr<const DiskImage> image);
+  /// Copies no page: what is written from now on goes elsewhere.
+  std::shared_ptr<const DiskImage> capture() override;
+  base::Result<void> prepare_restore(std::shared_ptr<const DiskImage> image) override;
+  base::Result<void> commit_restore() override;
+  void cancel_restore() override { prepared_.reset(); }
   /// What capture() gave last, or was restored last.
   [[nodiscard]] const std::shared_ptr<const DiskImage>& image() const { return image_; }
 
-  /// Memory of this disk alone: pages written since image(). Any thread.
-  [[nodiscard]] vm::u64 own_bytes() const { return own_bytes_.load(std::memory_order_relaxed); }
+  /// Pages written since image().
+  [[nodiscard]] vm::u64 own_bytes() const override {
+    return own_bytes_.load(std::memory_order_relaxed);
+  }
   /// All that differs from the base, shared or not: what the limit is about. Any thread.
   [[nodiscard]] vm::u64 content_bytes() const {
     return content_bytes_.load(std::memory_order_relaxed);
@@ -216,6 +253,7 @@ class OverlayDisk final : public vm::BlockBackend {
                                                                Changes& changes) const;
 
   std::shared_ptr<const DiskImage> image_;
+  std::shared_ptr<const DiskImage> prepared_;  ///< to be restored; null: none
   vm::u64 limit_;
   std::vector<std::unique_ptr<Changes>> changes_;  // by group
   std::vector<vm::u64> touched_;                   // groups in changes_ that are not null

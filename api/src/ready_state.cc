@@ -76,7 +76,7 @@ base::Result<Index> write_parts(const fs::path& folder, const MachinePicture& pi
   if (!written) return written.error();
   index.memory = std::move(written).value();
 
-  const SparseDisk& cluster = *picture.disk->base();
+  const SparseDisk& cluster = dynamic_cast<const SparseDisk&>(*picture.disk->base());
   written = write_chunks(folder / "cluster", cluster.file_bytes(),
                          [&](auto offset, auto out) { return cluster.read_file(offset, out); });
   if (!written) return written.error();

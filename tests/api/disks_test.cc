@@ -402,13 +402,31 @@ TEST(DiskImages, ABuilderTakesPagesOfOthersMemoryAndRefusesOddRanges) {
   EXPECT_FALSE(watch.expired());
 }
 
-TEST(DiskImages, OfAnotherBaseAreRefusedAndWhollyDifferent) {
+TEST(DiskImages, OfAnotherSizeAreRefusedAndOfAnotherBaseDifferWhereverThereIsSomething) {
   OverlayDisk disk(large_sample(), 0);
+  const auto smaller = std::make_shared<const DiskImage>(sample());
+  EXPECT_EQ(disk.restore(smaller).error().code, base::ErrorCode::kInvalidArgument);
   const auto other = std::make_shared<const DiskImage>(large_sample());
-  EXPECT_EQ(disk.restore(other).error().code, base::ErrorCode::kInvalidArgument);
-  const auto listed = differences(*other, disk.capture().get(), 256 * kBlock);
+  ASSERT_TRUE(disk.write(599 * kBlock, Contents(kBlock, 7)).ok());
+  const auto before = disk.capture();
+  const auto listed = differences(*other, before.get(), 256 * kBlock);
   EXPECT_EQ(listed.size(), 3u);
   EXPECT_EQ(listed.rbegin()->second, (kLarge - 512) * kBlock) << "the last chunk is cut off";
+  const auto pages = differences(*other, before.get(), kBlock);
+  EXPECT_EQ(pages.size(), 22u + 1u) << "zeros in both are equal";
+  ASSERT_TRUE(disk.restore(other).ok());
+  EXPECT_EQ(contents_of(disk), contents_of(*other));
+}
+
+TEST(DiskImages, OnZerosHoldAllThatIsNot) {
+  const auto zeros = SparseDisk::zeros(kLarge * kBlock);
+  DiskImage::Builder builder(std::make_shared<const DiskImage>(zeros));
+  ASSERT_TRUE(builder.set(5 * kBlock, Contents(kBlock, 1)).ok());
+  const auto image = builder.finish();
+  EXPECT_EQ(differences(*image, nullptr, kBlock), (std::map<u64, u64>{{5 * kBlock, kBlock}}));
+  EXPECT_EQ(image->bytes(), kBlock);
+  EXPECT_TRUE(zeros->standalone());
+  EXPECT_FALSE(large_sample()->standalone());
 }
 
 /// The machine's thread goes on writing, saving and restoring, while others read images, fork from

@@ -1,0 +1,257 @@
+// tests/api/persistent_disk_test.cc - a disk in a file: its head, its images, its restores.
+#include "api/src/persistent_disk.h"
+
+#include "api/src/redo_journal.h"
+#include "base/random.h"
+#include "tests/api/disk_world.h"
+
+#include <fstream>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+namespace snowglobe::detail {
+namespace {
+
+using test::Contents;
+using test::contents_of;
+using test::DiskFolder;
+using test::kBlock;
+using vm::u64;
+
+constexpr u64 kPages = 300;
+constexpr u64 kCapacity = kPages * kBlock;
+
+class PersistentDiskTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(PersistentDisk::create(path(), *test::striped_image(kPages - 10), kCapacity).ok());
+  }
+  [[nodiscard]] std::filesystem::path path() const { return folder_.path() / "disk"; }
+  std::unique_ptr<PersistentDisk> open(PersistentDisk::Options options = {}) {
+    auto disk = PersistentDisk::open(path(), std::move(options));
+    EXPECT_TRUE(disk.ok()) << disk.error().message;
+    return disk.ok() ? std::move(disk).value() : nullptr;
+  }
+  std::unique_ptr<PersistentDisk> run(PersistentDisk::Options options = {}) {
+    auto disk = open(std::move(options));
+    EXPECT_TRUE(disk->mark_running().ok());
+    return disk;
+  }
+
+  DiskFolder folder_;
+};
+
+TEST_F(PersistentDiskTest, IsMadeWithTheContentsOfAnImageAndZeros) {
+  const auto disk = open();
+  EXPECT_EQ(disk->record().state, DiskState::kClean);
+  EXPECT_EQ(disk->record().generation, 1u);
+  EXPECT_EQ(disk->capacity(), kCapacity);
+  const Contents all = contents_of(*disk);
+  const Contents made = contents_of(*test::striped_image(kPages - 10));
+  EXPECT_TRUE(std::equal(made.begin(), made.end(), all.begin()));
+  EXPECT_TRUE(base::all_zero(base::ConstBytes(all).subspan(made.size())));
+  struct stat status {};
+  ASSERT_EQ(stat(path().c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0600u);
+  EXPECT_LT(disk->allocated_bytes().value(), kCapacity) << "holes stay holes";
+  EXPECT_EQ(PersistentDisk::create(path(), *test::striped_image(3), kCapacity).error().code,
+            base::ErrorCode::kAlreadyExists);
+}
+
+TEST_F(PersistentDiskTest, MarksAreDurableAndCountGenerations) {
+  const DiskToken token{1, 2, 3};
+  {
+    auto disk = open();
+    EXPECT_EQ(disk->mark_running().value(), 2u);
+    ASSERT_TRUE(disk->write(0, Contents(kBlock, 9)).ok());
+    ASSERT_TRUE(disk->mark_hibernated(token).ok());
+  }
+  {
+    auto disk = open();
+    EXPECT_EQ(disk->record().state, DiskState::kHibernated);
+    EXPECT_EQ(disk->record().token, token);
+    EXPECT_EQ(disk->record().generation, 2u);
+    EXPECT_EQ(disk->mark_running().value(), 3u);
+  }
+  {
+    auto disk = open();
+    EXPECT_EQ(disk->record().state, DiskState::kRunning);
+    EXPECT_EQ(disk->record().token, DiskToken{});
+    EXPECT_EQ(disk->record().generation, 3u);
+    EXPECT_TRUE(disk->mark_clean().ok());
+  }
+  EXPECT_EQ(open()->record().state, DiskState::kClean);
+}
+
+TEST_F(PersistentDiskTest, TakesNoWriteUnlessAMachineIsSaidToRun) {
+  const auto disk = open();
+  const Contents page(kBlock, 9);
+  EXPECT_EQ(disk->write(0, page).error().code, base::ErrorCode::kUnavailable);
+  EXPECT_EQ(disk->discard(0, kBlock).error().code, base::ErrorCode::kUnavailable);
+  EXPECT_EQ(disk->prepare_restore(disk->capture()).error().code, base::ErrorCode::kUnavailable);
+  ASSERT_TRUE(disk->mark_running().ok());
+  EXPECT_TRUE(disk->write(0, page).ok());
+  ASSERT_TRUE(disk->mark_hibernated({1}).ok());
+  EXPECT_EQ(disk->write(0, page).error().code, base::ErrorCode::kUnavailable);
+  EXPECT_FALSE(disk->failed());
+  disk->close();
+  Contents read(kBlock);
+  EXPECT_FALSE(disk->read(0, read).ok());
+}
+
+TEST_F(PersistentDiskTest, OpenedForReadingItChangesNothing) {
+  const auto disk = open({.read_only = true});
+  EXPECT_FALSE(disk->mark_running().ok());
+  EXPECT_FALSE(disk->write(0, Contents(kBlock, 9)).ok());
+  EXPECT_EQ(contents_of(*disk->capture()), contents_of(*disk));
+}
+
+TEST_F(PersistentDiskTest, IsWhatAModelSaysWithItsImagesAndRestores) {
+  for (u64 seed = 1; seed <= 4; ++seed) {
+    base::SeededRandom random(seed);
+    auto disk = run();
+    Contents expected = contents_of(*disk);
+    std::vector<std::pair<std::shared_ptr<const DiskImage>, Contents>> images;
+    for (int step = 0; step < 300; ++step) {
+      switch (random.next() % 12) {
+        case 0:
+          images.emplace_back(disk->capture(), expected);
+          break;
+        case 1:
+          if (!images.empty()) images.erase(images.begin() + random.next() % images.size());
+          break;
+        case 2:
+          if (!images.empty()) {
+            const auto& [image, contents] = images[random.next() % images.size()];
+            ASSERT_TRUE(disk->restore(image).ok());
+            expected = contents;
+          }
+          break;
+        case 3:
+          disk.reset();
+          disk = run();
+          break;
+        default:
+          test::change(*disk, expected, random);
+      }
+      if (step % 20 != 0) continue;
+      ASSERT_TRUE(contents_of(*disk) == expected) << "seed " << seed << ", step " << step;
+      for (const auto& [image, contents] : images)
+        ASSERT_TRUE(contents_of(*image) == contents) << "seed " << seed << ", step " << step;
+      if (images.size() < 2) continue;
+      const auto& [a, in_a] = images.front();
+      const auto& [b, in_b] = images.back();
+      std::vector<bool> listed(kPages);
+      b->for_each_difference(a->outline().get(), kBlock,
+                             [&](u64 offset, u64) { listed[offset / kBlock] = true; });
+      for (u64 page = 0; page < kPages; ++page) {
+        ASSERT_TRUE(listed[page] || std::equal(&in_a[page * kBlock], &in_a[page * kBlock] + kBlock,
+                                               &in_b[page * kBlock]));
+      }
+    }
+    images.clear();
+    EXPECT_EQ(disk->own_bytes(), 0u) << "nobody needs what was";
+  }
+}
+
+TEST_F(PersistentDiskTest, ImagesOutliveItAndStayRightWhenTheFileIsOpenedAgain) {
+  auto lease = std::make_shared<int>(1);
+  auto disk = run({.lease = lease});
+  const std::weak_ptr<int> held = lease;
+  lease.reset();
+  const Contents before = contents_of(*disk);
+  auto image = disk->capture();
+  auto fork = std::make_unique<OverlayDisk>(image, 0);
+  image.reset();
+  ASSERT_TRUE(disk->write(0, Contents(10 * kBlock, 1)).ok());
+  disk.reset();
+  EXPECT_EQ(contents_of(*fork), before);
+  EXPECT_FALSE(held.expired()) << "others must not write what the fork reads";
+  disk = run();
+  ASSERT_TRUE(disk->write(5 * kBlock, Contents(100 * kBlock, 2)).ok());
+  ASSERT_TRUE(disk->discard(150 * kBlock, 50 * kBlock).ok());
+  EXPECT_EQ(contents_of(*fork), before);
+  disk.reset();
+  EXPECT_EQ(contents_of(*fork), before);
+  fork.reset();
+  EXPECT_TRUE(held.expired());
+}
+
+TEST_F(PersistentDiskTest, AnOutlineTellsDifferencesAndKeepsNothing) {
+  auto disk = run();
+  auto image = disk->capture();
+  const auto outline = image->outline();
+  ASSERT_TRUE(disk->write(0, Contents(4 * kBlock, 1)).ok());
+  EXPECT_GT(disk->own_bytes(), 0u);
+  image.reset();
+  EXPECT_EQ(disk->own_bytes(), 0u);
+  ASSERT_TRUE(disk->write(10 * kBlock + 512, Contents(512, 1)).ok());
+  EXPECT_EQ(disk->own_bytes(), 0u);
+  std::vector<u64> pages;
+  disk->capture()->for_each_difference(outline.get(), kBlock,
+                                       [&](u64 offset, u64) { pages.push_back(offset / kBlock); });
+  EXPECT_EQ(pages, (std::vector<u64>{0, 1, 2, 3, 10}));
+  Contents bytes(kBlock);
+  outline->read(0, bytes);
+  EXPECT_TRUE(outline->base()->damaged());
+}
+
+TEST_F(PersistentDiskTest, RestoresImagesOfOtherDisks) {
+  auto disk = run();
+  OverlayDisk other(SparseDisk::zeros(kCapacity), 0);
+  ASSERT_TRUE(other.write(7 * kBlock, Contents(3 * kBlock, 5)).ok());
+  ASSERT_TRUE(disk->restore(other.capture()).ok());
+  EXPECT_EQ(contents_of(*disk), contents_of(other));
+  EXPECT_EQ(disk->record().restores, 1u);
+  const OverlayDisk small(SparseDisk::zeros(kBlock), 0);
+  EXPECT_EQ(disk->restore(small.image()).error().code, base::ErrorCode::kInvalidArgument);
+}
+
+TEST_F(PersistentDiskTest, ARestoreThatWasCutOffIsCompletedOnceAndOnlyOnItsOwnDisk) {
+  const std::filesystem::path redo = folder_.path() / "restore.redo";
+  Contents expected;
+  {
+    auto disk = run();
+    const auto image = disk->capture();
+    expected = contents_of(*image);
+    ASSERT_TRUE(disk->write(0, Contents(20 * kBlock, 8)).ok());
+    ASSERT_TRUE(disk->prepare_restore(image).ok());
+    std::filesystem::copy_file(folder_.path() / "restore.redo.new", redo);
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "restore.redo.new"));
+  const auto saved = folder_.path() / "saved";
+  std::filesystem::copy_file(redo, saved);
+  EXPECT_EQ(PersistentDisk::open(path(), {.read_only = true}).error().code,
+            base::ErrorCode::kUnavailable);
+  {
+    auto disk = run();
+    EXPECT_EQ(contents_of(*disk), expected);
+    EXPECT_FALSE(std::filesystem::exists(redo));
+    ASSERT_TRUE(disk->write(0, Contents(kBlock, 3)).ok());
+    expected = contents_of(*disk);
+  }
+  std::filesystem::copy_file(saved, redo);  // its removal was lost in a power cut
+  EXPECT_EQ(contents_of(*open()), expected) << "done once";
+  EXPECT_FALSE(std::filesystem::exists(redo));
+  std::filesystem::remove(path());
+  ASSERT_TRUE(PersistentDisk::create(path(), *test::striped_image(3), kCapacity).ok());
+  std::filesystem::copy_file(saved, redo);
+  EXPECT_EQ(PersistentDisk::open(path(), {}).error().code, base::ErrorCode::kCorrupt);
+}
+
+TEST_F(PersistentDiskTest, WhatIsNoDiskIsRefusedAndLeftAlone) {
+  const auto code = [this] { return PersistentDisk::open(path(), {}).error().code; };
+  std::filesystem::resize_file(path(), kCapacity);
+  EXPECT_EQ(code(), base::ErrorCode::kCorrupt) << "cut short";
+  std::ofstream(path(), std::ios::trunc) << "something else";
+  EXPECT_EQ(code(), base::ErrorCode::kCorrupt);
+  std::filesystem::resize_file(path(), 100 << 10);
+  EXPECT_EQ(code(), base::ErrorCode::kCorrupt);
+  std::filesystem::remove(path());
+  EXPECT_EQ(code(), base::ErrorCode::kNotFound);
+  std::filesystem::create_directory(path());
+  EXPECT_FALSE(PersistentDisk::open(path(), {}).ok());
+}
+
+}  // namespace
+}  // namespace snowglobe::detail
