@@ -71,7 +71,7 @@ ConnectionParameters connection_parameters(const ServerAddress& address,
       {"options",
        "-c bytea_output=hex -c extra_float_digits=1 -c DateStyle=ISO,MDY -c "
        "IntervalStyle=postgres " +
-           settings},
+           (address.settings.empty() ? "" : address.settings + " ") + settings},
       {"connect_timeout", "0"},
       {"sslmode", "disable"},
       {"gssencmode", "disable"},
@@ -111,7 +111,8 @@ std::string conninfo_string(const ServerAddress& address, std::string_view datab
     return out + "'";
   };
   return "host=" + quoted(address.host) + " port=" + address.port + " user=" + quoted(user) +
-         " dbname=" + quoted(database) + " sslmode=disable gssencmode=disable";
+         " dbname=" + quoted(database) + " sslmode=disable gssencmode=disable" +
+         (address.settings.empty() ? "" : " options=" + quoted(address.settings));
 }
 
 std::string undo_environment() {

@@ -15,9 +15,26 @@ Database::Database(std::shared_ptr<detail::DatabaseState> state) noexcept
     : state_(std::move(state)) {}
 
 Database::~Database() {
-  if (!state_ || state_->in_owner_process()) return;
-  // A forked child's copy: the machine, its thread and its locks are the parent's.
-  detail::leak(state_);
+  let_go();
+}
+
+Database& Database::operator=(Database&& other) noexcept {
+  if (this == &other) return *this;
+  let_go();
+  state_ = std::move(other.state_);
+  return *this;
+}
+
+void Database::let_go() noexcept {
+  if (!state_) return;
+  if (!state_->in_owner_process()) {
+    // A forked child's copy: the machine, its thread and its locks are the parent's.
+    detail::leak(state_);
+    return;
+  }
+  // Sessions may outlive it, but a folder is free for the next one to open when this returns.
+  if (state_->in_folder()) state_->close();
+  state_.reset();
 }
 
 detail::DatabaseState& Database::state() const {
@@ -81,7 +98,7 @@ void Database::forget(const Snapshot& snapshot) {
 }
 
 std::string Database::conninfo(std::string_view database, std::string_view user) const {
-  return detail::conninfo_string(state().server().address(), database, user);
+  return detail::conninfo_string(state().server()->address(), database, user);
 }
 
 std::string Database::version() {
@@ -89,19 +106,19 @@ std::string Database::version() {
 }
 
 Info Database::info() const {
-  return state().server().info();
+  return state().info();
 }
 
 Stats Database::stats() const {
-  return state().server().stats();
+  return state().server()->stats();
 }
 
 Guest Database::guest() const {
-  return Guest(state().server_handle());
+  return Guest(state().server());
 }
 
 bool Database::is_open() const noexcept {
-  return state_ && state_->in_owner_process() && state_->server().is_open();
+  return state_ && state_->in_owner_process() && state_->server()->is_open();
 }
 
 void Database::close() noexcept {

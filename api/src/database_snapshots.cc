@@ -3,6 +3,7 @@
 #include "api/src/database_state.h"
 #include "api/src/errors.h"
 #include "api/src/instance.h"
+#include "api/src/persistence.h"
 #include "api/src/ready_state.h"
 #include "base/clock.h"
 #include "base/random.h"
@@ -37,9 +38,8 @@ void require_label(std::string_view text, const char* what) {
   }
 }
 
-/// From the image's ready state, which has settings and a size of its own. Null, and `why` in
-/// words, if it does not fit: the way from the beginning is left then.
-std::shared_ptr<Instance> start_warm(const Options& options, std::string& why) {
+std::shared_ptr<const MachinePicture> warm_picture(const Options& options, const GuestImage& image,
+                                                   std::string& why) {
   if (!options.settings.empty()) {
     why = "Options::settings ask for a start of their own";
     return nullptr;
@@ -52,9 +52,7 @@ std::shared_ptr<Instance> start_warm(const Options& options, std::string& why) {
     tell(reason + "; starting from the beginning");
     return nullptr;
   };
-  const auto image = find_image(image_places(options.image));
-  if (!image) return nullptr;  // the way from the beginning says what is wrong with it
-  const auto ready = find_ready_file(image.value());
+  const auto ready = find_ready_file(image);
   if (!ready) return cannot(ready.error().message);
   if (!ready.value()) {
     why = "the image has no ready state";
@@ -64,7 +62,7 @@ std::shared_ptr<Instance> start_warm(const Options& options, std::string& why) {
     if (options.stop.stop_requested()) throw Cancelled("the open was cancelled by Options::stop");
   };
   require_wanted();
-  const auto picture = ready_picture(image.value(), *ready.value(), user_cache(), tell);
+  auto picture = ready_picture(image, *ready.value(), user_cache(), tell);
   require_wanted();
   if (!picture) return cannot(picture.error().message);
   if (picture.value()->memory_bytes != vm::u64{options.memory_mb} << 20) {
@@ -72,28 +70,10 @@ std::shared_ptr<Instance> start_warm(const Options& options, std::string& why) {
           " MiB of memory";
     return nullptr;
   }
-  try {
-    auto instance = Instance::start_from(options, *picture.value(), "warm");
-    instance->keep(picture.value());
-    return instance;
-  } catch (const InvalidArgument&) {
-    throw;  // the options are wrong in any case
-  } catch (const Error& misfit) {
-    return cannot(std::string("the ready state does not fit: ") + misfit.what());
-  }
+  return std::move(picture).value();
 }
 
-}  // namespace
-
-std::shared_ptr<DatabaseState> DatabaseState::open(const Options& options) {
-  if (!options.from) {
-    std::shared_ptr<Instance> instance;
-    std::string why_cold;
-    if (options.start == Start::warm) instance = start_warm(options, why_cold);
-    if (!instance) instance = Instance::boot(options);
-    instance->set_why_cold(why_cold);
-    return std::make_shared<DatabaseState>(std::move(instance), options);
-  }
+std::shared_ptr<const MachinePicture> given_picture(const Options& options) {
   const auto picture = picture_of(*options.from, options.image);
   const unsigned unsaid = Options().memory_mb;
   if (options.memory_mb != unsaid && vm::u64{options.memory_mb} << 20 != picture->memory_bytes) {
@@ -104,8 +84,50 @@ std::shared_ptr<DatabaseState> DatabaseState::open(const Options& options) {
     throw InvalidArgument(
         "Options::settings are the snapshot's; use ALTER SYSTEM to change them afterwards");
   }
-  auto state =
-      std::make_shared<DatabaseState>(Instance::start_from(options, *picture, "snapshot"), options);
+  return picture;
+}
+
+/// Null, and `why` in words, if the ready state does not fit.
+std::shared_ptr<Instance> start_warm(const Options& options, std::string& why) {
+  const auto image = find_image(image_places(options.image));
+  if (!image) return nullptr;  // the way from the beginning says what is wrong with it
+  const auto picture = warm_picture(options, image.value(), why);
+  if (!picture) return nullptr;
+  try {
+    auto instance = Instance::start_from(options, *picture, "warm");
+    instance->keep(picture);
+    return instance;
+  } catch (const InvalidArgument&) {
+    throw;  // the options are wrong in any case
+  } catch (const Error& misfit) {
+    why = std::string("the ready state does not fit: ") + misfit.what();
+    if (options.on_log) {
+      options.on_log(
+          {LogSource::machine, LogLevel::warning, why + "; starting from the beginning"});
+    }
+    return nullptr;
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<const MachinePicture> first_picture(const Options& options, const GuestImage& image,
+                                                    std::string& why) {
+  if (options.from) return given_picture(options);
+  return options.start == Start::warm ? warm_picture(options, image, why) : nullptr;
+}
+
+std::shared_ptr<DatabaseState> DatabaseState::open(const Options& options) {
+  if (!options.from) {
+    std::shared_ptr<Instance> instance;
+    std::string why_cold;
+    if (options.start == Start::warm) instance = start_warm(options, why_cold);
+    if (!instance) instance = Instance::boot(options);
+    instance->set_why_cold(why_cold);
+    return std::make_shared<DatabaseState>(std::move(instance), options);
+  }
+  auto state = std::make_shared<DatabaseState>(
+      Instance::start_from(options, *given_picture(options), "snapshot"), options);
   state->came_from(options.from->data()->info.id);
   return state;
 }
@@ -145,10 +167,10 @@ Snapshot DatabaseState::save(std::string_view name, const SaveOptions& options) 
   info.metadata.tags = options.tags;
   info.metadata.note = options.note;
   info.metadata.format_version = kPictureFormat;
-  info.metadata.postgres_version = server_->info().postgres_version;
+  info.metadata.postgres_version = server()->info().postgres_version;
   info.metadata.wal_position = wal_position();
-  if (options.quiesce) server_->quiesce();
-  std::shared_ptr<const MachinePicture> picture = server_->capture();
+  if (options.quiesce) working_server()->quiesce();
+  std::shared_ptr<const MachinePicture> picture = working_server()->capture();
   info.metadata.created = base::SystemClock().wall();
   info.metadata.memory_bytes = picture->memory_bytes;
   info.metadata.image_id = picture->image_id;
@@ -167,7 +189,7 @@ Snapshot DatabaseState::save(std::string_view name, const SaveOptions& options) 
 void DatabaseState::restore(const Snapshot& snapshot) {
   require_owner();
   const std::shared_ptr<const MachinePicture> picture = picture_of(snapshot, options_.image);
-  server_->restore(picture);
+  working_server()->restore(picture);
   came_from(snapshot.data()->info.id);
   exposure_.put_back(*this);
 }
@@ -175,9 +197,11 @@ void DatabaseState::restore(const Snapshot& snapshot) {
 std::shared_ptr<DatabaseState> DatabaseState::fork(const Snapshot* from,
                                                    const ForkOptions& options) {
   require_owner();
-  const auto picture = from != nullptr ? picture_of(*from, options_.image) : server_->capture();
+  const auto picture =
+      from != nullptr ? picture_of(*from, options_.image) : working_server()->capture();
   Options own = options_;
   own.from.reset();
+  own.read_only = false;  // its disk is in memory
   own.on_progress = nullptr;
   own.on_log = options.on_log;
   own.stop = {};
@@ -185,7 +209,7 @@ std::shared_ptr<DatabaseState> DatabaseState::fork(const Snapshot* from,
   if (options.frozen_time) own.frozen_time = options.frozen_time;
   if (options.statement_limit) own.statement_limit = *options.statement_limit;
   if (options.pool_size) own.pool_size = *options.pool_size;
-  auto state = std::make_shared<DatabaseState>(server_->fork(picture, own), own);
+  auto state = std::make_shared<DatabaseState>(working_server()->fork(picture, own), own);
   std::optional<snapshots::SnapshotId> origin;
   if (from != nullptr) {
     origin = from->data()->info.id;

@@ -2,19 +2,66 @@
 #include "api/src/database_state.h"
 
 #include "api/src/leak.h"
+#include "api/src/persistence.h"
 #include <snowglobe/error.hpp>
 
 #include <unistd.h>
 
 namespace snowglobe::detail {
 
-DatabaseState::DatabaseState(std::shared_ptr<Server> server, const Options& options)
-    : server_(std::move(server)),
-      options_(options),
+DatabaseState::DatabaseState(std::shared_ptr<Server> server, const Options& options,
+                             std::unique_ptr<Persistence> persistence)
+    : options_(options),
+      persistence_(std::move(persistence)),
+      server_(std::move(server)),
       limit_(options.statement_limit),
       pool_size_(std::max(1u, options.pool_size)),
       owner_(getpid()) {
   idle_.reserve(pool_size_);  // so that give_back() cannot throw
+}
+
+DatabaseState::~DatabaseState() {
+  if (in_folder() && in_owner_process()) close();
+}
+
+std::shared_ptr<DatabaseState> DatabaseState::open(const std::filesystem::path& path,
+                                                   const Options& options) {
+  auto persistence = std::make_unique<Persistence>(path, options);
+  auto instance = persistence->start();
+  Options own = options;
+  own.from.reset();  // it would be kept in memory
+  auto state = std::make_shared<DatabaseState>(std::move(instance), own, std::move(persistence));
+  if (options.from) state->came_from(options.from->data()->info.id);
+  return state;
+}
+
+std::shared_ptr<Server> DatabaseState::server() const {
+  const std::lock_guard lock(server_mutex_);
+  return server_;
+}
+
+Info DatabaseState::info() const {
+  Info info = server()->info();
+  if (persistence_) info.path = persistence_->path();
+  return info;
+}
+
+std::shared_ptr<Server> DatabaseState::working_server() {
+  require_owner();
+  if (!persistence_) return server();
+  const std::lock_guard lock(machine_mutex_);
+  std::shared_ptr<Server> now = server();
+  {
+    const std::lock_guard pool_lock(mutex_);
+    if (closed_) return now;  // which says so
+  }
+  persistence_->check();
+  if (options_.restart == Restart::never || now->is_open()) return now;
+  now->close();
+  std::shared_ptr<Server> fresh = persistence_->restart();
+  const std::lock_guard server_lock(server_mutex_);
+  server_ = std::move(fresh);
+  return server_;
 }
 
 bool DatabaseState::in_owner_process() const noexcept {
@@ -31,7 +78,7 @@ std::shared_ptr<Connection> DatabaseState::connect(const SessionOptions& options
   require_owner();
   SessionOptions actual = options;
   if (actual.statement_limit.count() < 0) actual.statement_limit = limit_;
-  return Connection::open(server_, actual, Deadline(limit_), pooled);
+  return Connection::open(working_server(), actual, Deadline(limit_), pooled);
 }
 
 std::shared_ptr<Connection> DatabaseState::take_idle() {
@@ -61,6 +108,7 @@ std::shared_ptr<Connection> DatabaseState::take_idle() {
 
 std::shared_ptr<Connection> DatabaseState::acquire() {
   require_owner();
+  if (persistence_) persistence_->check();
   std::shared_ptr<Connection> connection = take_idle();
   if (!connection) {
     try {
@@ -91,6 +139,7 @@ void DatabaseState::give_back(std::shared_ptr<Connection> connection) noexcept {
 }
 
 void DatabaseState::close() noexcept {
+  const std::lock_guard machine_lock(machine_mutex_);  // who comes second waits for the first
   std::vector<std::shared_ptr<Connection>> idle;
   {
     const std::lock_guard lock(mutex_);
@@ -98,8 +147,11 @@ void DatabaseState::close() noexcept {
     idle.swap(idle_);
   }
   changed_.notify_all();
+  const std::shared_ptr<Server> now = server();
+  if (persistence_) persistence_->put_down(idle);
   idle.clear();
-  server_->close();
+  now->close();
+  if (persistence_) persistence_->release();
 }
 
 }  // namespace snowglobe::detail

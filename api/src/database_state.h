@@ -4,10 +4,12 @@
 
 #include "api/src/connection.h"
 #include "api/src/exposure.h"
+#include "api/src/image.h"
 #include "api/src/server.h"
 #include "api/src/snapshot_data.h"
 
 #include <condition_variable>
+#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -17,15 +19,30 @@
 
 namespace snowglobe::detail {
 
+class Persistence;
+
 /// Thread rule: any thread.
 class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
  public:
-  DatabaseState(std::shared_ptr<Server> server, const Options& options);
+  /// `persistence`: of a database in a folder, whose machine `server` is; else null.
+  DatabaseState(std::shared_ptr<Server> server, const Options& options,
+                std::unique_ptr<Persistence> persistence = nullptr);
+  ~DatabaseState();
+  DatabaseState(const DatabaseState&) = delete;
+  DatabaseState& operator=(const DatabaseState&) = delete;
   /// Database::open_in_memory().
   static std::shared_ptr<DatabaseState> open(const Options& options);
+  /// Database::open().
+  static std::shared_ptr<DatabaseState> open(const std::filesystem::path& path,
+                                             const Options& options);
 
-  [[nodiscard]] Server& server() const { return *server_; }
-  [[nodiscard]] const std::shared_ptr<Server>& server_handle() const { return server_; }
+  /// As it is; after a crash that was repaired it is another one.
+  [[nodiscard]] std::shared_ptr<Server> server() const;
+  /// The same for who is about to use it: starts the machine again if it has crashed and
+  /// Options::restart says so. Throws DiskFailed, and as Database::open().
+  std::shared_ptr<Server> working_server();
+  [[nodiscard]] Info info() const;
+  [[nodiscard]] bool in_folder() const noexcept { return persistence_ != nullptr; }
   /// A new connection of the caller's own.
   std::shared_ptr<Connection> connect(const SessionOptions& options, bool pooled = false);
   /// One of the pool; goes back when the last copy is gone. Waits at most the statement limit for
@@ -55,8 +72,11 @@ class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
   std::shared_ptr<Connection> take_idle();
   void give_back(std::shared_ptr<Connection> connection) noexcept;
 
+  const Options options_;     // for forks
+  std::mutex machine_mutex_;  // of close and restart; taken before the others
+  const std::unique_ptr<Persistence> persistence_;
+  mutable std::mutex server_mutex_;  // of what follows
   std::shared_ptr<Server> server_;
-  const Options options_;  // for forks
   const std::chrono::milliseconds limit_;
   const unsigned pool_size_;
   const pid_t owner_;
@@ -72,5 +92,11 @@ class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
   std::vector<Snapshot> kept_;                   // with names; oldest first
   std::optional<snapshots::SnapshotId> origin_;  // what the machine came from last
 };
+
+/// What a database begins with: the snapshot of Options::from, or the image's ready state, which
+/// has settings and a size of its own. Null, and `why` in words, if that does not fit: the way from
+/// the beginning is left then. Throws InvalidArgument, Cancelled, SnapshotError.
+std::shared_ptr<const MachinePicture> first_picture(const Options& options, const GuestImage& image,
+                                                    std::string& why);
 
 }  // namespace snowglobe::detail

@@ -44,6 +44,22 @@ class Category final : public std::error_category {
         return "no such snapshot";
       case Errc::snapshot_damaged:
         return "snapshot is damaged";
+      case Errc::database:
+        return "database cannot be opened";
+      case Errc::database_not_found:
+        return "no such database";
+      case Errc::database_exists:
+        return "database exists already";
+      case Errc::database_locked:
+        return "database is in use";
+      case Errc::database_damaged:
+        return "database is damaged";
+      case Errc::database_incompatible:
+        return "database is of another version";
+      case Errc::database_not_ours:
+        return "not a database";
+      case Errc::disk_failed:
+        return "the database's disk failed";
     }
     return "unknown error";
   }
@@ -107,6 +123,12 @@ std::error_code make_error_code(Errc code) noexcept {
   return {static_cast<int>(code), error_category()};
 }
 
+DatabaseLocked::DatabaseLocked(const std::string& message, int pid, const std::string& program,
+                               const std::string& since)
+    : DatabaseError(Errc::database_locked, message),
+      pid_(pid),
+      who_(std::make_shared<const Who>(Who{program, since})) {}
+
 GuestCrashed::GuestCrashed(const std::string& message, std::vector<std::string> console)
     : Error(Errc::guest_crashed, with_console(message, console)),
       console_(std::make_shared<const std::vector<std::string>>(std::move(console))) {}
@@ -141,6 +163,14 @@ void throw_error(const base::Error& error, std::vector<std::string> console) {
     case Errc::snapshot:
     case Errc::snapshot_not_found:
     case Errc::snapshot_damaged:
+    case Errc::database:
+    case Errc::database_not_found:
+    case Errc::database_exists:
+    case Errc::database_locked:
+    case Errc::database_damaged:
+    case Errc::database_incompatible:
+    case Errc::database_not_ours:
+    case Errc::disk_failed:
       throw Error(code, error.message);
   }
   throw Error(Errc::internal, error.message);

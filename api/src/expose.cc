@@ -63,8 +63,8 @@ void Exposure::put_back(DatabaseState& database) {
     } catch (const Error& error) {
       // The machine is put back, whatever this says. Mostly the role was made after the snapshot:
       // there is nobody to let in.
-      database.server().log({LogSource::network, LogLevel::warning,
-                             "no password for '" + user + "' after a restore: " + error.what()});
+      database.server()->log({LogSource::network, LogLevel::warning,
+                              "no password for '" + user + "' after a restore: " + error.what()});
     }
   }
 }
@@ -80,9 +80,9 @@ Endpoint Exposure::open(DatabaseState& database, const ExposeOptions& options) {
     set_password(*database.acquire(), options.user, password);
     passwords_[options.user] = password;
   }
-  const std::uint16_t port = database.server().listen(address, options.port);
+  const std::uint16_t port = database.server()->listen(address, options.port);
   if (!parsed.is_loopback()) {
-    database.server().log(
+    database.server()->log(
         {LogSource::network, LogLevel::warning,
          "the database is exposed to other hosts at " + address + " port " + std::to_string(port)});
   }
@@ -130,11 +130,11 @@ Endpoint Database::expose(const ExposeOptions& options) {
 }
 
 void Database::hide(const Endpoint& endpoint) {
-  state().server().unlisten(endpoint.host(), endpoint.port());
+  state().server()->unlisten(endpoint.host(), endpoint.port());
 }
 
 void Database::hide() {
-  state().server().unlisten({}, 0);
+  state().server()->unlisten({}, 0);
 }
 
 }  // namespace snowglobe

@@ -41,11 +41,13 @@ TranslatorStats translator_stats(const vm::MachineStatistics& machine) {
 Instance::Instance() : owner_(getpid()) {}
 
 std::shared_ptr<Instance> Instance::boot(const Options& options,
-                                         const vm::TranslatorOptions* translator) {
+                                         const vm::TranslatorOptions* translator,
+                                         std::unique_ptr<DataDisk> disk) {
   const auto start = std::chrono::steady_clock::now();
   std::shared_ptr<Instance> instance(new Instance);
   instance->parts_ = std::make_unique<Parts>(options);
   Parts& parts = *instance->parts_;
+  parts.data_disk = std::move(disk);
   parts.load_image();
   parts.build_agent();
   parts.build_network();
@@ -80,7 +82,8 @@ void Instance::set_why_cold(const std::string& why) {
 }
 
 ServerAddress Instance::address() const {
-  return {parts_->pipe->host(), std::to_string(parts_->pipe->port())};
+  return {parts_->pipe->host(), std::to_string(parts_->pipe->port()),
+          parts_->options.read_only ? "-c default_transaction_read_only=on" : ""};
 }
 
 void Instance::check(std::chrono::milliseconds grace) {
@@ -214,6 +217,10 @@ void Instance::inspect(const std::function<void(vm::MachineCore&)>& look) {
 
 Database Database::open_in_memory(const Options& options) {
   return Database(detail::DatabaseState::open(options));
+}
+
+Database Database::open(const std::filesystem::path& path, const Options& options) {
+  return Database(detail::DatabaseState::open(path, options));
 }
 
 }  // namespace snowglobe

@@ -15,6 +15,8 @@ struct TranslatorOptions;
 
 namespace snowglobe::detail {
 
+class DataDisk;
+
 /// Thread rule: any thread, but never the machine's own. In a forked child the destructor does
 /// nothing.
 class Instance final : public Server {
@@ -22,14 +24,18 @@ class Instance final : public Server {
   /// Finds the image, builds the machine, and returns when PostgreSQL accepts connections.
   /// Throws as Database::open_in_memory.
   static std::shared_ptr<Instance> boot(const Options& options) { return boot(options, nullptr); }
-  /// With the translator set up in another way, for tests and developers' tools. Not owned.
+  /// `translator`: set up in another way, for tests and developers' tools; not owned. `disk`: the
+  /// data disk; null: the image's cluster, in memory.
   static std::shared_ptr<Instance> boot(const Options& options,
-                                        const vm::TranslatorOptions* translator);
+                                        const vm::TranslatorOptions* translator,
+                                        std::unique_ptr<DataDisk> disk = nullptr);
   /// A machine that goes on from a picture; its first requests wait until the guest knows what time
   /// it is. `how` goes into Info::started.
-  /// `like`: a machine whose translated code may be taken over; null: none.
+  /// `like`: a machine whose translated code may be taken over; null: none. `disk`: with the
+  /// picture's contents; null: the picture's, in memory.
   static std::shared_ptr<Instance> start_from(const Options& options, const MachinePicture& picture,
-                                              const std::string& how, Instance* like = nullptr);
+                                              const std::string& how, Instance* like = nullptr,
+                                              std::unique_ptr<DataDisk> disk = nullptr);
   /// Keeps a picture as long as the machine: who opens another one finds it.
   void keep(std::shared_ptr<const MachinePicture> picture);
   ~Instance() override;
@@ -59,6 +65,15 @@ class Instance final : public Server {
   std::shared_ptr<Server> fork(const std::shared_ptr<const MachinePicture>& picture,
                                const Options& options) override;
   void quiesce() override;
+
+  /// As capture(), for the last time: the guest executes nothing after that moment, and only
+  /// close() may follow. Who had a session is not in it, but for idle ones of the pool. The picture
+  /// has no disk: what the guest wrote has been handed over to it.
+  std::shared_ptr<const MachinePicture> freeze();
+  /// Has the guest write back what its kernel holds. Throws as exec().
+  void sync();
+  /// Has PostgreSQL shut down and the guest unmount, or throws as exec() and it does not.
+  void shut_down(std::chrono::milliseconds patience);
 
   /// Has `look` called on the machine's thread, between two slices, and waits; for developers'
   /// tools. Throws as get() does.

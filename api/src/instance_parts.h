@@ -95,7 +95,7 @@ struct Instance::Parts {
 
  public:
   std::shared_ptr<FileDisk> root_disk;  // read-only: shared with forks
-  std::unique_ptr<OverlayDisk> data_disk;
+  std::unique_ptr<DataDisk> data_disk;  // made by build_machine() if there is none
   std::unique_ptr<AgentClient> agent;
   std::unique_ptr<net::Network> network;
   std::unique_ptr<PipeClients> clients;

@@ -18,6 +18,8 @@ using base::ErrorCode;
 // A guest answers within a millisecond; on the interpreter beside a busy host it takes longer.
 constexpr std::chrono::seconds kResumeLimit{10};
 constexpr std::chrono::milliseconds kQuiesceLimit = std::chrono::minutes(1);
+// Beyond what PostgreSQL is given: for writing back and unmounting.
+constexpr std::chrono::milliseconds kShutDownLimit = std::chrono::seconds(30);
 
 base::ConstBytes bytes_of(const std::string& text) {
   return {static_cast<const std::uint8_t*>(static_cast<const void*>(text.data())), text.size()};
@@ -110,9 +112,6 @@ Instance::Parts::Fates Instance::Parts::decide(const MachinePicture& picture,
 
 base::Result<void> Instance::Parts::check(const MachinePicture& picture,
                                           const net::RestorePlan& plan) const {
-  if (picture.disk->base() != data_disk->image()->base()) {
-    return Error{ErrorCode::kInvalidArgument, "the snapshot's disk goes back to another image"};
-  }
   return network->check_restore(picture.network, plan);
 }
 
@@ -120,13 +119,17 @@ base::Result<void> Instance::Parts::restore(const MachinePicture& picture,
                                             const SessionRegistry::Hold& hold) {
   Fates fates = decide(picture, hold);
   if (auto possible = check(picture, fates.plan); !possible) return possible;
+  if (auto prepared = data_disk->prepare_restore(picture.disk); !prepared) return prepared;
   // Everything but this has been checked, and it changes nothing if it fails.
-  if (auto restored = machine->restore(picture.machine); !restored) return restored;
+  if (auto restored = machine->restore(picture.machine); !restored) {
+    data_disk->cancel_restore();
+    return restored;
+  }
   // Whoever finds his stream closed asks whether he is stale.
   for (Connection* connection : fates.ended)
     connection->make_stale();
   ++resumptions_;  // what the undone guest owes us counts no more
-  base::Result<void> rest = data_disk->restore(picture.disk);
+  base::Result<void> rest = data_disk->commit_restore();
   if (rest) rest = network->restore(picture.network, fates.plan);
   if (rest) rest = agent->restore(bytes_of(picture.agent));
   if (!rest) {
@@ -249,6 +252,28 @@ std::shared_ptr<const MachinePicture> Instance::capture() {
   }
 }
 
+std::shared_ptr<const MachinePicture> Instance::freeze() {
+  using Outcome = base::Result<std::shared_ptr<const MachinePicture>>;
+  for (;;) {
+    check({});
+    wait_until_awake();
+    const SessionRegistry::Hold hold(sessions());
+    parts_->machine->pause();
+    const auto outcome =
+        on_machine_thread<std::optional<Outcome>>([this, &hold]() -> std::optional<Outcome> {
+          if (parts_->resuming()) return std::nullopt;
+          return parts_->capture(hold);
+        });
+    if (outcome && outcome->ok()) {
+      auto picture = std::make_shared<MachinePicture>(*outcome->value());
+      picture->disk.reset();  // its contents stay where they are
+      return picture;
+    }
+    parts_->machine->resume();
+    if (outcome) throw_snapshot_error(outcome->error());
+  }
+}
+
 void Instance::restore(const std::shared_ptr<const MachinePicture>& picture) {
   check({});
   if (picture->image_id != parts_->image.id) {
@@ -286,13 +311,30 @@ void Instance::quiesce() {
   }
 }
 
+void Instance::sync() {
+  if (auto done = parts_->agent->quiesce(SNOWGLOBE_QUIESCE_SYNC, Deadline(kQuiesceLimit)); !done) {
+    throw_error(done.error(), console());
+  }
+}
+
+void Instance::shut_down(std::chrono::milliseconds patience) {
+  // The answer is the guest's last word, or its reset is.
+  parts_->progress.closed();
+  const auto done = parts_->agent->shut_down(patience, Deadline(patience + kShutDownLimit));
+  if (!done && done.error().code != base::ErrorCode::kUnavailable) {
+    throw_error(done.error(), console());
+  }
+}
+
 std::shared_ptr<Instance> Instance::start_from(const Options& options,
                                                const MachinePicture& picture,
-                                               const std::string& how, Instance* like) {
+                                               const std::string& how, Instance* like,
+                                               std::unique_ptr<DataDisk> disk) {
   const auto start = std::chrono::steady_clock::now();
   std::shared_ptr<Instance> instance(new Instance);
   instance->parts_ = std::make_unique<Parts>(options);
   Parts& parts = *instance->parts_;
+  parts.data_disk = std::move(disk);
   parts.options.memory_mb = static_cast<unsigned>(picture.memory_bytes >> 20);
   parts.started = how;
   if (like != nullptr) {

@@ -1,6 +1,8 @@
 // api/src/ready_files.cc - files of the user's cache: written whole, believed only by checksum.
 #include "api/src/ready_files.h"
 
+#include "api/src/files.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
@@ -28,43 +30,6 @@ Error damaged(const fs::path& file, const char* what) {
   return {ErrorCode::kCorrupt, quoted(file).append(" ").append(what)};
 }
 
-Error failed(const char* what, const fs::path& file, int reason) {
-  const ErrorCode code = reason == ENOSPC || reason == EDQUOT ? ErrorCode::kResourceExhausted
-                         : reason == ENOENT                   ? ErrorCode::kNotFound
-                                                              : ErrorCode::kIo;
-  std::string text = what;
-  text.append(" ").append(quoted(file)).append(": ");
-  return {code, text.append(std::system_category().message(reason))};
-}
-
-/// Closes with the scope.
-class Descriptor {
- public:
-  explicit Descriptor(int number) : number_(number) {}
-  ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  [[nodiscard]] int get() const { return number_; }
-  int release() { return std::exchange(number_, -1); }
-
- private:
-  int number_;
-};
-
-base::Result<void> write_at(int file, base::ConstBytes bytes, std::uint64_t offset,
-                            const fs::path& name) {
-  while (!bytes.empty()) {
-    const ssize_t count = ::pwrite(file, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return failed("write", name, errno);
-    bytes = bytes.subspan(static_cast<std::size_t>(count));
-    offset += static_cast<std::uint64_t>(count);
-  }
-  return {};
-}
-
 int open_new(const fs::path& file) {
   return ::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 }
@@ -72,9 +37,9 @@ int open_new(const fs::path& file) {
 /// Somebody else's file is none of ours, wherever it lies.
 base::Result<int> open_own(const fs::path& file, std::uint64_t& size) {
   Descriptor opened(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (opened.get() < 0) return failed("open", file, errno);
+  if (opened.get() < 0) return errno_error("open", file, errno);
   struct stat status {};
-  if (::fstat(opened.get(), &status) != 0) return failed("look at", file, errno);
+  if (::fstat(opened.get(), &status) != 0) return errno_error("look at", file, errno);
   constexpr mode_t kOthersMayWrite = S_IWGRP | S_IWOTH;
   if (!S_ISREG(status.st_mode) || status.st_uid != ::geteuid() ||
       (status.st_mode & kOthersMayWrite) != 0) {
@@ -98,7 +63,7 @@ bool make_own_folder(const fs::path& folder) {
 
 base::Result<void> write_file(const fs::path& file, base::ConstBytes bytes) {
   const Descriptor opened(open_new(file));
-  if (opened.get() < 0) return failed("make", file, errno);
+  if (opened.get() < 0) return errno_error("make", file, errno);
   return write_at(opened.get(), bytes, 0, file);
 }
 
@@ -106,10 +71,10 @@ base::Result<std::vector<std::uint64_t>> write_chunks(
     const fs::path& file, std::uint64_t size,
     const std::function<bool(std::uint64_t, base::Bytes)>& fill) {
   const Descriptor opened(open_new(file));
-  if (opened.get() < 0) return failed("make", file, errno);
+  if (opened.get() < 0) return errno_error("make", file, errno);
   const std::uint64_t whole = base::align_up(size, vm::kPageSize);
   if (::ftruncate(opened.get(), static_cast<off_t>(whole)) != 0) {
-    return failed("make room for", file, errno);
+    return errno_error("make room for", file, errno);
   }
   std::vector<std::uint64_t> sums;
   std::vector<std::uint8_t> chunk(kReadyChunk);
@@ -139,7 +104,7 @@ base::Result<std::vector<std::uint8_t>> read_own_file(const fs::path& file, std:
     const ssize_t count =
         ::pread(opened.get(), &bytes[done], bytes.size() - done, static_cast<off_t>(done));
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return failed("read", file, errno);
+    if (count < 0) return errno_error("read", file, errno);
     if (count == 0) return damaged(file, "was cut short");
     done += static_cast<std::size_t>(count);
   }
@@ -148,11 +113,14 @@ base::Result<std::vector<std::uint8_t>> read_own_file(const fs::path& file, std:
 
 base::Result<std::unique_ptr<vm::MemoryFile>> map_chunks(const fs::path& file,
                                                          std::vector<std::uint64_t> checksums,
-                                                         std::function<void()> on_damage) {
+                                                         std::function<void()> on_damage,
+                                                         std::uint64_t length) {
   std::uint64_t size = 0;
   auto number = open_own(file, size);
   if (!number) return number.error();
   Descriptor opened(number.value());
+  if (length > size) return damaged(file, "was cut short");
+  if (length != 0) size = length;
   if (size == 0 || size % vm::kPageSize != 0 ||
       checksums.size() != (size + kReadyChunk - 1) / kReadyChunk) {
     return damaged(file, "has another length");

@@ -37,10 +37,12 @@ base::Result<std::vector<std::uint8_t>> read_own_file(const std::filesystem::pat
 
 /// Maps such a file; its chunks are compared with `checksums` when they are first touched, and
 /// `on_damage` is called for one that differs, on the thread that touched it. Its size must be a
-/// multiple of the page size. Errors: as read_own_file().
+/// multiple of the page size, or else `length` is, and only as much is mapped. Errors: as
+/// read_own_file().
 base::Result<std::unique_ptr<vm::MemoryFile>> map_chunks(const std::filesystem::path& file,
                                                          std::vector<std::uint64_t> checksums,
-                                                         std::function<void()> on_damage);
+                                                         std::function<void()> on_damage,
+                                                         std::uint64_t length = 0);
 
 /// A folder for work under way, gone with the object. Those of crashed processes are removed too.
 class WorkFolder {

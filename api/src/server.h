@@ -20,6 +20,7 @@ struct MachinePicture;
 struct ServerAddress {
   std::string host;  ///< "@abstract" or a folder
   std::string port;
+  std::string settings = {};  ///< of every session: "-c name=value ..."
 };
 
 /// Thread rule: any thread.

@@ -39,8 +39,9 @@ struct Info {
   std::string why_interpreted;  ///< in words, if Options left the choice and the translator can not
                                 ///< run here; else empty
   std::chrono::milliseconds boot_time{0};
-  std::string started;   ///< "cold", "warm", "snapshot" or "fork"
-  std::string why_cold;  ///< in words, if Options asked for a warm start; else empty
+  std::string started;         ///< "cold", "warm", "snapshot", "fork", "resumed" or "recovered"
+  std::string why_cold;        ///< in words, if Options asked for a warm start; else empty
+  std::filesystem::path path;  ///< of the database's folder; empty: in memory
 };
 
 /// What the translator has done so far; nothing on the interpreter.
@@ -80,9 +81,20 @@ class SNOWGLOBE_API Database : public detail::Statements<Database> {
   /// Cancelled, GuestCrashed, SnapshotError, Error.
   [[nodiscard]] static Database open_in_memory(const Options& options = {});
 
+  /// Opens the database that is kept in the folder `path`, or makes one there (see
+  /// Options::create); its parent must exist. What was committed is there again after a close, a
+  /// crash, a kill or a power cut: docs/persistence.md has the promises. One Database at a time has
+  /// it open, in this process or another, but for read-only ones. With Options::from, a new one
+  /// begins with that snapshot. Throws DatabaseError and its subclasses (nothing in the folder has
+  /// changed then), DiskFailed, and as open_in_memory().
+  ///
+  ///   auto db = snowglobe::Database::open("shop.globe");
+  [[nodiscard]] static Database open(const std::filesystem::path& path,
+                                     const Options& options = {});
+
   explicit Database(std::shared_ptr<detail::DatabaseState> state) noexcept;
   Database(Database&& other) noexcept = default;
-  Database& operator=(Database&& other) noexcept = default;
+  Database& operator=(Database&& other) noexcept;
   ~Database();
 
   /// A backend of its own, for one thread at a time.
@@ -137,12 +149,15 @@ class SNOWGLOBE_API Database : public detail::Statements<Database> {
   void hide();
 
   [[nodiscard]] bool is_open() const noexcept;
-  /// Ends the machine now. Sessions that are still there throw ConnectionLost from now on.
-  /// Idempotent.
+  /// Ends the machine now. Sessions that are still there throw ConnectionLost from now on. Of a
+  /// database in a folder, the machine is put down beside its disk first, so that the next open
+  /// goes on from there; if that fails, the next open recovers what was committed. So does the
+  /// destructor of such a database. Idempotent; returns when it is closed.
   void close() noexcept;
 
  private:
   friend class detail::Statements<Database>;
+  void let_go() noexcept;
   Result run(std::string_view sql, std::span<const Parameter> parameters);
   void run_script(std::string_view sql);
   Session pooled_session();

@@ -9,6 +9,8 @@
 //   sent. ConversionError   a value of a result does not fit the C++ type that was asked for.
 //   StaleSession      a restore ended this session (a ConnectionLost); open another.
 //   SnapshotError     a snapshot cannot be made, found, read or used; the database is as it was.
+//   DatabaseError     a database folder cannot be opened; nothing in it has changed. Subclasses say
+//   why. DiskFailed   the host could not write or sync the database's disk; open it again.
 #pragma once
 
 #include <snowglobe/export.hpp>
@@ -39,6 +41,14 @@ enum class Errc : int {
   snapshot,
   snapshot_not_found,
   snapshot_damaged,
+  database,
+  database_not_found,
+  database_exists,
+  database_locked,
+  database_damaged,
+  database_incompatible,
+  database_not_ours,
+  disk_failed,
 };
 
 [[nodiscard]] SNOWGLOBE_API const std::error_category& error_category() noexcept;
@@ -126,6 +136,79 @@ class SNOWGLOBE_API SnapshotDamaged : public SnapshotError {
  public:
   explicit SnapshotDamaged(const std::string& message)
       : SnapshotError(Errc::snapshot_damaged, message) {}
+};
+
+/// A database folder cannot be opened, and nothing in it has changed; the message says what to do.
+class SNOWGLOBE_API DatabaseError : public Error {
+ public:
+  explicit DatabaseError(const std::string& message) : Error(Errc::database, message) {}
+
+ protected:
+  DatabaseError(Errc code, const std::string& message) : Error(code, message) {}
+};
+
+/// There is none, and Options::create says that there should be, or the open is read-only.
+class SNOWGLOBE_API DatabaseNotFound : public DatabaseError {
+ public:
+  explicit DatabaseNotFound(const std::string& message)
+      : DatabaseError(Errc::database_not_found, message) {}
+};
+
+/// There is one, and Options::create wants a new one.
+class SNOWGLOBE_API DatabaseExists : public DatabaseError {
+ public:
+  explicit DatabaseExists(const std::string& message)
+      : DatabaseError(Errc::database_exists, message) {}
+};
+
+/// Somebody else has it open.
+class SNOWGLOBE_API DatabaseLocked : public DatabaseError {
+ public:
+  DatabaseLocked(const std::string& message, int pid, const std::string& program,
+                 const std::string& since);
+  /// As far as it is known: 0 and empty if not (somebody on another host, say).
+  [[nodiscard]] int pid() const noexcept { return pid_; }
+  [[nodiscard]] const std::string& program() const noexcept { return who_->program; }
+  /// ISO 8601, UTC.
+  [[nodiscard]] const std::string& since() const noexcept { return who_->since; }
+
+ private:
+  struct Who {
+    std::string program, since;
+  };
+  int pid_;
+  std::shared_ptr<const Who> who_;  // an exception's copy must not throw
+};
+
+/// What is in the folder does not check out; the message names the file. A copy of it is worth
+/// keeping before anything else is tried.
+class SNOWGLOBE_API DatabaseDamaged : public DatabaseError {
+ public:
+  explicit DatabaseDamaged(const std::string& message)
+      : DatabaseError(Errc::database_damaged, message) {}
+};
+
+/// It was made by a newer version of the library, or by an image with another PostgreSQL major; the
+/// message names the way on.
+class SNOWGLOBE_API DatabaseIncompatible : public DatabaseError {
+ public:
+  explicit DatabaseIncompatible(const std::string& message)
+      : DatabaseError(Errc::database_incompatible, message) {}
+};
+
+/// The folder, or file, is another program's.
+class SNOWGLOBE_API NotADatabase : public DatabaseError {
+ public:
+  explicit NotADatabase(const std::string& message)
+      : DatabaseError(Errc::database_not_ours, message) {}
+};
+
+/// A read, a write or a sync of the database's disk failed on the host. It is not tried again,
+/// since nobody can say what became of it: close the database and open it again, which recovers
+/// what was committed.
+class SNOWGLOBE_API DiskFailed : public Error {
+ public:
+  explicit DiskFailed(const std::string& message) : Error(Errc::disk_failed, message) {}
 };
 
 class SNOWGLOBE_API GuestCrashed : public Error {

@@ -46,6 +46,28 @@ enum class Start : std::uint8_t {
   cold,  ///< the kernel boots
 };
 
+/// What Database::open() does about a database that is there, or is not.
+enum class Create : std::uint8_t {
+  if_missing,
+  never,   ///< throws DatabaseNotFound
+  always,  ///< throws DatabaseExists: it must be new
+};
+
+/// When what was committed is safe from a power cut. A killed or crashed process loses nothing in
+/// any case: see docs/persistence.md.
+enum class Durability : std::uint8_t {
+  full,     ///< before commit returns: each flush of the guest is one sync of the host
+  relaxed,  ///< within Options::relaxed_window
+  none,     ///< when the operating system gets round to it
+};
+
+/// What becomes of a persistent database whose machine crashed: the kernel panicked, or PostgreSQL
+/// ended.
+enum class Restart : std::uint8_t {
+  never,      ///< calls throw GuestCrashed until it is opened again
+  automatic,  ///< the call that met it throws GuestCrashed; the next one starts the machine again
+};
+
 /// Callbacks run on a thread of the library: they must not block, must not throw, and must not call
 /// the database that they belong to.
 struct Options {
@@ -55,7 +77,8 @@ struct Options {
   unsigned memory_mb = 128;
   /// Database::info() says which one it became, and why.
   Executor executor = Executor::automatic;
-  /// How far the data disk may grow in the host's memory; 0: to its full capacity.
+  /// How far the data disk may grow, in the host's memory or in the database's folder; 0: to its
+  /// full capacity.
   unsigned disk_limit_mb = 0;
   /// Settings of postgresql.conf, e.g. {"work_mem", "8MB"}.
   std::map<std::string, std::string> settings = {};
@@ -67,6 +90,19 @@ struct Options {
   /// now() and its kin stand still at this time from the next transaction on, after every restore
   /// and in forks as well. clock_timestamp() and time limits go on, from here.
   std::optional<std::chrono::system_clock::time_point> frozen_time = {};
+  /// Database::open() only, as the five below.
+  Create create = Create::if_missing;
+  /// Changes nothing in the folder, which may be on a read-only file system; any number of
+  /// processes may do so at a time. Sessions are `default_transaction_read_only`; what they write
+  /// all the same is gone at the end.
+  bool read_only = false;
+  Durability durability = Durability::full;
+  /// What a power cut may take with Durability::relaxed.
+  std::chrono::milliseconds relaxed_window = std::chrono::milliseconds(200);
+  Restart restart = Restart::never;
+  /// A clean close leaves the machine beside the disk, some 40 MB, and the next open goes on from
+  /// there. Without, it shuts PostgreSQL down, and the next open starts it.
+  bool hibernate = true;
   std::function<void(const Progress&)> on_progress = {};
   std::function<void(const LogLine&)> on_log = {};
   /// How long the open may take.

@@ -1,0 +1,226 @@
+// api/src/database_folder.cc - the folder that a persistent database is kept in.
+#include "api/src/database_folder.h"
+
+#include "api/src/errors.h"
+#include "api/src/files.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <sys/stat.h>
+#include <system_error>
+#include <unistd.h>
+
+namespace snowglobe::detail {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kReadme =
+    "This folder is a PostgreSQL database of the Snowglobe library (docs/persistence.md). Open it "
+    "with snowglobe::Database::open() or `snowglobe shell`; copy or move it as a whole, while it "
+    "is closed; edit nothing in it.\n";
+constexpr std::uint64_t kMaxDescriptionBytes = 65536;
+
+// What an interrupted creation may have left: nothing that holds data.
+constexpr std::array<std::string_view, 6> kUnfinished = {
+    "README", "README.new", "lock", "disk.new", "database.json.new", "snapshots"};
+
+std::string quoted(const fs::path& path) {
+  return "'" + path.string() + "'";
+}
+
+std::string major_of(const std::string& version) {
+  return version.substr(0, version.find('.'));
+}
+
+bool is_id(const std::string& text) {
+  return text.size() == 32 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+/// Nothing if there is no such file. Throws DatabaseDamaged, DatabaseIncompatible.
+std::optional<Description> read_description_file(const fs::path& file) {
+  std::error_code error;
+  const auto size = fs::file_size(file, error);
+  if (error) {
+    if (error == std::errc::no_such_file_or_directory) return std::nullopt;
+    throw_errno("read", file, error.value());
+  }
+  std::ifstream stream(file);
+  if (!stream) throw_errno("read", file, errno);
+  if (size > kMaxDescriptionBytes) throw DatabaseDamaged(quoted(file) + " is too long");
+  const auto json = nlohmann::json::parse(stream, nullptr, false);
+  Description found;
+  try {
+    found.format = json.at("format");
+    if (found.format > Description::kFormat) {
+      throw DatabaseIncompatible(
+          quoted(file.parent_path()) + " has format " + std::to_string(found.format) +
+          ", and this library reads " + std::to_string(Description::kFormat) +
+          ": open it with the newer version that made it, or have that dump() it");
+    }
+    found.id = json.at("id");
+    found.image_id = json.at("image");
+    found.postgres_version = json.at("postgresql");
+    found.disk_bytes = json.at("disk_bytes");
+    found.created = json.at("created");
+  } catch (const nlohmann::json::exception& wrong) {
+    throw DatabaseDamaged(quoted(file) + " is not what it should be (" + wrong.what() +
+                          "); put it back from a copy of the folder");
+  }
+  if (!is_id(found.id) || found.format == 0) {
+    throw DatabaseDamaged(quoted(file) + " has no id or format that could be");
+  }
+  return found;
+}
+
+std::string json_of(const Description& description) {
+  const nlohmann::json json = {
+      {"format", description.format},         {"id", description.id},
+      {"image", description.image_id},        {"postgresql", description.postgres_version},
+      {"disk_bytes", description.disk_bytes}, {"created", description.created}};
+  return json.dump(2) + "\n";
+}
+
+fs::path whole_path(const fs::path& path) {
+  if (path.empty()) throw InvalidArgument("the path of a database is empty");
+  std::error_code error;
+  fs::path whole = fs::absolute(path, error);
+  if (!error) whole = fs::weakly_canonical(whole, error);
+  if (error) throw_errno("look at", path, error.value());
+  if (!whole.has_filename()) whole = whole.parent_path();  // "shop.globe/"
+  return whole;
+}
+
+}  // namespace
+
+DatabaseFolder::DatabaseFolder(const fs::path& path, const Options& options)
+    : path_(whole_path(path)) {
+  require_created_as_wanted(look(), options);
+  if (::mkdir(path_.c_str(), 0700) == 0) {
+    made_ = true;
+  } else if (errno != EEXIST && errno != EROFS && errno != EACCES) {
+    throw_errno("make", path_, errno);
+  }
+  lock_ = std::make_unique<FolderLock>(
+      path_, options.read_only ? FolderLock::Kind::shared : FolderLock::Kind::exclusive);
+  // Another process may have made it, or be gone, since.
+  const Found found = look();
+  require_created_as_wanted(found, options);
+  if (found == Found::database) read_description(options);
+}
+
+DatabaseFolder::~DatabaseFolder() {
+  if (!made_ || description_ || !lock_) return;
+  // A creation that failed leaves nothing behind.
+  std::error_code ignored;
+  for (const std::string_view name : kUnfinished)
+    fs::remove(path_ / name, ignored);
+  fs::remove(path_, ignored);
+}
+
+DatabaseFolder::Found DatabaseFolder::look() const {
+  std::error_code error;
+  const fs::file_status status = fs::status(path_, error);
+  if (status.type() == fs::file_type::not_found) {
+    if (!fs::is_directory(path_.parent_path(), error)) {
+      throw DatabaseNotFound("there is no folder " + quoted(path_.parent_path()) +
+                             " for a database in it");
+    }
+    return Found::nothing;
+  }
+  if (status.type() == fs::file_type::none) throw_errno("look at", path_, error.value());
+  if (status.type() != fs::file_type::directory) {
+    throw NotADatabase(quoted(path_) + " is not a folder, so it is no database of Snowglobe's");
+  }
+  bool empty = true;
+  std::string foreign;
+  fs::directory_iterator entries(path_, error);
+  if (error) throw_errno("read", path_, error.value());
+  for (; !error && entries != fs::directory_iterator(); entries.increment(error)) {
+    const std::string name = entries->path().filename().string();
+    empty = false;
+    if (std::ranges::find(kUnfinished, name) == kUnfinished.end()) foreign = name;
+  }
+  if (error) throw_errno("read", path_, error.value());
+  if (fs::exists(path_ / "database.json", error)) return Found::database;
+  if (fs::exists(disk(), error)) {
+    // finish() was interrupted between its two renames.
+    if (fs::exists(path_ / "database.json.new", error)) return Found::database;
+    throw DatabaseDamaged(quoted(path_ / "database.json") +
+                          " is missing; put it back from a copy of the folder");
+  }
+  if (!foreign.empty()) {
+    throw NotADatabase(quoted(path_) + " has '" + foreign +
+                       "' and no database.json in it: it is not a database of Snowglobe's. Choose "
+                       "a folder that is empty or not there");
+  }
+  return empty ? Found::nothing : Found::unfinished;
+}
+
+void DatabaseFolder::require_created_as_wanted(Found found, const Options& options) const {
+  if (found == Found::database) {
+    if (options.create != Create::always) return;
+    throw DatabaseExists("there is a database in " + quoted(path_) +
+                         " already, and Options::create wants a new one");
+  }
+  if (options.read_only || options.create == Create::never) {
+    throw DatabaseNotFound("there is no database in " + quoted(path_) +
+                           (options.read_only ? ", and Options::read_only makes none"
+                                              : ", and Options::create makes none"));
+  }
+}
+
+void DatabaseFolder::read_description(const Options& options) {
+  const fs::path file = path_ / "database.json";
+  description_ = read_description_file(file);
+  if (description_) return;
+  const fs::path fresh = path_ / "database.json.new";
+  description_ = read_description_file(fresh);
+  if (!description_) throw DatabaseDamaged(quoted(file) + " went away while it was read");
+  if (options.read_only) return;
+  if (auto done = rename_file(fresh, file); !done) throw_error(done.error());
+}
+
+void DatabaseFolder::require_fitting(const GuestImage& image) const {
+  const auto found = image.versions.find("postgresql");
+  const std::string here = found == image.versions.end() ? std::string() : found->second;
+  if (!description_ || major_of(here) == major_of(description_->postgres_version)) return;
+  throw DatabaseIncompatible(quoted(path_) + " was made by PostgreSQL " +
+                             description_->postgres_version + ", and the guest image in " +
+                             quoted(image.folder) + " has " + here +
+                             ", which cannot read its files: open it with an image of PostgreSQL " +
+                             major_of(description_->postgres_version) +
+                             " (Options::image), dump() it, and load() that into a new database");
+}
+
+void DatabaseFolder::start() {
+  std::error_code error;
+  for (const std::string_view name : {"disk.new", "database.json.new"}) {
+    if (fs::remove(path_ / name, error); error) throw_errno("remove", path_ / name, error.value());
+  }
+  if (auto done = replace_file(path_ / "README", kReadme); !done) throw_error(done.error());
+}
+
+void DatabaseFolder::finish(const Description& description) {
+  const fs::path fresh = path_ / "database.json.new";
+  // Complete before the disk has its name: see look().
+  if (auto done = write_new_file(fresh, json_of(description)); !done) throw_error(done.error());
+  if (auto done = rename_file(new_disk(), disk()); !done) throw_error(done.error());
+  if (auto done = rename_file(fresh, path_ / "database.json"); !done) throw_error(done.error());
+  description_ = description;
+  if (!made_) return;
+  if (auto done = sync_folder(path_.parent_path()); !done) throw_error(done.error());
+}
+
+void DatabaseFolder::describe(const Description& description) {
+  if (auto done = replace_file(path_ / "database.json", json_of(description)); !done) {
+    throw_error(done.error());
+  }
+  description_ = description;
+}
+
+}  // namespace snowglobe::detail

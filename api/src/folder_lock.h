@@ -1,0 +1,43 @@
+// api/src/folder_lock.h - who has a database's folder: a record lock against other processes, and a
+// table against other opens of this one.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+namespace snowglobe::detail {
+
+/// Held until it is destroyed and nobody has its lease() any more, or until the process ends,
+/// however it ends. A forked child does not hold it: a record lock (fcntl(2)) belongs to the
+/// process that took it. It also ends when the process closes *any* descriptor of the file, so
+/// within a process the table is asked before the file is opened. Thread rule: any thread.
+class FolderLock {
+ public:
+  enum class Kind : unsigned char {
+    exclusive,
+    shared,  ///< with others that are shared; works without the right to write
+  };
+
+  /// Throws DatabaseLocked, and Error where the file system has no locks. A shared one of a folder
+  /// without a lock file, where none can be made, holds nothing.
+  FolderLock(const std::filesystem::path& folder, Kind kind);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+  /// Keeps other processes out for longer than this, for those who still read the folder's files;
+  /// this process may open it again meanwhile. Null if nothing is held.
+  [[nodiscard]] std::shared_ptr<const void> lease() const { return held_; }
+
+ private:
+  struct Held;
+  struct Table;
+
+  static Table& table();
+  /// Opens and locks the file.
+  static void take(const std::filesystem::path& folder, Held& held);
+
+  std::shared_ptr<Held> held_;
+};
+
+}  // namespace snowglobe::detail

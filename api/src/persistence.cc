@@ -1,0 +1,348 @@
+// api/src/persistence.cc - a database in a folder: opened, put down, opened again.
+#include "api/src/persistence.h"
+
+#include "api/src/clusters.h"
+#include "api/src/connection.h"
+#include "api/src/database_state.h"
+#include "api/src/errors.h"
+#include "api/src/hibernation.h"
+#include "api/src/persistent_disk.h"
+#include "api/src/ready_state.h"
+#include "base/random.h"
+
+#include <algorithm>
+#include <array>
+#include <ctime>
+#include <system_error>
+
+namespace snowglobe::detail {
+namespace {
+
+namespace fs = std::filesystem;
+using base::ErrorCode;
+
+// Of a clean shutdown: a checkpoint writes at most shared_buffers.
+constexpr std::chrono::milliseconds kShutDownPatience = std::chrono::seconds(30);
+
+std::string hex(const std::array<std::uint8_t, 16>& bytes) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (const std::uint8_t byte : bytes) {
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+
+std::string now_utc() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  ::gmtime_r(&now, &parts);
+  std::array<char, 32> text{};
+  const std::size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return {text.data(), length};
+}
+
+DiskDurability durability_of(Durability durability) {
+  switch (durability) {
+    case Durability::full:
+      return DiskDurability::kFull;
+    case Durability::relaxed:
+      return DiskDurability::kRelaxed;
+    case Durability::none:
+      return DiskDurability::kNone;
+  }
+  throw InvalidArgument("Options::durability is none of the three");
+}
+
+/// As the face's exceptions for what is wrong with a database's disk.
+[[noreturn]] void throw_disk_error(const base::Error& error) {
+  switch (error.code) {
+    case ErrorCode::kCorrupt:
+      throw DatabaseDamaged(error.message);
+    case ErrorCode::kUnsupported:
+      throw DatabaseIncompatible(error.message);
+    case ErrorCode::kNotFound:
+      throw DatabaseDamaged(error.message + "; put it back from a copy of the folder");
+    case ErrorCode::kInvalidArgument:
+    case ErrorCode::kAlreadyExists:
+    case ErrorCode::kResourceExhausted:
+    case ErrorCode::kUnavailable:
+    case ErrorCode::kTimeout:
+    case ErrorCode::kCancelled:
+    case ErrorCode::kGuestCrashed:
+    case ErrorCode::kIo:
+    case ErrorCode::kInternal:
+      throw_error(error);
+  }
+  throw_error(error);
+}
+
+template <class T>
+T value_of(base::Result<T> result) {
+  if (!result) throw_disk_error(result.error());
+  return std::move(result).value();
+}
+
+void require_options(const Options& options) {
+  if (options.read_only && options.from) {
+    throw InvalidArgument("Options::from begins a new database, and Options::read_only makes none");
+  }
+  if (options.from && options.create == Create::never) {
+    throw InvalidArgument("Options::from begins a new database, and Options::create makes none");
+  }
+}
+
+}  // namespace
+
+Persistence::Persistence(const fs::path& path, const Options& options) : options_(options) {
+  require_options(options);
+  // Ahead of the folder: without an image nothing is made.
+  image_ = value_or_throw(find_image(image_places(options.image)));
+  folder_ = std::make_unique<DatabaseFolder>(path, options);
+  path_ = folder_->path();
+  folder_->require_fitting(image_);
+  if (folder_->description() && options.from) {
+    throw DatabaseExists("there is a database in '" + folder_->path().string() +
+                         "' already; Options::from begins a new one. Open it and restore() there");
+  }
+}
+
+Persistence::~Persistence() = default;
+
+void Persistence::say(LogLevel level, const std::string& text) const {
+  if (options_.on_log) options_.on_log({LogSource::machine, level, text});
+}
+
+std::shared_ptr<Instance> Persistence::start() {
+  instance_ = bring_up();
+  return instance_;
+}
+
+std::shared_ptr<Instance> Persistence::restart() {
+  if (disk_ != nullptr) disk_->close();
+  disk_ = nullptr;
+  instance_.reset();
+  return start();
+}
+
+std::shared_ptr<Instance> Persistence::bring_up() {
+  if (!folder_->description()) return create();
+  if (options_.read_only) return start_read_only();
+  return resume();
+}
+
+std::unique_ptr<PersistentDisk> Persistence::open_disk() {
+  PersistentDisk::Options how;
+  how.durability = durability_of(options_.durability);
+  how.window = options_.relaxed_window;
+  how.read_only = options_.read_only;
+  how.lease = folder_->lease();
+  how.on_failed = [log = options_.on_log, health = health_](const base::Error& why) {
+    health->why = why.message;
+    health->failed = true;
+    if (log) log({LogSource::store, LogLevel::error, why.message});
+  };
+  auto disk = value_of(PersistentDisk::open(folder_->disk(), std::move(how)));
+  if (hex(disk->record().id) != folder_->description()->id) {
+    throw DatabaseDamaged("the disk in '" + folder_->path().string() +
+                          "' is another database's than its database.json says; put both back "
+                          "from one copy of the folder");
+  }
+  disk_ = disk.get();
+  return disk;
+}
+
+std::shared_ptr<Instance> Persistence::create() {
+  folder_->start();
+  // What it begins with: a snapshot, the image's ready state, or its cluster alone.
+  std::string why_cold;
+  Picture picture = first_picture(options_, image_, why_cold);
+  std::shared_ptr<const DiskImage> contents =
+      picture ? picture->disk
+              : std::make_shared<const DiskImage>(value_or_throw(cluster_disk(image_)));
+  if (auto made = PersistentDisk::create(folder_->new_disk(), *contents, contents->capacity());
+      !made) {
+    throw_disk_error(made.error());
+  }
+  Description about;
+  {
+    const auto disk = value_of(PersistentDisk::open(folder_->new_disk(), {}));
+    about.id = hex(disk->record().id);
+    about.disk_bytes = disk->record().capacity;
+  }
+  about.image_id = image_.id;
+  about.postgres_version = image_.versions.at("postgresql");
+  about.created = now_utc();
+  folder_->finish(about);
+  if (picture) {
+    auto disk = open_disk();
+    value_of(disk->mark_running());
+    try {
+      auto instance = Instance::start_from(options_, *picture, options_.from ? "snapshot" : "warm",
+                                           nullptr, std::move(disk));
+      instance->keep(picture);
+      return instance;
+    } catch (const InvalidArgument&) {
+      throw;
+    } catch (const Cancelled&) {
+      throw;
+    } catch (const snowglobe::Error& misfit) {
+      if (options_.from) throw;
+      why_cold = std::string("the ready state does not fit: ") + misfit.what();
+    }
+  }
+  return recover(why_cold);
+}
+
+base::Result<Persistence::Picture> Persistence::hibernated() const {
+  const DiskRecord& record = disk_->record();
+  if (record.state != DiskState::kHibernated) {
+    return base::Error{ErrorCode::kNotFound, record.state == DiskState::kClean
+                                                 ? "PostgreSQL was shut down"
+                                                 : "the last process that had it did not close it"};
+  }
+  Hibernation wanted;
+  wanted.database_id = folder_->description()->id;
+  wanted.generation = record.generation;
+  wanted.token = record.token;
+  wanted.settings = options_.settings;
+  auto picture = read_hibernated(folder_->machine(), wanted);
+  if (!picture) return picture;
+  if (picture.value()->image_id != image_.id) {
+    return base::Error{ErrorCode::kUnsupported, "the guest image is another one"};
+  }
+  const bool other_size = options_.memory_mb != Options().memory_mb &&
+                          vm::u64{options_.memory_mb} << 20 != picture.value()->memory_bytes;
+  if (other_size) {
+    return base::Error{ErrorCode::kInvalidArgument,
+                       "the hibernated machine has another size of memory"};
+  }
+  if (options_.start == Start::cold) {
+    return base::Error{ErrorCode::kInvalidArgument, "Options::start says so"};
+  }
+  return picture;
+}
+
+std::shared_ptr<Instance> Persistence::resume() {
+  auto disk = open_disk();
+  const auto picture = hibernated();
+  // Consumed: from here on the stored machine belongs to no disk, whatever happens.
+  value_of(disk->mark_running());
+  std::error_code ignored;
+  fs::remove(folder_->machine(), ignored);
+  std::string why;
+  if (picture) {
+    try {
+      return Instance::start_from(options_, *picture.value(), "resumed", nullptr, std::move(disk));
+    } catch (const Cancelled&) {
+      throw;
+    } catch (const snowglobe::Error& misfit) {
+      why = std::string("the hibernated machine does not fit: ") + misfit.what();
+      say(LogLevel::warning, why);
+    }
+  } else {
+    why = picture.error().message;
+  }
+  disk.reset();
+  return recover(why);
+}
+
+std::shared_ptr<Instance> Persistence::recover(const std::string& why) {
+  auto disk = open_disk();
+  value_of(disk->mark_running());
+  if (folder_->description()->image_id != image_.id) {
+    Description about = *folder_->description();
+    about.image_id = image_.id;
+    about.postgres_version = image_.versions.at("postgresql");
+    folder_->describe(about);
+  }
+  auto instance = Instance::boot(options_, nullptr, std::move(disk));
+  instance->set_why_cold(why);
+  return instance;
+}
+
+std::shared_ptr<Instance> Persistence::start_read_only() {
+  const auto disk = open_disk();
+  const auto picture = hibernated();
+  auto overlay = [&]() -> std::unique_ptr<DataDisk> {
+    return std::make_unique<OverlayDisk>(disk->capture(), vm::u64{options_.disk_limit_mb} << 20);
+  };
+  disk_ = nullptr;
+  std::string why;
+  if (picture) {
+    try {
+      return Instance::start_from(options_, *picture.value(), "resumed", nullptr, overlay());
+    } catch (const Cancelled&) {
+      throw;
+    } catch (const snowglobe::Error& misfit) {
+      why = std::string("the hibernated machine does not fit: ") + misfit.what();
+    }
+  } else {
+    why = picture.error().message;
+  }
+  auto instance = Instance::boot(options_, nullptr, overlay());
+  instance->set_why_cold(why);
+  return instance;
+}
+
+// --- the end
+
+void Persistence::check() const {
+  if (!health_->failed) return;
+  throw DiskFailed(health_->why + "; close the database and open it again");
+}
+
+void Persistence::put_down(const std::vector<std::shared_ptr<Connection>>& idle) noexcept {
+  constexpr std::size_t kKeptSessions = 2;
+  constexpr std::chrono::seconds kDiscardLimit{2};
+  try {
+    if (!instance_ || disk_ == nullptr || health_->failed || !instance_->is_open()) return;
+    std::size_t kept = 0;
+    for (const std::shared_ptr<Connection>& connection : idle) {
+      // As fresh as from the server: who opens the database must not find settings of the past.
+      const bool keep = options_.hibernate && kept < kKeptSessions &&
+                        connection->run_quietly("discard all", kDiscardLimit);
+      if (!keep) connection->close();
+      kept += keep ? 1 : 0;
+    }
+    if (options_.hibernate) {
+      hibernate();
+    } else {
+      instance_->shut_down(kShutDownPatience);
+      instance_->close();
+      if (auto done = disk_->mark_clean(); !done) throw_error(done.error());
+    }
+  } catch (const std::exception& why) {
+    say(LogLevel::warning,
+        std::string("the machine could not be put down, and the next open recovers: ") +
+            why.what());
+  }
+}
+
+void Persistence::hibernate() {
+  instance_->sync();
+  const Picture picture = instance_->freeze();
+  instance_->close();
+  if (auto done = disk_->sync(); !done) throw_error(done.error());
+  Hibernation about;
+  about.database_id = folder_->description()->id;
+  about.generation = disk_->record().generation;
+  base::SystemRandom random;
+  random.fill(about.token);
+  about.settings = options_.settings;
+  if (auto done = write_hibernated(folder_->machine(), about, *picture); !done) {
+    throw_error(done.error());
+  }
+  if (auto done = disk_->mark_hibernated(about.token); !done) throw_error(done.error());
+}
+
+void Persistence::release() noexcept {
+  // Sessions of the past keep the instance, and with it the disk.
+  if (disk_ != nullptr) disk_->close();
+  disk_ = nullptr;
+  instance_.reset();
+  folder_.reset();
+}
+
+}  // namespace snowglobe::detail

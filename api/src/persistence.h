@@ -1,0 +1,76 @@
+// api/src/persistence.h - what a database that is kept in a folder has besides: the folder, the
+// disk, and how it is opened and closed. The protocol of order is docs/persistence.md's.
+#pragma once
+
+#include "api/src/database_folder.h"
+#include "api/src/instance.h"
+#include "api/src/snapshot_data.h"
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace snowglobe::detail {
+
+class Connection;
+class PersistentDisk;
+
+/// From the folder's lock to its release. Thread rule: one thread at a time.
+class Persistence {
+ public:
+  /// Takes the folder and says whether it can be opened at all. Throws as Database::open(); nothing
+  /// has changed then.
+  Persistence(const std::filesystem::path& path, const Options& options);
+  ~Persistence();
+  Persistence(const Persistence&) = delete;
+  Persistence& operator=(const Persistence&) = delete;
+
+  /// Brings a machine up on the disk: a hibernated one, a fresh one for a new database, or one that
+  /// recovers. Throws as Database::open().
+  std::shared_ptr<Instance> start();
+  /// Another one in place of one that crashed and was closed.
+  std::shared_ptr<Instance> restart();
+
+  /// Puts the machine down beside its disk, so that the next open goes on from there. `idle`:
+  /// sessions that may go along. Whatever fails here, what was committed stays. The machine
+  /// executes nothing after it and is to be closed.
+  void put_down(const std::vector<std::shared_ptr<Connection>>& idle) noexcept;
+  /// After the machine was closed: somebody else may have the folder.
+  void release() noexcept;
+
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  /// Throws DiskFailed if the disk has failed. Any thread.
+  void check() const;
+
+ private:
+  using Picture = std::shared_ptr<const MachinePicture>;
+
+  std::shared_ptr<Instance> bring_up();
+  std::shared_ptr<Instance> create();
+  std::shared_ptr<Instance> start_read_only();
+  std::shared_ptr<Instance> resume();
+  std::shared_ptr<Instance> recover(const std::string& why);
+  /// What a hibernated machine is asked for; nothing if the disk has none.
+  [[nodiscard]] base::Result<Picture> hibernated() const;
+  std::unique_ptr<PersistentDisk> open_disk();
+  void hibernate();
+  void say(LogLevel level, const std::string& text) const;
+
+  /// Outlives this in the disk's callback.
+  struct Health {
+    std::atomic<bool> failed = false;
+    std::string why;  ///< written before `failed` is true
+  };
+
+  const Options options_;
+  std::filesystem::path path_;
+  const std::shared_ptr<Health> health_ = std::make_shared<Health>();
+  GuestImage image_;
+  std::unique_ptr<DatabaseFolder> folder_;
+  std::shared_ptr<Instance> instance_;  ///< until release()
+  PersistentDisk* disk_ = nullptr;      ///< the instance's, as long as that is there
+};
+
+}  // namespace snowglobe::detail
