@@ -26,6 +26,15 @@ constexpr const char* kFirstStatements = R"(
 )";
 
 // Sessions of the pool that run side by side, so that each is a backend of its own.
+template <class Run>
+void run_side_by_side(int sessions, const Run& run) {
+  std::vector<std::future<void>> runs;
+  for (int i = 0; i < sessions; ++i)
+    runs.push_back(std::async(std::launch::async, run));
+  for (std::future<void>& each : runs)
+    each.get();
+}
+
 void warm_up(snowglobe::Database& database, int sessions) {
   const auto run = [&database] {
     static_cast<void>(database.query("select pg_sleep(0.3)"));
@@ -33,14 +42,24 @@ void warm_up(snowglobe::Database& database, int sessions) {
     static_cast<void>(database.one<int>("select $1::int + 1", 1));
     static_cast<void>(database.one<std::string>("select version()"));
   };
-  for (int round = 0; round < 3; ++round) {
-    std::vector<std::future<void>> runs;
-    for (int i = 0; i < sessions; ++i)
-      runs.push_back(std::async(std::launch::async, run));
-    for (std::future<void>& each : runs)
-      each.get();
-  }
+  for (int round = 0; round < 3; ++round)
+    run_side_by_side(sessions, run);
   database.execute("checkpoint");
+}
+
+// What is written between two saves will be written again by whoever starts from the second, which
+// therefore takes note of it: here the way back to life and a first statement in each session.
+snowglobe::Snapshot save_with_first_writes(snowglobe::Database& database, int sessions) {
+  snowglobe::SaveOptions save;
+  save.note = "PostgreSQL waits for its first statement";
+  save.quiesce = true;
+  database.restore(database.save({}, save));
+  run_side_by_side(sessions, [&database] {
+    static_cast<void>(database.query("select pg_sleep(0.1)"));
+    static_cast<void>(database.one<int>("select $1::int + 1", 1));
+  });
+  save.quiesce = false;
+  return database.save("ready", save);
 }
 
 int make(const std::filesystem::path& image, const std::filesystem::path& file) {
@@ -53,10 +72,7 @@ int make(const std::filesystem::path& image, const std::filesystem::path& file) 
   options.pool_size = kWaitingSessions;
   snowglobe::Database database = snowglobe::Database::open_in_memory(options);
   warm_up(database, kWaitingSessions);
-  snowglobe::SaveOptions save;
-  save.note = "PostgreSQL waits for its first statement";
-  save.quiesce = true;
-  const snowglobe::Snapshot ready = database.save("ready", save);
+  const snowglobe::Snapshot ready = save_with_first_writes(database, kWaitingSessions);
   snowglobe::SnapshotStore store = snowglobe::SnapshotStore::open(work, {.chunk_kib = 1024});
   const snowglobe::Snapshot stored = store.put(ready);
   store.export_to(stored, file, {.compression_level = 19, .overwrite = true});

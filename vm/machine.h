@@ -29,9 +29,9 @@ struct TranslatorOptions;
 struct MachineImage {
   std::vector<u8> state;  ///< an archive of vm/machine_state.h
   std::shared_ptr<const RamImage> memory;
-  /// Where code was translated: a machine that begins here translates that at its first run. No
-  /// more than a hint; empty from the interpreter.
-  std::vector<PhysicalAddress> hot_code;
+  /// Pages with contents that were written since the capture before: a machine that begins here
+  /// will write them again. No more than a hint.
+  std::vector<u32> hot_pages;
 };
 
 struct DiskConfig {

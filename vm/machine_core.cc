@@ -55,11 +55,14 @@ base::Result<std::unique_ptr<MachineCore>> MachineCore::create(const MachineConf
       GuestRam::create(config.memory_bytes, image != nullptr ? image->memory : nullptr);
   if (!ram) return ram.error();
   std::unique_ptr<MachineCore> core(new MachineCore(config, std::move(ram).value()));
+  if (image != nullptr) {
+    core->hot_pages_ = image->hot_pages;
+    core->ram_->expect_writes(image->hot_pages);
+  }
   if (auto begun = image != nullptr ? core->begin_from(*image) : core->begin_boot(config); !begun) {
     return begun.error();
   }
   if (auto chosen = core->choose_executor(config); !chosen) return chosen.error();
-  if (image != nullptr && core->translator_ != nullptr) core->translator_->expect(image->hot_code);
   return core;
 }
 
@@ -274,14 +277,17 @@ void MachineCore::stay_paused() {
 
 base::Result<MachineImage> MachineCore::capture() {
   if (translator_ != nullptr) translator_->synchronize();
+  std::vector<u32> written = ram_->written_pages();
+  const std::shared_ptr<const RamImage> before = ram_->image();
   auto memory = ram_->capture();
   if (!memory) return memory.error();
   if (ram_->damaged()) {
     return Error{ErrorCode::kCorrupt, "the stored state that the machine started from is damaged"};
   }
-  MachineImage image{save_state(cpu_.state, clock_, board_), std::move(memory).value(), {}};
-  if (translator_ != nullptr) image.hot_code = translator_->hot_code();
-  return image;
+  // An image without changes knows nothing new.
+  if (memory.value() != before) hot_pages_ = std::move(written);
+  return MachineImage{save_state(cpu_.state, clock_, board_), std::move(memory).value(),
+                      hot_pages_};
 }
 
 void MachineCore::learn_from(MachineCore& other) {
@@ -294,6 +300,7 @@ base::Result<void> MachineCore::restore(const MachineImage& image) {
   if (!state) return state.error();
   if (translator_ != nullptr) translator_->synchronize();
   if (auto done = ram_->restore(image.memory); !done) return done.error();
+  hot_pages_ = image.hot_pages;
   take_over(state.value());
   return {};
 }

@@ -73,6 +73,7 @@ class MachineCore {
 
   EventLoop& loop_;
   std::unique_ptr<GuestRam> ram_;
+  std::vector<u32> hot_pages_;  ///< as in MachineImage, of the last capture or restore
   GuestClock clock_;
   Board board_;
   Cpu cpu_;

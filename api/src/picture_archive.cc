@@ -74,7 +74,7 @@ void describe(Archive& archive, SessionPicture& session) {
 template <class Archive>
 void describe(Archive& archive, MachinePicture& picture) {
   archive.section("SNOW", static_cast<std::uint16_t>(kPictureFormat));
-  archive(picture.image_id, picture.memory_bytes, picture.machine.state, picture.machine.hot_code,
+  archive(picture.image_id, picture.memory_bytes, picture.machine.state, picture.machine.hot_pages,
           picture.network, picture.agent, picture.sessions);
 }
 

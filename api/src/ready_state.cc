@@ -26,7 +26,7 @@ using base::ErrorCode;
 using Picture = std::shared_ptr<const MachinePicture>;
 
 /// Of the files in the cache. Libraries of several versions may use one cache.
-constexpr std::uint16_t kCopyFormat = 2;
+constexpr std::uint16_t kCopyFormat = 3;
 constexpr std::uint64_t kMaxIndexBytes = std::uint64_t{64} << 20;
 
 Error unusable(const fs::path& path, const std::string& what) {
@@ -41,7 +41,7 @@ struct Index {
   std::vector<std::uint64_t> memory;  ///< checksums by chunk
   std::vector<std::uint64_t> cluster;
   std::vector<std::uint64_t> offsets;  ///< on the disk, of the chunks in "disk"
-  std::uint64_t disk = 0;              ///< checksum of the whole file
+  std::vector<std::uint64_t> disk;     ///< checksums of "disk"
 };
 
 template <class Archive>
@@ -82,14 +82,18 @@ base::Result<Index> write_parts(const fs::path& folder, const MachinePicture& pi
   if (!written) return written.error();
   index.cluster = std::move(written).value();
 
-  std::vector<std::uint8_t> disk;
-  picture.disk->for_each_difference(nullptr, kReadyChunk, [&](vm::u64 offset, vm::u64 length) {
-    index.offsets.push_back(offset);
-    disk.resize(disk.size() + kReadyChunk);
-    picture.disk->read(offset, base::Bytes(disk).last(kReadyChunk).first(length));
-  });
-  index.disk = checksum(disk);
-  if (auto done = write_file(folder / "disk", disk); !done) return done.error();
+  const vm::u64 capacity = picture.disk->capacity();
+  picture.disk->for_each_difference(
+      nullptr, kReadyChunk, [&](vm::u64 offset, vm::u64) { index.offsets.push_back(offset); });
+  written = write_chunks(folder / "disk", index.offsets.size() * kReadyChunk,
+                         [&](std::uint64_t at, base::Bytes out) {
+                           const vm::u64 offset = index.offsets[at / kReadyChunk];
+                           const vm::u64 length = std::min<vm::u64>(kReadyChunk, capacity - offset);
+                           picture.disk->read(offset, out.first(length));
+                           return true;
+                         });
+  if (!written) return written.error();
+  index.disk = std::move(written).value();
   index.picture = archive_of(picture);
   return index;
 }
@@ -190,6 +194,28 @@ base::Result<void> verify_by_note(const fs::path& folder, const GuestImage& imag
   return {};
 }
 
+/// The chunks that differ from the cluster. They are few, and a guest reads most of them at once:
+/// so all are verified now.
+base::Result<void> share_disk(const fs::path& file, const Index& index, vm::u64 capacity,
+                              DiskImage::Builder& builder) {
+  if (index.offsets.empty()) return {};
+  auto mapped = map_chunks(file, index.disk, [] {});
+  if (!mapped) return mapped.error();
+  const std::shared_ptr<const vm::MemoryFile> owner = std::move(mapped).value();
+  if (owner->size() != index.offsets.size() * kReadyChunk) return unusable(file, "was cut short");
+  for (std::size_t i = 0; i < index.offsets.size(); ++i) {
+    const vm::u64 offset = index.offsets[i];
+    const auto first = static_cast<vm::u32>(i * vm::MemoryFile::kChunkPages);
+    if (!owner->check(first)) return unusable(file, "does not have its checksum");
+    if (offset >= capacity) return unusable(file, "reaches over the disk's end");
+    const auto length = std::min<vm::u64>(kReadyChunk, capacity - offset);
+    if (auto set = builder.share(offset, {owner->page(first), length}, owner); !set) {
+      return set.error();
+    }
+  }
+  return {};
+}
+
 base::Result<std::shared_ptr<const DiskImage>> map_disk(const fs::path& folder, const Index& index,
                                                         const std::string& image_id) {
   auto cluster = map_chunks(folder / "cluster", index.cluster, giving_up(folder));
@@ -197,21 +223,9 @@ base::Result<std::shared_ptr<const DiskImage>> map_disk(const fs::path& folder, 
   auto mapped = SparseDisk::of_file(std::move(cluster).value());
   if (!mapped) return mapped.error();
   const auto base = share_cluster(image_id, std::move(mapped).value());
-  auto bytes = read_own_file(folder / "disk", index.offsets.size() * kReadyChunk);
-  if (!bytes) return bytes.error();
-  if (bytes.value().size() != index.offsets.size() * kReadyChunk ||
-      checksum(bytes.value()) != index.disk) {
-    return unusable(folder / "disk", "does not have its checksum");
-  }
-  const auto owner = std::make_shared<const std::vector<std::uint8_t>>(std::move(bytes).value());
   DiskImage::Builder builder(std::make_shared<const DiskImage>(base));
-  const vm::u64 capacity = base->capacity();
-  for (std::size_t i = 0; i < index.offsets.size(); ++i) {
-    const vm::u64 offset = index.offsets[i];
-    if (offset >= capacity) return unusable(folder / "disk", "reaches over the disk's end");
-    const auto length = std::min<vm::u64>(kReadyChunk, capacity - offset);
-    const base::ConstBytes chunk = base::ConstBytes(*owner).subspan(i * kReadyChunk, length);
-    if (auto set = builder.share(offset, chunk, owner); !set) return set.error();
+  if (auto shared = share_disk(folder / "disk", index, base->capacity(), builder); !shared) {
+    return shared.error();
   }
   return builder.finish();
 }

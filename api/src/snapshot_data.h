@@ -19,7 +19,7 @@ namespace snowglobe::detail {
 class StoreState;
 
 /// Of what is in a picture, and how it is stored: see picture_archive.h.
-inline constexpr std::uint32_t kPictureFormat = 1;
+inline constexpr std::uint32_t kPictureFormat = 2;
 
 /// All of a machine and of our ends of its cables at one instant. Never changes; shares pages with
 /// the machines that run on it.

@@ -202,7 +202,7 @@ TEST_P(MachineImagesOn, WhatIsPutBackIsTheSameToTheBitAndGoesOn) {
   Pc pc(GetParam());
   base::SeededRandom random(11);
   const auto until = steady_clock::now() + kPatience;
-  const auto moment = [&] { return milliseconds(random.next() % 120); };
+  const auto moment = [&] { return milliseconds(random.next() % 50); };
   pc.start();
   int moved = 0;  // rounds in which there was something to put back
   for (int round = 0; round < 10; ++round) {

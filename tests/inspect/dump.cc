@@ -53,11 +53,11 @@ std::string dump(const vm::Translator::BlockView& view) {
                                  block.linear, block.physical, block.user ? "user" : "kernel",
                                  view.host.size(), view.host_address);
   std::size_t position = 0;
-  for (std::size_t i = 0; i < block.marks.size(); ++i) {
-    const auto& mark = block.marks[i];
+  for (std::size_t i = 0; i < block.listing->marks.size(); ++i) {
+    const auto& mark = block.listing->marks[i];
     const std::size_t begin = mark.position - block.begin;
     // Where the stack is settled in mid-instruction the mark is repeated.
-    const bool again = i > 0 && block.marks[i - 1].offset == mark.offset;
+    const bool again = i > 0 && block.listing->marks[i - 1].offset == mark.offset;
     text += host_lines(view, position, begin);
     position = begin;
     if (again) continue;

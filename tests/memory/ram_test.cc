@@ -3,6 +3,7 @@
 #include "vm/memory/ram.h"
 
 #include <algorithm>
+#include <array>
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <map>
@@ -161,6 +162,21 @@ TEST(Ram, AForkReadsTheImageAndWritesItsOwn) {
   EXPECT_EQ(peek(*fork, 8), 9u);
   EXPECT_EQ(peek(*ram, 7), 8u);
   EXPECT_EQ(fork->own_bytes(), u64{kPageSize});
+}
+
+TEST(Ram, PagesThatWillBeWrittenAreOwnedAheadAndStayAsTheyAre) {
+  const auto ram = make();
+  for (u32 page = 0; page < 100; ++page)
+    poke(*ram, page, page + 1);
+  const auto image = captured(*ram);
+  const auto fork = make(image);
+  fork->expect_writes(std::array<u32, 4>{7, 41, 500, 0xFFFF'FFFF});  // 500 is zero, the last no RAM
+  EXPECT_EQ(fork->own_bytes(), u64{2} * kPageSize);
+  EXPECT_TRUE(fork->is_cheap_to_write(7));
+  EXPECT_FALSE(fork->is_cheap_to_write(8));
+  EXPECT_TRUE(fork->dirty_pages().empty());
+  EXPECT_EQ(peek(*fork, 41), 42u);
+  EXPECT_EQ(captured(*fork), image);
 }
 
 TEST(Ram, ASpanOverPagesOfBothKindsIsInOnePiece) {
@@ -397,6 +413,9 @@ void RamModel::act(Machine& machine) {
       machine.watcher->code[page] = peek(*machine.ram, page);
       break;
     }
+    case 9:
+      machine.ram->expect_writes(std::array<u32, 3>{any_page(), any_page(), any_page()});
+      break;
     case 8:
       static_cast<void>(machine.ram->read(below(200) << kPageShift, 40'000));
       break;

@@ -128,6 +128,20 @@ void GuestRam::acquire_write(u32 page) {
   if ((before & kCode) != 0 && observer_ != nullptr) observer_->on_code_written(page);
 }
 
+void GuestRam::expect_writes(std::span<const u32> pages) {
+  for (const u32 page : pages.first(std::min(pages.size(), kMostExpected))) {
+    if (page < page_count() && (flags_[page] & kOwn) == 0) make_own(page);
+  }
+}
+
+std::vector<u32> GuestRam::written_pages() const {
+  std::vector<u32> pages;
+  std::ranges::copy_if(dirty_, std::back_inserter(pages),
+                       [this](u32 page) { return !ref_of(page).is_zero(); });
+  std::ranges::sort(pages);
+  return pages;
+}
+
 void GuestRam::watch_code(u32 page) {
   u8& flags = flags_[page];
   const bool was_writable = (flags & kWritable) != 0;

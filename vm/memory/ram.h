@@ -12,6 +12,7 @@
 #include "vm/types.h"
 
 #include <memory>
+#include <span>
 #include <vector>
 
 namespace snowglobe::vm {
@@ -95,6 +96,10 @@ class GuestRam {
   /// True once a borrowed page was found not to be what was stored: what runs on it is lost.
   [[nodiscard]] bool damaged() const { return damaged_; }
 
+  /// Makes these pages own now, since they will be written: one by one, each would cost a fault and
+  /// its mappings in windows. Those that are not RAM are left out, and all beyond kMostExpected.
+  void expect_writes(std::span<const u32> pages);
+
   /// Takes the right to write `page` away until somebody asks again, because code was decoded from
   /// it.
   void watch_code(u32 page);
@@ -109,6 +114,11 @@ class GuestRam {
   /// kResourceExhausted; nothing has changed then.
   base::Result<void> restore(std::shared_ptr<const RamImage> image);
 
+  /// Pages with contents in the image that were written since, or that restores and captures took
+  /// for such as will be. Empty without an image.
+  [[nodiscard]] std::vector<u32> written_pages() const;
+  /// What it was last captured to, restored to or made from; null: nothing.
+  [[nodiscard]] const std::shared_ptr<const RamImage>& image() const { return image_; }
   /// Pages that may differ from the image, in ascending order.
   [[nodiscard]] std::vector<u32> dirty_pages() const;
   /// Bytes of memory that only this RAM uses.
@@ -119,6 +129,7 @@ class GuestRam {
   /// More dirty pages than that are not copied, but given away: then all that is written later
   /// takes a fault.
   static constexpr std::size_t kCopyAtMost = 4096;
+  static constexpr std::size_t kMostExpected = 1024;
   /// A dirty page that was found unchanged by so many restores in a row is not dirty any more.
   static constexpr u8 kColdAfter = 16;
   /// So many in one restore at most: taking rights away is dear.

@@ -63,9 +63,9 @@ class Bench {
     result.cold.assign(cold.begin(), cold.begin() + (block.cold_end - kCold));
     for (const u32 entry : {block.indirect_entry, block.page_entry, block.body})
       result.entries.push_back(kCode + entry);
-    for (const u32 site : block.return_sites)
+    for (const u32 site : block.listing->return_sites)
       result.entries.push_back(kCode + site);
-    for (const u32 number : block.sites) {
+    for (const u32 number : block.listing->sites) {
       if (sites_[number].resume != 0) result.entries.push_back(kCode + sites_[number].resume);
     }
     return result;

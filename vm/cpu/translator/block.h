@@ -4,6 +4,7 @@
 #include "vm/cpu/insn.h"
 #include "vm/types.h"
 
+#include <memory>
 #include <vector>
 
 namespace snowglobe::vm {
@@ -44,6 +45,15 @@ struct InsnMark {
   bool writes = false;   ///< a fault of its first access is one of a write: XCHG
 };
 
+/// What is known of a block's code from the start, and never changes: copies of a block, also those
+/// of other machines, share it.
+struct BlockListing {
+  std::vector<InsnMark> marks;    ///< by position
+  std::vector<Insn> insns;        ///< of kInsn sites: the instruction (one or two slots) and an end
+  std::vector<u32> return_sites;  ///< positions of code behind calls
+  std::vector<u32> sites;         ///< our own
+};
+
 struct TranslatedBlock {
   // What a lookup compares.
   PhysicalAddress physical = 0;
@@ -62,11 +72,8 @@ struct TranslatedBlock {
   u32 end = 0;
   u32 cold_end = 0;  ///< of the code by which it leaves, which lies elsewhere
 
-  std::vector<InsnMark> marks;
-  std::vector<Insn> insns;        ///< of kInsn sites: the instruction (one or two slots) and an end
-  std::vector<u32> incoming;      ///< link sites of other blocks that jump here
-  std::vector<u32> return_sites;  ///< positions of code behind calls
-  std::vector<u32> sites;         ///< our own
+  std::shared_ptr<const BlockListing> listing;
+  std::vector<u32> incoming;  ///< link sites of other blocks that jump here
   TranslatedBlock* next_in_bucket = nullptr;
   u32 ordinal = 0;        ///< in the code image that was last made
   u32 image_index = ~0u;  ///< in the code image that it was taken from

@@ -133,7 +133,7 @@ void BlockCache::link(u32 number, TranslatedBlock& target) {
 }
 
 void BlockCache::link_known_targets(const TranslatedBlock& block) {
-  for (const u32 number : block.sites) {
+  for (const u32 number : block.listing->sites) {
     const Site& from = sites_[number];
     if (from.kind != Site::Kind::kLink) continue;
     if ((from.eip ^ block.linear) >> kPageShift != 0) continue;
@@ -171,7 +171,7 @@ std::shared_ptr<const CodeImage> BlockCache::image(const GuestRam& ram) {
       content = std::make_unique<CodeImage::Page>();
       std::copy_n(ram.host_page(page), kPageSize, content->begin());
     }
-    for (const u32 number : block->sites) {
+    for (const u32 number : block->listing->sites) {
       Site& site = image->sites[number] = sites_[number];
       if (site.linked != nullptr) image->linked[number] = site.linked->ordinal;
       site.block = site.linked = nullptr;
@@ -219,7 +219,7 @@ TranslatedBlock* BlockCache::import(PhysicalAddress physical, LinearAddress line
 
 // Links lead to what is here already; the others are made when they are first gone.
 void BlockCache::import_sites(TranslatedBlock& block) {
-  for (const u32 number : block.sites) {
+  for (const u32 number : block.listing->sites) {
     Site& site = sites_.make(number);
     site = adopted_->sites[number];
     site.block = &block;
@@ -244,13 +244,13 @@ void BlockCache::drop(TranslatedBlock& block) {
     sites_[number].linked = nullptr;
     set_jump(sites_[number], sites_[number].stub);
   }
-  for (const u32 position : block.return_sites) {
+  for (const u32 position : block.listing->return_sites) {
     // Callees may still come back: let them look for what is there now.
     u8* const site = code_.writable() + position;
     site[0] = 0xE9;  // jmp
     base::store_le(site + 1, border_.stubs.lookup - (position + 5));
   }
-  for (const u32 number : block.sites) {
+  for (const u32 number : block.listing->sites) {
     if (TranslatedBlock* target = std::exchange(sites_[number].linked, nullptr)) {
       std::erase(target->incoming, number);
     }

@@ -90,9 +90,9 @@ void BlockTranslator::emit_insn(std::size_t i) {
   if (plan_[i].poll) emit_poll(insn);
   if (plan_[i].vectors || (insn.vectors && !vectors_sure_)) emit_vector_check(insn);
   if (options.count_instructions) emit_count();
-  block_->marks.push_back({here(), insn.offset, static_cast<i16>(stack_),
-                           insn.way == Way::kRepeatMove || insn.way == Way::kRepeatStore,
-                           insn.way == Way::kExchange});
+  listing_.marks.push_back({here(), insn.offset, static_cast<i16>(stack_),
+                            insn.way == Way::kRepeatMove || insn.way == Way::kRepeatStore,
+                            insn.way == Way::kExchange});
   switch (insn.way) {
     case Way::kHandler:
       return emit_handler(insn, false);
@@ -171,17 +171,17 @@ void BlockTranslator::emit_insn(std::size_t i) {
 
 // The interpreter's view of an instruction, with an end behind it. Returns its place.
 u32 BlockTranslator::add_slots(const GuestInsn& insn) {
-  const u32 index = static_cast<u32>(block_->insns.size());
+  const u32 index = static_cast<u32>(listing_.insns.size());
   const u16 start = static_cast<u16>(block_->linear & kPageMask);
   const base::ConstBytes bytes =
       block_->crossing ? joined_ : source_->bytes.subspan(insn.offset - start);
   Insn slots[2];
   const Decoder::Result result = decoder_.decoder().decode(bytes, insn.offset, slots);
-  block_->insns.insert(block_->insns.end(), slots, slots + result.count);
+  listing_.insns.insert(listing_.insns.end(), slots, slots + result.count);
   Insn last;
   last.handler = finish;
   last.offset = static_cast<u16>(insn.offset + slots[result.count - 1].length);
-  block_->insns.push_back(last);
+  listing_.insns.push_back(last);
   return index;
 }
 
@@ -447,7 +447,7 @@ void BlockTranslator::emit_call(const GuestInsn& insn) {
 // kept, whatever follows: where the guest returns to instead may want them.
 void BlockTranslator::emit_return_site(const GuestInsn& insn) {
   vectors_sure_ = false;
-  block_->return_sites.push_back(here());
+  listing_.return_sites.push_back(here());
   out_->save_flags();
   out_->compare_register32(kR8, next_eip(insn));
   add_stub(out_->jump_forward_if(HostCondition::kNz), kMissSite, true, false, true);

@@ -50,6 +50,10 @@ bool BlockTranslator::translate(const Source& source, const Room& hot, const Roo
   ended_ = false;
   vectors_sure_ = false;
   stubs_to_emit_.clear();
+  listing_.marks.clear();
+  listing_.insns.clear();
+  listing_.return_sites.clear();
+  listing_.sites.clear();
   if (!decode(source, block)) return true;
   analyse_flags(insns_);
   plan();
@@ -67,7 +71,7 @@ bool BlockTranslator::translate(const Source& source, const Room& hot, const Roo
   emit_stubs(stubs, cold.position);
   block.end = position_ + out.position();
   block.cold_end = cold.position + stubs.position();
-  block.marks.shrink_to_fit();
+  block.listing = std::make_shared<const BlockListing>(listing_);  // as large as it must be
   ++statistics_.blocks;
   statistics_.insns += insns_.size();
   statistics_.bytes += out.position() + stubs.position();
@@ -146,7 +150,7 @@ u32 BlockTranslator::add_site(Site site) {
   site.block = block_;
   const u32 number = static_cast<u32>(sites_.size());
   sites_.push_back(site);
-  block_->sites.push_back(number);
+  listing_.sites.push_back(number);
   return number;
 }
 
@@ -241,12 +245,12 @@ void BlockTranslator::flush_stack() {
   if (stack_ == 0) return;
   out_->lea32(kGuestStack, {.base = kGuestStack, .disp = stack_});
   stack_ = 0;
-  if (block_->marks.empty()) return;
+  if (listing_.marks.empty()) return;
   // In the middle of an instruction: from here on R12D is the guest's ESP.
-  InsnMark mark = block_->marks.back();
+  InsnMark mark = listing_.marks.back();
   mark.position = here();
   mark.stack = 0;
-  block_->marks.push_back(mark);
+  listing_.marks.push_back(mark);
 }
 
 void BlockTranslator::emit_count() {

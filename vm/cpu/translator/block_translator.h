@@ -154,6 +154,7 @@ class BlockTranslator {
   // Of the block at work.
   const Source* source_ = nullptr;
   TranslatedBlock* block_ = nullptr;
+  BlockListing listing_;
   Emitter* out_ = nullptr;
   u32 position_ = 0;  ///< at which `out_` begins
   LinearAddress page_ = 0;

@@ -10,8 +10,9 @@ namespace snowglobe::vm {
 
 struct TranslatorOptions {
   std::size_t code_bytes = std::size_t{128} << 20;
-  /// A block is interpreted that often before it is translated.
-  unsigned cold_runs = 2;
+  /// A block is interpreted that often before it is translated. To decode a block costs either
+  /// executor more than to emit code for it, so 0 is the fastest, also for what runs once.
+  unsigned cold_runs = 0;
   unsigned max_insns = 64;
   /// Now and then everything is translated anew, so that what runs lies together.
   bool lay_out_again = true;

@@ -236,7 +236,7 @@ bool Translator::Impl::on_insn_exit(Site& site) {
   if (site.vectors) use_vector_state();
   if (!site.keeps_flags) flags_to_state();
   cpu.set_code_base(block.linear & ~kPageMask);
-  const Insn* insn = &block.insns[site.index];
+  const Insn* insn = &block.listing->insns[site.index];
   do {
     insn = insn->handler(cpu, insn);
   } while (insn != nullptr);
@@ -277,7 +277,8 @@ bool Translator::Impl::on_fault() {
     reset_returns(*returns);
     return resume_at(fault.instruction, vectors);
   }
-  const auto behind = std::ranges::upper_bound(block->marks, position, {}, &InsnMark::position);
+  const auto behind =
+      std::ranges::upper_bound(block->listing->marks, position, {}, &InsnMark::position);
   const InsnMark mark = *std::prev(behind);
   const auto through = fault.signal == SIGSEGV ? window_of(fault.address, *block) : std::nullopt;
   auto outcome = AddressSpaces::Outcome::kElsewhere;
@@ -477,20 +478,6 @@ void Translator::learn_from(std::shared_ptr<const CodeImage> image) {
   if (!impl_->options.unchained) impl_->cache->adopt(std::move(image));
 }
 
-std::vector<PhysicalAddress> Translator::hot_code() const {
-  std::vector<PhysicalAddress> hot;
-  hot.reserve(impl_->cache->size());
-  for (const TranslatedBlock* block : impl_->cache->in_order())
-    hot.push_back(block->physical);
-  return hot;
-}
-
-void Translator::expect(const std::vector<PhysicalAddress>& hot) {
-  const u8 enough = static_cast<u8>(std::min(impl_->options.cold_runs, 255u));
-  for (const PhysicalAddress physical : hot)
-    impl_->heat[Impl::heat_of(physical)] = enough;
-}
-
 Translator::Statistics Translator::statistics() const {
   Statistics all = impl_->statistics;
   const BlockTranslator::Statistics& emitted = impl_->translator->statistics();
@@ -518,9 +505,10 @@ std::optional<Translator::Place> Translator::place_of(u64 host) const {
   const u32 position = static_cast<u32>(host - reinterpret_cast<u64>(impl_->code->executable()));
   const TranslatedBlock* const block = impl_->cache->at(position);
   if (block == nullptr) return std::nullopt;
-  const auto behind = std::ranges::upper_bound(block->marks, position, {}, &InsnMark::position);
+  const auto behind =
+      std::ranges::upper_bound(block->listing->marks, position, {}, &InsnMark::position);
   Place place{block->linear, block->user};
-  if (behind != block->marks.begin())
+  if (behind != block->listing->marks.begin())
     place.eip = (block->linear & ~kPageMask) + std::prev(behind)->offset;
   return place;
 }
@@ -541,7 +529,7 @@ std::vector<Translator::BlockView> Translator::blocks_at(LinearAddress linear) c
   for (const TranslatedBlock* block : impl_->cache->in_order()) {
     if ((block->linear ^ linear) >> kPageShift != 0) continue;
     const auto holds = [&](const InsnMark& mark) { return mark.offset == (linear & kPageMask); };
-    if (std::ranges::none_of(block->marks, holds)) continue;
+    if (std::ranges::none_of(block->listing->marks, holds)) continue;
     BlockView view;
     view.block = block;
     view.guest = impl_->cpu.ram().read(block->physical, kPageSize - (block->physical & kPageMask));

@@ -53,11 +53,6 @@ class Translator {
   /// Takes code over from there, page by page as it runs, where the guest's pages have the same
   /// bytes. This one has not run yet. Without it, everything is translated anew.
   void learn_from(std::shared_ptr<const CodeImage> image);
-  /// Where the code began that was translated, each an address in RAM, in the order in which it
-  /// lies. For a machine that begins where this one is: expect() it there.
-  [[nodiscard]] std::vector<PhysicalAddress> hot_code() const;
-  /// Code at these addresses is translated when it runs for the first time.
-  void expect(const std::vector<PhysicalAddress>& hot);
 
   [[nodiscard]] Statistics statistics() const;
   [[nodiscard]] const AddressSpaces::Statistics& space_statistics() const;

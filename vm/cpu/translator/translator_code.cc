@@ -37,10 +37,12 @@ TranslatedBlock* Translator::Impl::find(Mode mode, AddressSpace& space, LinearAd
   if (cache->adopted() != nullptr) {
     if (TranslatedBlock* block = import(physical, linear, user)) return block;
   }
-  u8& runs = heat[heat_of(physical)];
-  if (runs < options.cold_runs) {
-    ++runs;
-    return nullptr;
+  if (!heat.empty()) {
+    u8& runs = heat[heat_of(physical)];
+    if (runs < options.cold_runs) {
+      ++runs;
+      return nullptr;
+    }
   }
   return translate(space, physical, linear, entry);
 }
@@ -97,9 +99,9 @@ void Translator::Impl::verify_block(const TranslatedBlock& block, u32 cold_begin
       {{executable(cold_begin), block.cold_end - cold_begin}, address_of(cold_begin)}};
   std::vector<u64> entries = {address_of(block.indirect_entry), address_of(block.page_entry),
                               address_of(block.body)};
-  for (const u32 position : block.return_sites)
+  for (const u32 position : block.listing->return_sites)
     entries.push_back(address_of(position));
-  for (const u32 number : block.sites) {
+  for (const u32 number : block.listing->sites) {
     if (cache->site(number).resume != 0) entries.push_back(address_of(cache->site(number).resume));
   }
   const Stubs& stubs = border.stubs;

@@ -29,7 +29,7 @@ struct Translator::Impl final : CpuObserver {
         context(the_cpu.context),
         interpreter(the_interpreter),
         options(the_options),
-        heat(kHeatEntries, 0) {
+        heat(options.cold_runs != 0 ? kHeatEntries : 0) {
     SG_ASSERT(reinterpret_cast<u8*>(&state) - reinterpret_cast<u8*>(&context) == sizeof context,
               "the context must lie directly ahead of the state");
   }
@@ -117,7 +117,8 @@ struct Translator::Impl final : CpuObserver {
 
   std::unique_ptr<BlockCache> cache;
   std::unique_ptr<BlockTranslator> translator;
-  std::vector<u8> heat;  ///< how often code was interpreted, by a hash of its address
+  std::vector<u8> heat;  ///< how often code was interpreted, by a hash of its address; empty with
+                         ///< TranslatorOptions::cold_runs 0
   std::unordered_set<PhysicalAddress> user_sites;
   std::unordered_map<u32, bool> same_pages;     ///< pages of code that are as they were there
   std::shared_ptr<const CodeImage> last_image;  ///< of code_image(), made when
