@@ -116,9 +116,11 @@ class Importer {
     for (const Manifest& manifest : manifests_) {
       if (const SnapshotRow* present = publication.view().find(manifest.info.id)) {
         if (present->root != manifest.root) {
-          return base::Error{base::ErrorCode::kAlreadyExists,
-                             fmt::format("import '{}': snapshot {} is here with other contents",
-                                         path_.string(), manifest.info.id.brief())};
+          return base::Error{
+              base::ErrorCode::kAlreadyExists,
+              fmt::format("import '{}': snapshot {} is here with other contents, or in chunks of "
+                          "another size",
+                          path_.string(), manifest.info.id.brief())};
         }
         report.present.push_back(present->info);
         continue;

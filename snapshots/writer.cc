@@ -30,7 +30,7 @@ Writer::Impl::Impl(std::shared_ptr<Store::Core> core, std::unique_ptr<ChunkSink>
                    const WriterOptions& options)
     : core_(std::move(core)),
       sink_(std::move(sink)),
-      id_(core_->new_id()),
+      id_(options.id ? *options.id : core_->new_id()),
       pipeline_(*sink_, std::min(options.threads.value_or(core_->options.threads), 16u),
                 options.compression_level.value_or(core_->options.compression_level),
                 [this](const Pipeline::Task& task, base::Result<ChunkRef> chunk) {
@@ -226,6 +226,9 @@ base::Result<SnapshotInfo> Writer::Impl::publish(NewSnapshot snapshot,
                                                  const CommitOptions& options) {
   Publication publication(*core_, *sink_);
   if (auto begun = publication.begin(); !begun.ok()) return fail(begun.error());
+  if (publication.view().find(id_) != nullptr) {
+    return fail({base::ErrorCode::kAlreadyExists, "snapshot " + id_.hex() + " is there already"});
+  }
   auto info = publication.add(std::move(snapshot),
                               options.take_name ? NameTaken::kTakeOver : NameTaken::kRefuse);
   // A name that is taken can be given up: the caller may commit again.

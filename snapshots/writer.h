@@ -18,6 +18,8 @@ struct WriterOptions {
   std::optional<int> compression_level{};
   /// Threads that hash and compress beside the caller; 0: the caller does. Nothing: the store's.
   std::optional<unsigned> threads{};
+  /// The id of the same snapshot elsewhere, so that it has one in all stores. Nothing: a new one.
+  std::optional<SnapshotId> id{};
 };
 
 /// An edit of the parent: it begins as an exact copy (without a parent: as nothing), put() replaces
@@ -37,7 +39,7 @@ struct WriterOptions {
 /// Errors: after a failed put() or commit() nothing can be committed any more; begin anew. Codes:
 /// kInvalidArgument, kIo, kResourceExhausted (disk full, limits.h), kUnavailable (the store is
 /// locked for longer than StoreOptions::wait_limit), kCorrupt (the catalogue is damaged),
-/// kAlreadyExists (commit: the name is taken).
+/// kAlreadyExists (commit: the name is taken, or a snapshot with WriterOptions::id is there).
 class Writer {
  public:
   Writer(Writer&&) noexcept;

@@ -70,15 +70,9 @@ base::Result<std::shared_ptr<const MachinePicture>> StoreState::read(
   return picture;
 }
 
-snapshots::SnapshotId StoreState::id_here(const snapshots::SnapshotId& id) const {
-  const std::lock_guard lock(mutex_);
-  const auto found = put_as_.find(id);
-  return found == put_as_.end() ? id : found->second;
-}
-
 StoreState::Parent StoreState::parent_of(const SnapshotData& data) {
   if (!data.info.parent) return {{}, nullptr, memory_chunk_};
-  const auto parent = store_->get(id_here(*data.info.parent));
+  const auto parent = store_->get(*data.info.parent);
   if (!parent) return {{}, nullptr, memory_chunk_};  // it was not put here
   auto picture = read(parent.value(), {});
   const auto reader = store_->open(parent.value().id);
@@ -89,21 +83,20 @@ StoreState::Parent StoreState::parent_of(const SnapshotData& data) {
 }
 
 Snapshot StoreState::put(const SnapshotData& data) {
-  if (auto there = store_->get(id_here(data.info.id))) return snapshot(std::move(there).value());
+  if (auto there = store_->get(data.info.id)) return snapshot(std::move(there).value());
   const std::shared_ptr<const MachinePicture> picture = value_or_throw_snapshot(data.picture({}));
   const Parent parent = parent_of(data);
-  auto writer = value_or_throw_snapshot(store_->begin(parent.id));
+  auto writer = value_or_throw_snapshot(store_->begin(parent.id, {.id = data.info.id}));
   if (auto done = write_picture(writer, *picture, parent.picture.get(), parent.memory_chunk);
       !done) {
     throw_snapshot_error(done.error());
   }
-  auto info = value_or_throw_snapshot(writer.commit(data.info.metadata, {.take_name = true}));
-  remember(info.id, picture);
-  {
-    const std::lock_guard lock(mutex_);
-    put_as_[data.info.id] = info.id;
+  auto info = writer.commit(data.info.metadata, {.take_name = true});
+  if (!info && info.error().code == base::ErrorCode::kAlreadyExists) {
+    info = store_->get(data.info.id);  // another process was faster
   }
-  return snapshot(std::move(info));
+  remember(data.info.id, picture);
+  return snapshot(value_or_throw_snapshot(std::move(info)));
 }
 
 }  // namespace snowglobe::detail

@@ -35,17 +35,14 @@ class StoreState : public std::enable_shared_from_this<StoreState> {
     std::uint32_t memory_chunk = 0;  ///< bytes
   };
   Parent parent_of(const SnapshotData& data);
-  [[nodiscard]] snapshots::SnapshotId id_here(const snapshots::SnapshotId& id) const;
   [[nodiscard]] std::shared_ptr<const MachinePicture> known(const snapshots::SnapshotId& id) const;
   void remember(const snapshots::SnapshotId& id,
                 const std::shared_ptr<const MachinePicture>& picture);
 
   std::unique_ptr<snapshots::Store> store_;
   const std::uint32_t memory_chunk_;
-  mutable std::mutex mutex_;  // of what follows
+  mutable std::mutex mutex_;  // of pictures_
   std::map<snapshots::SnapshotId, std::weak_ptr<const MachinePicture>> pictures_;
-  /// The store gives ids of its own: by the ids that snapshots had in memory.
-  std::map<snapshots::SnapshotId, snapshots::SnapshotId> put_as_;
 };
 
 }  // namespace snowglobe::detail

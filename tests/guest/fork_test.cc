@@ -192,7 +192,11 @@ TEST_F(ForkTest, AStoredSnapshotOpensRestoresAndTravels) {
   const Folder folder;
   SnapshotStore store = SnapshotStore::open(folder.path() / "store");
   db().script("create table kept(n int); insert into kept values (7)");
-  const Snapshot first = store.put(db().save("first", {.note = "seven"}));
+  const Snapshot in_memory = db().save("first", {.note = "seven"});
+  const Snapshot first = store.put(in_memory);
+  EXPECT_EQ(first, in_memory);
+  EXPECT_EQ(SnapshotStore::open(folder.path() / "store").put(in_memory), first);
+  EXPECT_EQ(store.list().size(), 1u);
   db().execute("insert into kept values (8)");
   const Snapshot second = store.put(db().save("second"));
   EXPECT_TRUE(second.stored());

@@ -261,6 +261,18 @@ TEST_F(StoreTest, AWriterWhoseNameWasTakenMayCommitUnderAnother) {
   EXPECT_EQ(difference(*store_, info.value().id, {{"state", Bytes(100, 1)}}), "");
 }
 
+TEST_F(StoreTest, ASnapshotOfAnotherStoreKeepsItsIdAndIsThereOnce) {
+  const SnapshotInfo one = add("one");
+  auto other = open_store(folder_.path() / "other", quick_options());
+  auto first = other->begin({}, {.id = one.id});
+  auto second = other->begin({}, {.id = one.id});
+  EXPECT_EQ(first.value().id(), one.id);
+  ASSERT_TRUE(first.value().commit({.name = "one"}).ok());
+  EXPECT_EQ(other->find(one.id.hex()).value().metadata.name, "one");
+  EXPECT_EQ(second.value().commit({.name = "late"}).error().code, ErrorCode::kAlreadyExists);
+  EXPECT_EQ(other->list().value().size(), 1u);
+}
+
 TEST_F(StoreTest, TagsAndNotesChange) {
   const SnapshotInfo one = add("one");
   EXPECT_TRUE(store_->tag(one.id, "keep").ok());

@@ -44,8 +44,8 @@ class SNOWGLOBE_API Snapshot {
  public:
   explicit Snapshot(std::shared_ptr<const detail::SnapshotData> data) noexcept;
 
-  /// 32 hexadecimal digits; a unique prefix of four or more finds it. In a store it is another one
-  /// than in memory, and the same in every store that it is copied to by files.
+  /// 32 hexadecimal digits; a unique prefix of four or more finds it. The same in
+  /// memory and in every store.
   [[nodiscard]] const std::string& id() const noexcept;
   [[nodiscard]] const std::string& name() const noexcept;
   [[nodiscard]] const std::vector<std::string>& tags() const noexcept;
@@ -154,9 +154,8 @@ class SNOWGLOBE_API SnapshotStore {
   [[nodiscard]] static SnapshotStore open(const std::filesystem::path& folder,
                                           const StoreOptions& options = {});
 
-  /// Writes a snapshot, with its own name, tags and note. Returns it as it is in the store, which
-  /// gives it an id of its own; one that this handle (or a copy) has put before is only returned. A
-  /// name that another one has in the store goes over to this one.
+  /// Writes a snapshot, with its own name, tags and note, unless it is there already. Returns it as
+  /// it is in the store. A name that another one has in the store goes over to this one.
   Snapshot put(const Snapshot& snapshot);
 
   /// Oldest first.

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <snowglobe/database.hpp>
+#include <snowglobe/diff.hpp>
 #include <snowglobe/error.hpp>
 #include <snowglobe/expose.hpp>
 #include <snowglobe/guest.hpp>
