@@ -42,8 +42,8 @@ Board::Board(GuestRam& ram, TscSource& clock, const MachineConfig& config, const
   shape_.memory_bytes = ram.size();
 
   for (const DiskConfig& disk : config.disks) {
-    disks_.push_back(
-        std::make_unique<VirtioBlock>(ram, new_line(kIrqDisk), *disk.backend, disk.serial));
+    disks_.push_back(std::make_unique<VirtioBlock>(ram, new_line(kIrqDisk), *disk.backend,
+                                                   disk.serial, wiring.wake));
     shape_.devices.push_back({.type = VirtioType::kBlock,
                               .capacity = disk.backend->capacity(),
                               .read_only = disk.backend->read_only()});
@@ -88,8 +88,19 @@ void Board::plug(VirtioDevice& device, u8 irq, const std::string& name, const ba
   });
 }
 
+void Board::let_sleep() {
+  for (const auto& disk : disks_)
+    disk->let_sleep();
+}
+
+bool Board::drain(base::Nanoseconds limit) {
+  return std::ranges::all_of(disks_, [limit](const auto& disk) { return disk->drain(limit); });
+}
+
 bool Board::poll() {
   bool busy = false;
+  for (const auto& disk : disks_)
+    disk->take_completions();
   for (const Slot& slot : slots_)
     busy |= slot.device->poll();
   return busy;

@@ -82,6 +82,8 @@ class Board {
   struct Wiring {
     std::function<void(bool)> interrupt;            ///< the INTR line towards the processor
     std::function<void(SystemRequest)> on_request;  ///< reset or power-off
+    /// Called on any thread: poll() is to be called soon.
+    std::function<void()> wake{};
   };
 
   /// `ram`, `clock` and what `config` points to are not owned.
@@ -105,6 +107,11 @@ class Board {
   [[nodiscard]] VirtioConsole* console() { return console_.get(); }
   [[nodiscard]] const VirtioConsole* console() const { return console_.get(); }
 
+  /// Wiring::wake is not called any more once this has returned.
+  void let_sleep();
+  /// Returns when no disk has a request under way: ahead of state() and restore(), which know none.
+  /// False: `limit`, that of each disk, has passed.
+  [[nodiscard]] bool drain(base::Nanoseconds limit);
   /// Goes on with work that devices put off. True if some is left that waits for nobody.
   bool poll();
 

@@ -23,6 +23,7 @@ constexpr u64 kMinBudget = 200;        // instructions
 constexpr u64 kMaxBudget = 2'000'000;  // a wrong measurement must not delay a stop
 constexpr u64 kMeasureNs = 10'000;     // shorter slices say little about speed
 constexpr auto kLongestWait = base::Nanoseconds(std::chrono::seconds(1));
+constexpr auto kDrainLimit = base::Nanoseconds(std::chrono::minutes(1));
 constexpr std::size_t kMaxDisks = 16;
 
 base::Result<void> check(const MachineConfig& config) {
@@ -120,10 +121,16 @@ MachineCore::MachineCore(const MachineConfig& config, std::unique_ptr<GuestRam> 
                   [this](SystemRequest request) {
                     request_ = request;
                     cpu_.request_attention();
-                  }}),
+                  },
+              .wake = [this] { interrupt_run(); }}),
       cpu_(*ram_, board_.ports(), board_.pic(), clock_),
       interpreter_(cpu_) {
   if (config.time_by_instructions) clock_.count_instructions(&cpu_.state.instructions);
+}
+
+/// Disks may have news to the last; the processor, which is told of them, goes first.
+MachineCore::~MachineCore() {
+  board_.let_sleep();
 }
 
 MachineEnd MachineCore::run() {
@@ -275,7 +282,15 @@ void MachineCore::stay_paused() {
   clock_.run();
 }
 
+/// A state of the machine knows no request that a disk has under way.
+base::Result<void> MachineCore::drain() {
+  if (board_.drain(kDrainLimit)) return {};
+  return Error{ErrorCode::kTimeout,
+               "the host's disk did not finish within a minute what the guest had asked it for"};
+}
+
 base::Result<MachineImage> MachineCore::capture() {
+  if (auto drained = drain(); !drained) return drained.error();
   if (translator_ != nullptr) translator_->synchronize();
   std::vector<u32> written = ram_->written_pages();
   const std::shared_ptr<const RamImage> before = ram_->image();
@@ -298,6 +313,7 @@ void MachineCore::learn_from(MachineCore& other) {
 base::Result<void> MachineCore::restore(const MachineImage& image) {
   const auto state = read_state(image.state, board_);
   if (!state) return state.error();
+  if (auto drained = drain(); !drained) return drained;
   if (translator_ != nullptr) translator_->synchronize();
   if (auto done = ram_->restore(image.memory); !done) return done.error();
   hot_pages_ = image.hot_pages;

@@ -26,6 +26,9 @@ struct MachineState;
 class MachineCore {
  public:
   static base::Result<std::unique_ptr<MachineCore>> create(const MachineConfig& config);
+  ~MachineCore();
+  MachineCore(const MachineCore&) = delete;
+  MachineCore& operator=(const MachineCore&) = delete;
 
   /// Runs until the end.
   MachineEnd run();
@@ -57,6 +60,7 @@ class MachineCore {
   base::Result<void> begin_boot(const MachineConfig& config);
   base::Result<void> begin_from(const MachineImage& image);
   base::Result<void> choose_executor(const MachineConfig& config);
+  base::Result<void> drain();
   void take_over(const MachineState& state);
   std::optional<MachineEnd> turn();
   StopReason run_slice();

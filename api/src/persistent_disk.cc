@@ -17,6 +17,7 @@ using Path = PersistentDisk::Path;
 
 constexpr u64 kStart = DiskHead::kDataStart;
 constexpr u64 kCopyBytes = 1 << 20;
+constexpr auto kIdleLimit = std::chrono::minutes(1);
 
 /// Copies what is not zeros.
 base::Result<void> copy_image(const DiskImage& image, HostFile& file) {
@@ -100,37 +101,41 @@ base::Result<std::unique_ptr<PersistentDisk>> PersistentDisk::open(const Path& p
       file.value()->identity(), [&] { return files.open(path, HostFiles::Access::kRead); }, kStart,
       capacity, options.lease);
   if (!history) return history.error();
-  std::unique_ptr<PersistentDisk> disk(
-      new PersistentDisk(path, std::move(options), std::move(file).value(), std::move(head).value(),
-                         std::move(history).value()));
+  auto io = DiskIo::start(std::move(file).value(), history.value(),
+                          {.start = kStart,
+                           .durability = options.durability,
+                           .window = options.window,
+                           .on_failed = options.on_failed});
+  if (!io) return io.error();
+  std::unique_ptr<PersistentDisk> disk(new PersistentDisk(
+      path, std::move(options), std::move(io).value(), head.value(), std::move(history).value()));
   if (auto done = disk->complete_restore(); !done) return done.error();
+  disk->io_->take_writes(false);
   return disk;
 }
 
-PersistentDisk::PersistentDisk(Path path, Options options, std::unique_ptr<HostFile> file,
+PersistentDisk::PersistentDisk(Path path, Options options, std::unique_ptr<DiskIo> io,
                                DiskHead head, std::shared_ptr<DiskHistory> history)
     : path_(std::move(path)),
       options_(std::move(options)),
-      file_(std::move(file)),
+      io_(std::move(io)),
       head_(std::move(head)),
       history_(std::move(history)) {}
 
 PersistentDisk::~PersistentDisk() = default;
 
 void PersistentDisk::close() {
-  (void)fail(not_now("the database's disk was closed"), false);
-  redo_.reset();
+  (void)io_->fail(not_now("the database's disk was closed"), false);
 }
 
 // --- marked
 
 base::Result<void> PersistentDisk::mark(const DiskRecord& record) {
-  if (auto usable = check(); !usable) return usable;
+  if (auto usable = io_->check(); !usable) return usable;
   if (options_.read_only) return not_now("the disk was opened for reading only");
   // What the new record says of the contents must be true of those that a power cut leaves.
   if (auto done = sync(); !done) return done;
-  counts_.syncs.fetch_add(1, std::memory_order_relaxed);
-  if (auto done = head_.write(*file_, record); !done) return fail(done.error());
+  if (auto done = head_.write(io_->file(), record); !done) return io_->fail(done.error());
   return {};
 }
 
@@ -140,12 +145,12 @@ base::Result<u64> PersistentDisk::mark_running() {
   record.state = DiskState::kRunning;
   record.token = {};
   if (auto done = mark(record); !done) return done.error();
-  takes_writes_ = true;
+  io_->take_writes(true);
   return record.generation;
 }
 
 base::Result<void> PersistentDisk::mark_hibernated(const DiskToken& token) {
-  takes_writes_ = false;
+  io_->take_writes(false);
   DiskRecord record = head_.record();
   record.state = DiskState::kHibernated;
   record.token = token;
@@ -153,110 +158,45 @@ base::Result<void> PersistentDisk::mark_hibernated(const DiskToken& token) {
 }
 
 base::Result<void> PersistentDisk::mark_clean() {
-  takes_writes_ = false;
+  io_->take_writes(false);
   DiskRecord record = head_.record();
   record.state = DiskState::kClean;
   record.token = {};
   return mark(record);
 }
 
-// --- failing
-
-base::Result<void> PersistentDisk::fail(const Error& error, bool tell) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (failed_) return *failed_;
-    failed_ = error;
-    has_failed_.store(true, std::memory_order_release);
-  }
-  if (tell && options_.on_failed) options_.on_failed(error);
-  return error;
-}
-
-std::optional<Error> PersistentDisk::failed() const {
-  const std::lock_guard lock(mutex_);
-  return failed_;
-}
-
-base::Result<void> PersistentDisk::check() const {
-  if (!has_failed_.load(std::memory_order_acquire)) return {};
-  const std::lock_guard lock(mutex_);
-  return *failed_;
-}
-
-base::Result<void> PersistentDisk::check_writable() const {
-  if (auto usable = check(); !usable) return usable;
-  if (!takes_writes_) return not_now("no machine was said to run on this disk: it takes no writes");
-  return {};
-}
-
-// --- the guest's requests
+// --- at once
 
 base::Result<void> PersistentDisk::read(u64 offset, base::Bytes out) {
-  if (auto usable = check(); !usable) return usable;
-  counts_.bytes_read.fetch_add(out.size(), std::memory_order_relaxed);
-  // A read that fails changes nothing: it is the guest's to say who needed it.
-  return file_->read_all(kStart + offset, out);
+  return io_->read(offset, out);
 }
 
 base::Result<void> PersistentDisk::write(u64 offset, base::ConstBytes from) {
-  if (auto usable = check_writable(); !usable) return usable;
-  return put(offset, from.size(), from);
+  return io_->write(offset, from);
 }
 
 base::Result<void> PersistentDisk::discard(u64 offset, u64 length) {
-  if (auto usable = check_writable(); !usable) return usable;
-  return put(offset, length, {});
-}
-
-/// Changes the file; `bytes` is empty for zeros.
-base::Result<void> PersistentDisk::put(u64 offset, u64 length, base::ConstBytes bytes) {
-  auto noted = history_->note(offset, length, HostFile::Wait::kYes);
-  if (!noted) return fail(noted.error());
-  if (bytes.empty()) {
-    counts_.bytes_discarded.fetch_add(length, std::memory_order_relaxed);
-    return write_zeros(offset, length);
-  }
-  counts_.bytes_written.fetch_add(length, std::memory_order_relaxed);
-  if (auto done = file_->write_all(kStart + offset, bytes); !done) return fail(done.error());
-  return {};
-}
-
-base::Result<void> PersistentDisk::write_zeros(u64 offset, u64 length) {
-  const auto punched = file_->punch(kStart + offset, length);
-  if (!punched) return fail(punched.error());
-  if (punched.value()) return {};
-  const std::vector<std::uint8_t> zeros(std::min<u64>(length, kCopyBytes));
-  while (length != 0) {
-    const base::ConstBytes part = base::ConstBytes(zeros).first(std::min<u64>(length, kCopyBytes));
-    if (auto done = file_->write_all(kStart + offset, part); !done) return fail(done.error());
-    offset += part.size();
-    length -= part.size();
-  }
-  return {};
-}
-
-base::Result<void> PersistentDisk::flush() {
-  counts_.flushes.fetch_add(1, std::memory_order_relaxed);
-  return options_.durability == DiskDurability::kFull ? sync() : check();
+  return io_->discard(offset, length);
 }
 
 base::Result<void> PersistentDisk::sync() {
-  if (auto usable = check(); !usable) return usable;
-  counts_.syncs.fetch_add(1, std::memory_order_relaxed);
-  if (auto done = file_->sync(); !done) return fail(done.error());
-  return {};
+  if (!io_->wait_idle(kIdleLimit)) {
+    return Error{ErrorCode::kTimeout,
+                 "the host's disk did not finish within a minute what it had been asked for"};
+  }
+  return io_->sync();
 }
 
 // --- kept and put back
 
 std::shared_ptr<const DiskImage> PersistentDisk::capture() {
+  SG_ASSERT(io_->wait_idle({}), "a disk must not be captured while it has requests under way");
   return std::make_shared<const DiskImage>(history_->instant());
 }
 
 base::Result<void> PersistentDisk::prepare_restore(std::shared_ptr<const DiskImage> image) {
   cancel_restore();
-  if (auto usable = check_writable(); !usable) return usable;
+  if (auto usable = io_->check_writable(); !usable) return usable;
   if (image->capacity() != capacity()) {
     return Error{ErrorCode::kInvalidArgument,
                  "restore the data disk: the state is of a disk of another size"};
@@ -272,21 +212,46 @@ base::Result<void> PersistentDisk::prepare_restore(std::shared_ptr<const DiskIma
   return {};
 }
 
+namespace {
+
+/// Enters what of `theirs` is not as in `ours`: runs of pages, of zeros or of others.
+base::Result<void> enter_differences(RedoJournal& journal, u64 offset, base::ConstBytes theirs,
+                                     base::ConstBytes ours) {
+  enum class Kind : std::uint8_t { kEqual, kZeros, kData };
+  constexpr u64 kPage = RedoJournal::kPage;
+  const auto kind_of = [&](u64 at) {
+    const base::ConstBytes page = theirs.subspan(at, kPage);
+    if (std::equal(page.begin(), page.end(), &ours[at])) return Kind::kEqual;
+    return base::all_zero(page) ? Kind::kZeros : Kind::kData;
+  };
+  for (u64 at = 0; at < theirs.size();) {
+    const Kind kind = kind_of(at);
+    u64 end = at + kPage;
+    while (end < theirs.size() && kind_of(end) == kind)
+      end += kPage;
+    base::Result<void> done;
+    if (kind == Kind::kZeros) done = journal.add_zeros(offset + at, end - at);
+    if (kind == Kind::kData) done = journal.add(offset + at, theirs.subspan(at, end - at));
+    if (!done) return done;
+    at = end;
+  }
+  return {};
+}
+
+}  // namespace
+
 /// Enters each page that is another one in `image`.
 base::Result<void> PersistentDisk::write_differences(const DiskImage& image, RedoJournal& journal) {
-  constexpr u64 kPage = RedoJournal::kPage;
   const auto current = capture();
   std::vector<std::uint8_t> theirs(kCopyBytes), ours(kCopyBytes);
   base::Result<void> outcome;
   image.for_each_difference(current.get(), kCopyBytes, [&](u64 offset, u64 length) {
     if (!outcome) return;
     image.read(offset, base::Bytes(theirs).first(length));
-    outcome = file_->read_all(kStart + offset, base::Bytes(ours).first(length));
-    for (u64 at = 0; at < length && outcome; at += kPage) {
-      const base::ConstBytes page = base::ConstBytes(theirs).subspan(at, kPage);
-      if (std::equal(page.begin(), page.end(), &ours[at])) continue;
-      outcome = base::all_zero(page) ? journal.add_zeros(offset + at, kPage)
-                                     : journal.add(offset + at, page);
+    outcome = io_->file().read_all(kStart + offset, base::Bytes(ours).first(length));
+    if (outcome) {
+      outcome = enter_differences(journal, offset, base::ConstBytes(theirs).first(length),
+                                  base::ConstBytes(ours).first(length));
     }
   });
   if (outcome && image.base()->damaged()) return image.base()->damage();
@@ -299,13 +264,16 @@ void PersistentDisk::cancel_restore() {
 
 base::Result<void> PersistentDisk::commit_restore() {
   const std::unique_ptr<RedoJournal> journal = std::move(redo_);
-  if (auto usable = check_writable(); !usable) return usable;
+  SG_ASSERT(journal != nullptr, "a restore must be prepared before it is committed");
+  if (auto usable = io_->check_writable(); !usable) return usable;
   if (journal->entries() == 0) return {};
+  // The journal leaves out what is equal already; that must not be lost in a power cut either.
+  if (auto done = sync(); !done) return done;
   // If this fails, the journal may have its name all the same, and the next open() would undo what
   // the guest wrote from now on.
-  if (auto done = journal->publish(); !done) return fail(done.error());
+  if (auto done = journal->publish(); !done) return io_->fail(done.error());
   auto done = complete_restore();
-  return done ? done : fail(done.error());
+  return done ? done : io_->fail(done.error());
 }
 
 /// Does what a journal says that is there. One that has been done is removed.
@@ -334,27 +302,23 @@ base::Result<void> PersistentDisk::complete_restore() {
         "writing once");
   }
   if (auto whole = journal.value().verify(); !whole) return whole;
-  const auto apply = [this](u64 offset, u64 length, base::ConstBytes bytes) {
-    return put(offset, length, bytes);
+  io_->take_writes(true);
+  // The host writes dirty pages out before it punches a hole: too slow for single pages.
+  constexpr u64 kSmallestHole = 256 << 10;
+  const std::vector<std::uint8_t> zeros(kSmallestHole);
+  const auto apply = [&](u64 offset, u64 length, base::ConstBytes bytes) {
+    if (!bytes.empty()) return io_->write(offset, bytes);
+    if (length >= kSmallestHole) return io_->discard(offset, length);
+    return io_->write(offset, base::ConstBytes(zeros).first(length));
   };
   if (auto done = journal.value().for_each(apply); !done) return done;
   if (auto done = sync(); !done) return done;
   // The contents are the restored ones and durable: only now may the record say so. From then on
   // the journal is an old one, whether its removal lasts or not.
   ++record.restores;
-  if (auto done = head_.write(*file_, record); !done) return fail(done.error());
+  if (auto done = head_.write(io_->file(), record); !done) return io_->fail(done.error());
   (void)options_.files->remove(path);
   return {};
-}
-
-// --- figures
-
-PersistentDisk::Statistics PersistentDisk::statistics() const {
-  return {.bytes_read = counts_.bytes_read.load(std::memory_order_relaxed),
-          .bytes_written = counts_.bytes_written.load(std::memory_order_relaxed),
-          .bytes_discarded = counts_.bytes_discarded.load(std::memory_order_relaxed),
-          .flushes = counts_.flushes.load(std::memory_order_relaxed),
-          .syncs = counts_.syncs.load(std::memory_order_relaxed)};
 }
 
 }  // namespace snowglobe::detail

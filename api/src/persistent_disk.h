@@ -10,28 +10,20 @@
 #pragma once
 
 #include "api/src/disk_history.h"
+#include "api/src/disk_io.h"
 #include "api/src/disk_record.h"
 #include "api/src/disks.h"
 #include "api/src/host_files.h"
 
-#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 
 namespace snowglobe::detail {
 
 class RedoJournal;
-
-/// What a flush of the guest means.
-enum class DiskDurability : std::uint8_t {
-  kFull,     ///< answered when the host's disk has it
-  kRelaxed,  ///< answered at once; the host's disk has it a window later
-  kNone,     ///< answered at once; the host's disk has it when the host thinks fit
-};
 
 /// Thread rule: machine's thread, or any one thread before the machine starts and after it has
 /// ended; what says "any thread" from any.
@@ -50,6 +42,8 @@ class PersistentDisk final : public DataDisk {
     /// Called once when the disk turns failed, on the thread that notices.
     std::function<void(const base::Error&)> on_failed{};
   };
+
+  using Statistics = DiskIo::Statistics;
 
   /// Makes a file with the contents of `image` and zeros behind it, state kClean, generation 1.
   /// File and folder are synced on return; `capacity` is a multiple of 4096 bytes and no smaller
@@ -82,9 +76,11 @@ class PersistentDisk final : public DataDisk {
 
   [[nodiscard]] vm::u64 capacity() const override { return record().capacity; }
   [[nodiscard]] bool read_only() const override { return false; }
+  [[nodiscard]] vm::AsyncBlock* asynchronous() override { return io_.get(); }
+  // At once, while no request is under way:
   base::Result<void> read(vm::u64 offset, base::Bytes out) override;
   base::Result<void> write(vm::u64 offset, base::ConstBytes from) override;
-  base::Result<void> flush() override;
+  base::Result<void> flush() override { return sync(); }
   base::Result<void> discard(vm::u64 offset, vm::u64 length) override;
 
   std::shared_ptr<const DiskImage> capture() override;
@@ -95,53 +91,34 @@ class PersistentDisk final : public DataDisk {
   base::Result<void> commit_restore() override;
   void cancel_restore() override;
 
-  /// Makes all that was written durable, whatever `durability` says.
+  /// Waits for what is under way, a minute at most, and makes all that was written durable,
+  /// whatever `durability` says. Errors: kTimeout, those of the file.
   base::Result<void> sync();
   /// Why the disk failed, or nothing. Any thread.
-  [[nodiscard]] std::optional<base::Error> failed() const;
+  [[nodiscard]] std::optional<base::Error> failed() const { return io_->failed(); }
   /// Every request fails from then on. Does not sync. Images of the disk go on. Any thread.
   void close();
 
   /// Any thread.
-  struct Statistics {
-    vm::u64 bytes_read = 0, bytes_written = 0, bytes_discarded = 0;
-    vm::u64 flushes = 0;  ///< that the guest asked for
-    vm::u64 syncs = 0;    ///< of the host's file
-  };
-  [[nodiscard]] Statistics statistics() const;
+  [[nodiscard]] Statistics statistics() const { return io_->statistics(); }
   /// What the file takes on the host's disk. Any thread.
-  base::Result<vm::u64> allocated_bytes() const { return file_->allocated(); }
+  base::Result<vm::u64> allocated_bytes() const { return io_->file().allocated(); }
   /// Earlier contents in memory, kept for images.
   [[nodiscard]] vm::u64 own_bytes() const override { return history_->kept_bytes(); }
 
  private:
-  struct Counts {
-    std::atomic<vm::u64> bytes_read = 0, bytes_written = 0, bytes_discarded = 0;
-    std::atomic<vm::u64> flushes = 0, syncs = 0;
-  };
-
-  PersistentDisk(Path path, Options options, std::unique_ptr<HostFile> file, DiskHead head,
+  PersistentDisk(Path path, Options options, std::unique_ptr<DiskIo> io, DiskHead head,
                  std::shared_ptr<DiskHistory> history);
   base::Result<void> mark(const DiskRecord& record);
-  base::Result<void> check() const;
-  base::Result<void> check_writable() const;
-  base::Result<void> fail(const base::Error& error, bool tell = true);
-  base::Result<void> put(vm::u64 offset, vm::u64 length, base::ConstBytes bytes);
-  base::Result<void> write_zeros(vm::u64 offset, vm::u64 length);
   base::Result<void> write_differences(const DiskImage& image, RedoJournal& journal);
   base::Result<void> complete_restore();
 
   const Path path_;
   const Options options_;
-  std::unique_ptr<HostFile> file_;
+  const std::unique_ptr<DiskIo> io_;
   DiskHead head_;
-  std::shared_ptr<DiskHistory> history_;
+  const std::shared_ptr<DiskHistory> history_;
   std::unique_ptr<RedoJournal> redo_;  ///< prepared, not committed
-  bool takes_writes_ = false;
-  mutable std::mutex mutex_;
-  std::optional<base::Error> failed_;  ///< guarded by mutex_
-  std::atomic<bool> has_failed_ = false;
-  Counts counts_;
 };
 
 }  // namespace snowglobe::detail

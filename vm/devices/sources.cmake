@@ -9,6 +9,7 @@ target_sources(snowglobe_vm PRIVATE
   devices/system_ports.cc
   devices/uart.cc
   devices/virtio/block.cc
+  devices/virtio/block_async.cc
   devices/virtio/console.cc
   devices/virtio/device.cc
   devices/virtio/entropy.cc

@@ -1,8 +1,10 @@
-// vm/devices/virtio/block.cc - parsing and execution of block requests.
+// vm/devices/virtio/block.cc - parsing of block requests, and their execution by a backend that
+// answers at once.
 #include "vm/devices/virtio/block.h"
 
+#include "vm/devices/virtio/block_request.h"
+
 #include <algorithm>
-#include <array>
 
 namespace snowglobe::vm {
 
@@ -18,21 +20,10 @@ enum Feature : u32 {
   kWriteZeroes = 1u << 14,
 };
 
-enum RequestType : u32 {
-  kTypeIn = 0,
-  kTypeOut = 1,
-  kTypeFlush = 4,
-  kTypeGetId = 8,
-  kTypeDiscard = 11,
-  kTypeWriteZeroes = 13,
-};
-
-constexpr u16 kQueueSize = 256;
 constexpr u32 kSegments = 126;  // with header, status and an indirect entry well below 256
 constexpr u32 kSegmentBytes = 64 << 10;
-constexpr u32 kHeaderBytes = 16;
 constexpr u32 kStatusBytes = 1;
-constexpr u32 kMaxChainBytes = kSegments * kSegmentBytes + kHeaderBytes + kStatusBytes;
+constexpr u32 kMaxChainBytes = kSegments * kSegmentBytes + kBlockHeaderBytes + kStatusBytes;
 constexpr u32 kDiscardSegments = 16;
 constexpr u32 kDiscardSegmentBytes = 16;
 constexpr u32 kDiscardSectors = 1u << 21;  // 1 GiB in one segment
@@ -70,66 +61,92 @@ bool all_whole_sectors(const Parts& parts) {
 }  // namespace
 
 VirtioBlock::VirtioBlock(GuestRam& ram, InterruptLine& line, BlockBackend& backend,
-                         std::string serial)
+                         std::string serial, std::function<void()> wake)
     : VirtioDevice(ram, line, VirtioType::kBlock, features_for(backend),
-                   {{.size = kQueueSize, .chain_bytes = kMaxChainBytes}}),
+                   {{.size = kBlockQueueSize, .chain_bytes = kMaxChainBytes}}),
       backend_(backend),
+      async_(backend.asynchronous()),
       serial_(std::move(serial)) {
   serial_.resize(kSerialBytes, '\0');
   set_config(config_for(backend));
+  if (async_ != nullptr) async_->attach(std::move(wake));
+}
+
+VirtioBlock::~VirtioBlock() {
+  let_sleep();
+}
+
+void VirtioBlock::let_sleep() {
+  if (async_ != nullptr) async_->attach(nullptr);
 }
 
 void VirtioBlock::on_notify(std::size_t) {
   u64 moved = 0;
   do {
     queue(0).disable_notifications();
-    while (moved < kTurnBytes && queue(0).pop(chain_)) {
+    while (moved < kTurnBytes && has_room() && queue(0).pop(chain_)) {
       moved += kRequestCost + chain_.readable_bytes + chain_.writable_bytes;
       if (!serve_one()) return check_broken("a block request without header or status");
     }
-    if (moved >= kTurnBytes) {
-      ask_for_poll(Pending::kBusy);
+    if (moved >= kTurnBytes || !has_room()) {
+      ask_for_poll(has_room() ? Pending::kBusy : Pending::kStalled);
       break;
     }
   } while (queue(0).enable_notifications());
   signal(0);
 }
 
-/// Executes the request in chain_. False if it has no place for an answer.
+/// Executes or starts the request in chain_. False if it has no place for an answer.
 bool VirtioBlock::serve_one() {
-  std::array<u8, kHeaderBytes> header{};
-  if (chain_.read(0, header) != kHeaderBytes || chain_.writable_bytes < kStatusBytes) return false;
+  std::array<u8, kBlockHeaderBytes> header{};
+  if (chain_.read(0, header) != kBlockHeaderBytes) return false;
+  u8* const status = take_status();
+  if (status == nullptr) return false;
   Request request{.type = base::load_le<u32>(&header[0]),
                   .sector = base::load_le<u64>(&header[8]),
                   .data_written = 0};
-  const u32 status_offset = chain_.writable_bytes - kStatusBytes;
-  u8* status = &chain_.writable.back().back();
-  // What is left are the data: cut header and status off.
+  ++statistics_.requests;
+  const std::optional<Outcome> outcome = async_ != nullptr ? start(request) : execute(request);
+  if (outcome) {
+    answer(*status, request.data_written, *outcome);
+  } else {
+    ++statistics_.waited;
+  }
+  return true;
+}
+
+/// Cuts the status byte off the writable part of chain_; what is left of that are the data. Null if
+/// there is none.
+u8* VirtioBlock::take_status() {
+  if (chain_.writable_bytes < kStatusBytes) return nullptr;
+  u8* const status = &chain_.writable.back().back();
   chain_.writable.back() = chain_.writable.back().first(chain_.writable.back().size() - 1);
   if (chain_.writable.back().empty()) chain_.writable.pop_back();
-  chain_.writable_bytes = status_offset;
-  const Outcome outcome = execute(request);
-  *status = static_cast<u8>(outcome);
-  ++statistics_.requests;
+  chain_.writable_bytes -= kStatusBytes;
+  return status;
+}
+
+/// Gives chain_ back.
+void VirtioBlock::answer(u8& status, u32 data_written, Outcome outcome) {
+  status = static_cast<u8>(outcome);
   if (outcome != Outcome::kOk) ++statistics_.failures;
   // The status counts as written only where all bytes before it were: so tell the whole length.
-  const bool filled = request.data_written == status_offset;
-  queue(0).push(chain_.head, filled ? status_offset + kStatusBytes : request.data_written);
-  return true;
+  const bool filled = data_written == chain_.writable_bytes;
+  queue(0).push(chain_.head, filled ? data_written + kStatusBytes : data_written);
 }
 
 VirtioBlock::Outcome VirtioBlock::execute(Request& request) {
   switch (request.type) {
-    case kTypeIn:
+    case kBlockIn:
       return read(request);
-    case kTypeOut:
+    case kBlockOut:
       return write(request);
-    case kTypeFlush:
+    case kBlockFlush:
       return backend_.flush().ok() ? Outcome::kOk : Outcome::kIoError;
-    case kTypeGetId:
+    case kBlockGetId:
       return identify(request);
-    case kTypeDiscard:
-    case kTypeWriteZeroes:
+    case kBlockDiscard:
+    case kBlockWriteZeroes:
       return discard();
     default:
       return Outcome::kUnsupported;
@@ -162,11 +179,11 @@ VirtioBlock::Outcome VirtioBlock::read(Request& request) {
 }
 
 VirtioBlock::Outcome VirtioBlock::write(const Request& request) {
-  const u32 length = chain_.readable_bytes - kHeaderBytes;
+  const u32 length = chain_.readable_bytes - kBlockHeaderBytes;
   if (backend_.read_only() || !range_ok(request.sector, length)) return Outcome::kIoError;
   u64 offset = request.sector * kSectorBytes;
   statistics_.bytes_written += length;
-  const bool header_apart = chain_.readable.front().size() == kHeaderBytes;
+  const bool header_apart = chain_.readable.front().size() == kBlockHeaderBytes;
   const auto data = std::span(chain_.readable).subspan(1);
   if (header_apart && all_whole_sectors(data)) {
     for (const base::ConstBytes part : data) {
@@ -176,28 +193,37 @@ VirtioBlock::Outcome VirtioBlock::write(const Request& request) {
     return Outcome::kOk;
   }
   bounce_.resize(length);
-  chain_.read(kHeaderBytes, bounce_);
+  chain_.read(kBlockHeaderBytes, bounce_);
   return backend_.write(offset, bounce_).ok() ? Outcome::kOk : Outcome::kIoError;
 }
 
 /// DISCARD and WRITE_ZEROES alike: what a backend gives back reads as zeros. (5.2.6.2)
 VirtioBlock::Outcome VirtioBlock::discard() {
-  const u32 length = chain_.readable_bytes - kHeaderBytes;
+  const Outcome good = read_ranges();
+  if (good != Outcome::kOk) return good;
+  for (const Range& range : ranges_) {
+    if (!backend_.discard(range.offset, range.length).ok()) return Outcome::kIoError;
+  }
+  return Outcome::kOk;
+}
+
+/// Fills ranges_ with what chain_ says that is to be discarded.
+VirtioBlock::Outcome VirtioBlock::read_ranges() {
+  ranges_.clear();
+  const u32 length = chain_.readable_bytes - kBlockHeaderBytes;
   if (backend_.read_only()) return Outcome::kIoError;
   if (length == 0 || length % kDiscardSegmentBytes != 0 ||
       length > kDiscardSegments * kDiscardSegmentBytes) {
     return Outcome::kUnsupported;
   }
-  for (u32 at = kHeaderBytes; at < kHeaderBytes + length; at += kDiscardSegmentBytes) {
+  for (u32 at = kBlockHeaderBytes; at < kBlockHeaderBytes + length; at += kDiscardSegmentBytes) {
     std::array<u8, kDiscardSegmentBytes> segment{};
     chain_.read(at, segment);
     const u64 sector = base::load_le<u64>(&segment[0]);
     const u32 sectors = base::load_le<u32>(&segment[8]);
     const u64 bytes = u64{sectors} * kSectorBytes;
     if (sectors > kDiscardSectors || !range_ok(sector, bytes)) return Outcome::kIoError;
-    if (sectors != 0 && !backend_.discard(sector * kSectorBytes, bytes).ok()) {
-      return Outcome::kIoError;
-    }
+    if (sectors != 0) ranges_.push_back({sector * kSectorBytes, bytes});
   }
   return Outcome::kOk;
 }

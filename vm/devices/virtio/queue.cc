@@ -136,6 +136,11 @@ bool Queue::pop(Chain& chain) {
   return true;
 }
 
+bool Queue::look_again(u16 head, Chain& chain) {
+  if (!ready()) return false;
+  return (walk(head, chain) && !ram_.damaged()) || fail();
+}
+
 /// Collects the chain that starts at `head`. Each step uses up one of at most `size` descriptors,
 /// so that a loop ends.
 bool Queue::walk(u16 head, Chain& chain) {

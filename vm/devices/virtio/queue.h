@@ -75,6 +75,9 @@ class Queue {
   [[nodiscard]] bool has_available();
   /// Takes the next chain. False: there is none, or the queue is (now) broken.
   [[nodiscard]] bool pop(Chain& chain);
+  /// Collects a chain again that was taken before and not given back: what the driver says of it
+  /// now. False: the queue is (now) broken, or was reset.
+  [[nodiscard]] bool look_again(u16 head, Chain& chain);
   /// Puts the last `count` chains taken back: they will be taken again. None may have been pushed.
   void unpop(u16 count) { state_.next_available = static_cast<u16>(state_.next_available - count); }
   /// Gives a chain back with `written` bytes filled in.
