@@ -47,18 +47,12 @@ ImagePlaces image_places(const std::filesystem::path& option);
 /// Errors: kCorrupt, whose message names the file, the places that were tried, and what to do.
 base::Result<GuestImage> find_image(const ImagePlaces& places);
 
-/// Compares each file with its SHA-256; once a process for a file that did not change (by inode,
-/// size and times).
+/// Compares each file with its SHA-256; once for a file that did not change (by inode, size and
+/// times): what was found is noted in the user's cache for other processes.
 base::Result<void> verify_image(const GuestImage& image);
 
-/// The same for one file.
+/// The same for one file, without a note.
 base::Result<void> verify_file(const ImageFile& file);
-
-/// Names the image's files as they are now, if verify_image() has said that they are good in this
-/// process: a file that changes gets another name. For trust_verified() in a later one.
-std::vector<std::string> verified_names(const GuestImage& image);
-/// Files that still have one of these names need not be hashed again.
-void trust_verified(const GuestImage& image, const std::vector<std::string>& names);
 
 /// The contents of a file of the image. Errors: kCorrupt if it is not as long as the manifest says.
 base::Result<std::vector<std::uint8_t>> read_image_file(const ImageFile& file);

@@ -1,5 +1,6 @@
 // api/src/image_verify.cc - reads the image's files and compares them with their hashes.
 #include "api/src/image.h"
+#include "api/src/ready_files.h"
 
 #include <algorithm>
 #include <array>
@@ -11,10 +12,12 @@
 #include <optional>
 #include <set>
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace snowglobe::detail {
 namespace {
 
+namespace fs = std::filesystem;
 using base::Error;
 using base::ErrorCode;
 
@@ -96,6 +99,55 @@ std::array<const ImageFile*, 3> files_of(const GuestImage& image) {
   return {&image.kernel, &image.root, &image.cluster};
 }
 
+/// Hashing an image takes longer than all the rest of an open: who did it leaves a note.
+struct Note {
+  std::vector<std::string> verified;  ///< identities of files that had their hashes
+};
+
+template <class Archive>
+void describe(Archive& archive, Note& note) {
+  archive.section("NOTE", 1);
+  archive(note.verified);
+}
+
+fs::path note_of(const GuestImage& image) {
+  const fs::path cache = user_cache();
+  std::string name = "verified-";
+  name.append(image.id, 0, 16);
+  return cache.empty() ? fs::path() : cache / name;
+}
+
+void trust(const GuestImage& image, const Note& note) {
+  for (const ImageFile* file : files_of(image)) {
+    std::optional<std::string> identity = identity_of(*file);
+    if (identity && std::ranges::find(note.verified, *identity) != note.verified.end()) {
+      verified_files().add(std::move(*identity));
+    }
+  }
+}
+
+Note verified_files_of(const GuestImage& image) {
+  Note note;
+  for (const ImageFile* file : files_of(image)) {
+    std::optional<std::string> identity = identity_of(*file);
+    if (identity && verified_files().contains(*identity)) {
+      note.verified.push_back(std::move(*identity));
+    }
+  }
+  return note;
+}
+
+/// One that can not be left costs the next process time, no more.
+void leave(const fs::path& file, Note& note) {
+  if (file.empty() || !make_own_folder(file.parent_path())) return;
+  fs::path fresh = file;
+  fresh += '-';
+  fresh += std::to_string(::getpid());
+  std::error_code ignored;
+  if (write_checked(fresh, note)) fs::rename(fresh, file, ignored);
+  fs::remove(fresh, ignored);
+}
+
 }  // namespace
 
 base::Result<void> verify_file(const ImageFile& file) {
@@ -110,28 +162,15 @@ base::Result<void> verify_file(const ImageFile& file) {
 }
 
 base::Result<void> verify_image(const GuestImage& image) {
+  const fs::path note_file = note_of(image);
+  Note note;
+  if (auto read = read_checked<Note>(note_file)) note = std::move(read).value();
+  trust(image, note);
   for (const ImageFile* file : files_of(image)) {
     if (auto good = verify_file(*file); !good) return good;
   }
+  if (Note now = verified_files_of(image); now.verified != note.verified) leave(note_file, now);
   return {};
-}
-
-std::vector<std::string> verified_names(const GuestImage& image) {
-  std::vector<std::string> names;
-  for (const ImageFile* file : files_of(image)) {
-    std::optional<std::string> identity = identity_of(*file);
-    if (identity && verified_files().contains(*identity)) names.push_back(std::move(*identity));
-  }
-  return names;
-}
-
-void trust_verified(const GuestImage& image, const std::vector<std::string>& names) {
-  for (const ImageFile* file : files_of(image)) {
-    std::optional<std::string> identity = identity_of(*file);
-    if (identity && std::ranges::find(names, *identity) != names.end()) {
-      verified_files().add(std::move(*identity));
-    }
-  }
 }
 
 base::Result<std::vector<std::uint8_t>> read_image_file(const ImageFile& file) {

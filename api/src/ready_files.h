@@ -1,6 +1,7 @@
 // api/src/ready_files.h - files of the user's cache: written whole, believed only by checksum.
 #pragma once
 
+#include "base/archive.h"
 #include "base/bytes.h"
 #include "base/error.h"
 #include "vm/memory/page_arena.h"
@@ -34,6 +35,40 @@ base::Result<std::vector<std::uint64_t>> write_chunks(
 /// bytes. Errors: kNotFound, kIo, kCorrupt.
 base::Result<std::vector<std::uint8_t>> read_own_file(const std::filesystem::path& file,
                                                       std::uint64_t limit);
+
+/// A new file with the archive of `contents` and its checksum. Errors: as write_file().
+template <class Contents>
+base::Result<void> write_checked(const std::filesystem::path& file, Contents& contents) {
+  base::ArchiveWriter writer;
+  writer(contents);
+  std::vector<std::uint8_t> bytes = writer.take();
+  const std::uint64_t sum = checksum(bytes);
+  bytes.resize(bytes.size() + sizeof sum);
+  base::store_le(&bytes[bytes.size() - sizeof sum], sum);
+  return write_file(file, bytes);
+}
+
+/// What write_checked() wrote. Errors: as read_own_file(), kCorrupt (anything else).
+template <class Contents>
+base::Result<Contents> read_checked(const std::filesystem::path& file) {
+  constexpr std::uint64_t kMost = std::uint64_t{64} << 20;
+  const auto unusable = [&file](const char* what) {
+    return base::Error{base::ErrorCode::kCorrupt, file.string().append(": the file ").append(what)};
+  };
+  auto bytes = read_own_file(file, kMost);
+  if (!bytes) return bytes.error();
+  const base::ConstBytes all = bytes.value();
+  if (all.size() < sizeof(std::uint64_t)) return unusable("is cut short");
+  const base::ConstBytes body = all.first(all.size() - sizeof(std::uint64_t));
+  if (base::load_le<std::uint64_t>(&all[body.size()]) != checksum(body)) {
+    return unusable("does not have its checksum");
+  }
+  Contents contents;
+  base::ArchiveReader reader(body);
+  reader(contents);
+  if (!reader.finished()) return unusable("is of another version");
+  return contents;
+}
 
 /// Maps such a file; its chunks are compared with `checksums` when they are first touched, and
 /// `on_damage` is called for one that differs, on the thread that touched it. Its size must be a

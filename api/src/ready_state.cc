@@ -26,8 +26,7 @@ using base::ErrorCode;
 using Picture = std::shared_ptr<const MachinePicture>;
 
 /// Of the files in the cache. Libraries of several versions may use one cache.
-constexpr std::uint16_t kCopyFormat = 3;
-constexpr std::uint64_t kMaxIndexBytes = std::uint64_t{64} << 20;
+constexpr std::uint16_t kCopyFormat = 4;
 
 Error unusable(const fs::path& path, const std::string& what) {
   return {ErrorCode::kCorrupt, "ready state: '" + path.string() + "' " + what};
@@ -98,28 +97,6 @@ base::Result<Index> write_parts(const fs::path& folder, const MachinePicture& pi
   return index;
 }
 
-/// Which files of the image had their hashes: verified_names().
-struct Note {
-  std::vector<std::string> verified;
-};
-
-template <class Archive>
-void describe(Archive& archive, Note& note) {
-  archive.section("NOTE", 1);
-  archive(note.verified);
-}
-
-template <class Contents>
-base::Result<void> write_checked(const fs::path& file, Contents& contents) {
-  base::ArchiveWriter writer;
-  writer(contents);
-  std::vector<std::uint8_t> bytes = writer.take();
-  std::uint64_t sum = checksum(bytes);
-  bytes.resize(bytes.size() + sizeof sum);
-  base::store_le(&bytes[bytes.size() - sizeof sum], sum);
-  return write_file(file, bytes);
-}
-
 /// Unpacks the portable file by way of a store of its own.
 base::Result<Picture> unpack(const GuestImage& image, const ReadyFile& ready,
                              const fs::path& work) {
@@ -154,44 +131,10 @@ std::function<void()> giving_up(const fs::path& folder) {
   };
 }
 
-template <class Contents>
-base::Result<Contents> read_checked(const fs::path& file) {
-  auto bytes = read_own_file(file, kMaxIndexBytes);
-  if (!bytes) return bytes.error();
-  const base::ConstBytes all = bytes.value();
-  if (all.size() < 8) return unusable(file, "is cut short");
-  const base::ConstBytes body = all.first(all.size() - 8);
-  if (base::load_le<std::uint64_t>(&all[body.size()]) != checksum(body)) {
-    return unusable(file, "does not have its checksum");
-  }
-  Contents contents;
-  base::ArchiveReader reader(body);
-  reader(contents);
-  if (!reader.finished()) return unusable(file, "is of another version");
-  return contents;
-}
-
 base::Result<Index> read_index(const fs::path& file, const std::string& key) {
   auto index = read_checked<Index>(file);
   if (index && index.value().key != key) return unusable(file, "is of another version");
   return index;
-}
-
-/// Hashing the image takes longer than all the rest of an open: who did it last left a note.
-base::Result<void> verify_by_note(const fs::path& folder, const GuestImage& image) {
-  const fs::path file = folder / "verified";
-  Note note;
-  if (auto read = read_checked<Note>(file)) note = std::move(read).value();
-  trust_verified(image, note.verified);
-  if (auto good = verify_image(image); !good) return good;
-  std::vector<std::string> names = verified_names(image);
-  if (names == note.verified) return {};
-  note.verified = std::move(names);
-  const fs::path fresh = folder / ("verified-" + std::to_string(::getpid()));
-  std::error_code ignored;
-  if (write_checked(fresh, note)) fs::rename(fresh, file, ignored);
-  fs::remove(fresh, ignored);  // a note that can not be left costs time only
-  return {};
 }
 
 /// The chunks that differ from the cluster. They are few, and a guest reads most of them at once:
@@ -253,7 +196,6 @@ base::Result<Picture> map_copy(const fs::path& folder, const GuestImage& image,
   auto disk = map_disk(folder, index.value(), image.id);
   if (!disk) return disk.error();
   made.disk = std::move(disk).value();
-  if (auto good = verify_by_note(folder, image); !good) return good.error();
   return std::make_shared<const MachinePicture>(std::move(made));
 }
 
