@@ -67,6 +67,7 @@ std::optional<Description> read_description_file(const fs::path& file) {
     found.postgres_version = json.at("postgresql");
     found.disk_bytes = json.at("disk_bytes");
     found.created = json.at("created");
+    found.origin = json.value("origin", std::string());
   } catch (const nlohmann::json::exception& wrong) {
     throw DatabaseDamaged(quoted(file) + " is not what it should be (" + wrong.what() +
                           "); put it back from a copy of the folder");
@@ -81,7 +82,8 @@ std::string json_of(const Description& description) {
   const nlohmann::json json = {
       {"format", description.format},         {"id", description.id},
       {"image", description.image_id},        {"postgresql", description.postgres_version},
-      {"disk_bytes", description.disk_bytes}, {"created", description.created}};
+      {"disk_bytes", description.disk_bytes}, {"created", description.created},
+      {"origin", description.origin}};
   return json.dump(2) + "\n";
 }
 

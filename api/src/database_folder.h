@@ -32,6 +32,7 @@ struct Description {
   std::string postgres_version;  ///< likewise, such as "17.6"
   std::uint64_t disk_bytes = 0;  ///< capacity of the disk
   std::string created;           ///< ISO 8601, UTC
+  std::string origin;            ///< id of the stored snapshot it came from last; empty: none
 };
 
 /// Held while the database is open. Thread rule: one thread at a time.

@@ -5,6 +5,7 @@
 #include "api/src/instance.h"
 #include "api/src/persistence.h"
 #include "api/src/ready_state.h"
+#include "api/src/store_state.h"
 #include "base/clock.h"
 #include "base/random.h"
 #include "snapshots/limits.h"
@@ -175,6 +176,7 @@ Snapshot DatabaseState::save(std::string_view name, const SaveOptions& options) 
   info.metadata.memory_bytes = picture->memory_bytes;
   info.metadata.image_id = picture->image_id;
   info.raw_bytes = picture->memory_bytes + picture->disk->bytes() + picture->machine.state.size();
+  if (in_folder() && !name.empty()) return keep_in_folder(std::move(info), std::move(picture));
   const std::lock_guard lock(snapshots_mutex_);
   info.parent = origin_;
   origin_ = info.id;
@@ -186,11 +188,28 @@ Snapshot DatabaseState::save(std::string_view name, const SaveOptions& options) 
   return snapshot;
 }
 
+Snapshot DatabaseState::keep_in_folder(snapshots::SnapshotInfo info,
+                                       std::shared_ptr<const MachinePicture> picture) {
+  const auto store = persistence_->store();
+  if (!store) {
+    throw InvalidArgument(
+        "the database is open read-only: its folder takes no snapshots; save() one without a name");
+  }
+  const std::lock_guard lock(snapshots_mutex_);
+  info.parent = origin_;
+  const SnapshotData data(std::move(info), nullptr, nullptr);
+  Snapshot snapshot = store->put_away(data, std::move(picture));
+  origin_ = snapshot.data()->info.id;
+  persistence_->set_origin(*origin_);
+  return snapshot;
+}
+
 void DatabaseState::restore(const Snapshot& snapshot) {
   require_owner();
   const std::shared_ptr<const MachinePicture> picture = picture_of(snapshot, options_.image);
   working_server()->restore(picture);
   came_from(snapshot.data()->info.id);
+  if (in_folder() && snapshot.stored()) persistence_->set_origin(snapshot.data()->info.id);
   exposure_.put_back(*this);
 }
 
@@ -222,11 +241,30 @@ std::shared_ptr<DatabaseState> DatabaseState::fork(const Snapshot* from,
 }
 
 std::vector<Snapshot> DatabaseState::snapshots() const {
+  if (in_folder()) return stored_snapshots();
   const std::lock_guard lock(snapshots_mutex_);
   return kept_;
 }
 
+std::vector<Snapshot> DatabaseState::stored_snapshots() const {
+  std::vector<Snapshot> all;
+  const auto store = persistence_->store();
+  if (!store) return all;
+  auto infos = store->store().list();
+  if (!infos) throw_snapshot_error(infos.error());
+  for (snapshots::SnapshotInfo& info : infos.value())
+    all.push_back(store->snapshot(std::move(info)));
+  return all;
+}
+
 Snapshot DatabaseState::find(std::string_view which) const {
+  if (in_folder()) {
+    const auto store = persistence_->store();
+    if (!store) throw SnapshotNotFound("this database keeps no snapshots");
+    auto found = store->store().find(which);
+    if (!found) throw_snapshot_error(found.error());
+    return store->snapshot(std::move(found).value());
+  }
   const std::lock_guard lock(snapshots_mutex_);
   if (which == "latest" && !kept_.empty()) return kept_.back();
   const auto newest = [this](const auto& fits) -> const Snapshot* {
@@ -251,6 +289,15 @@ Snapshot DatabaseState::find(std::string_view which) const {
 }
 
 void DatabaseState::forget(const Snapshot& snapshot) {
+  if (in_folder()) {
+    const auto store = persistence_->store();
+    if (!store) throw InvalidArgument("the database is open read-only");
+    auto removed = store->store().remove(snapshot.data()->info.id, snapshots::Cascade::kNo);
+    if (!removed && removed.error().code != base::ErrorCode::kNotFound) {
+      throw_snapshot_error(removed.error());
+    }
+    return;
+  }
   const std::lock_guard lock(snapshots_mutex_);
   std::erase(kept_, snapshot);
 }

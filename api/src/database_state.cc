@@ -31,7 +31,7 @@ std::shared_ptr<DatabaseState> DatabaseState::open(const std::filesystem::path& 
   Options own = options;
   own.from.reset();  // it would be kept in memory
   auto state = std::make_shared<DatabaseState>(std::move(instance), own, std::move(persistence));
-  if (options.from) state->came_from(options.from->data()->info.id);
+  state->came_from(state->persistence_->origin());
   return state;
 }
 

@@ -66,6 +66,9 @@ class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
   void require_owner() const;
   /// As PostgreSQL says it, if a session is free to ask; else empty.
   std::string wal_position() noexcept;
+  Snapshot keep_in_folder(snapshots::SnapshotInfo info,
+                          std::shared_ptr<const MachinePicture> picture);
+  [[nodiscard]] std::vector<Snapshot> stored_snapshots() const;
   void came_from(const std::optional<snapshots::SnapshotId>& snapshot);
 
   /// Takes an idle one, or the right to open one (null).

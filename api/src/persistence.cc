@@ -8,6 +8,7 @@
 #include "api/src/hibernation.h"
 #include "api/src/persistent_disk.h"
 #include "api/src/ready_state.h"
+#include "api/src/store_state.h"
 #include "base/random.h"
 
 #include <algorithm>
@@ -286,6 +287,33 @@ std::shared_ptr<Instance> Persistence::start_read_only() {
   return instance;
 }
 
+// --- snapshots
+
+std::shared_ptr<StoreState> Persistence::store() {
+  const std::lock_guard lock(store_mutex_);
+  if (store_) return store_;
+  if (!folder_) throw ConnectionLost("the database is closed");
+  if (options_.read_only && !fs::exists(folder_->snapshots())) return nullptr;
+  auto opened = snapshots::Store::open_folder(folder_->snapshots(), {});
+  if (!opened) throw_snapshot_error(opened.error());
+  store_ = std::make_shared<StoreState>(std::move(opened).value(), snapshots::kDefaultChunkBytes);
+  return store_;
+}
+
+std::optional<snapshots::SnapshotId> Persistence::origin() const {
+  const std::lock_guard lock(store_mutex_);
+  if (!folder_ || !folder_->description()) return std::nullopt;
+  return snapshots::SnapshotId::parse(folder_->description()->origin);
+}
+
+void Persistence::set_origin(const snapshots::SnapshotId& id) {
+  const std::lock_guard lock(store_mutex_);
+  if (!folder_ || options_.read_only) return;
+  Description about = *folder_->description();
+  about.origin = id.hex();
+  folder_->describe(about);
+}
+
 // --- the end
 
 void Persistence::check() const {
@@ -342,6 +370,8 @@ void Persistence::release() noexcept {
   if (disk_ != nullptr) disk_->close();
   disk_ = nullptr;
   instance_.reset();
+  const std::lock_guard lock(store_mutex_);
+  store_.reset();
   folder_.reset();
 }
 

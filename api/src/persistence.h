@@ -9,6 +9,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,15 @@ class Persistence {
   void release() noexcept;
 
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  // --- snapshots in the folder: any thread
+
+  /// Made when it is first needed; null if a read-only database has none. Throws SnapshotError.
+  std::shared_ptr<StoreState> store();
+  /// The stored snapshot that the machine came from last, by save or restore.
+  [[nodiscard]] std::optional<snapshots::SnapshotId> origin() const;
+  /// Remembers it beyond the close. Throws Error.
+  void set_origin(const snapshots::SnapshotId& id);
+
   /// Throws DiskFailed if the disk has failed. Any thread.
   void check() const;
 
@@ -69,6 +79,8 @@ class Persistence {
   const std::shared_ptr<Health> health_ = std::make_shared<Health>();
   GuestImage image_;
   std::unique_ptr<DatabaseFolder> folder_;
+  mutable std::mutex store_mutex_;  // of what follows, and of the folder's description
+  std::shared_ptr<StoreState> store_;
   std::shared_ptr<Instance> instance_;  ///< until release()
   PersistentDisk* disk_ = nullptr;      ///< the instance's, as long as that is there
 };

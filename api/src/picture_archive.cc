@@ -2,6 +2,7 @@
 #include "api/src/picture_archive.h"
 
 #include "api/src/agent.h"
+#include "api/src/stored_disk.h"
 #include "base/archive.h"
 #include "guestnet/network.h"
 #include "vm/memory/ram_image.h"
@@ -113,15 +114,28 @@ base::Result<MachinePicture> from_archive(base::ConstBytes bytes) {
 
 namespace {
 
+/// Marks the chunks of an object that a writer begins with and that are not zeros.
+void mark_stored(const snapshots::Reader* stored, std::string_view name,
+                 std::vector<bool>& chunks) {
+  if (stored == nullptr) return;
+  const auto object = stored->object(name);
+  if (!object) return;
+  const std::uint64_t count = stored->objects()[object.value()].chunk_count();
+  for (std::uint64_t index = 0; index < std::min<std::uint64_t>(count, chunks.size()); ++index) {
+    if (!stored->is_zero(object.value(), index)) chunks[index] = true;
+  }
+}
+
 base::Result<void> write_memory(snapshots::Writer& writer, const vm::RamImage& memory,
-                                const vm::RamImage* parent, std::uint32_t chunk_bytes) {
+                                const PictureParent& parent, std::uint32_t chunk_bytes) {
   auto object = writer.object("memory", memory.size(), chunk_bytes);
   if (!object) return object.error();
   const std::uint64_t pages = chunk_bytes / vm::kPageSize;  // memory is a multiple of any chunk
-  std::vector<bool> chunks(memory.size() / chunk_bytes, parent == nullptr);
-  if (parent != nullptr) {
-    memory.for_each_difference(parent, [&](vm::u32 page) { chunks[page / pages] = true; });
-  }
+  std::vector<bool> chunks(memory.size() / chunk_bytes);
+  const vm::RamImage* known = parent.picture ? parent.picture->machine.memory.get() : nullptr;
+  if (known != nullptr && known->size() != memory.size()) known = nullptr;
+  if (known == nullptr) mark_stored(parent.stored, "memory", chunks);
+  memory.for_each_difference(known, [&](vm::u32 page) { chunks[page / pages] = true; });
   std::vector<std::uint8_t> chunk(chunk_bytes);
   for (std::size_t index = 0; index < chunks.size(); ++index) {
     if (!chunks[index]) continue;
@@ -135,35 +149,54 @@ base::Result<void> write_memory(snapshots::Writer& writer, const vm::RamImage& m
   return {};
 }
 
+/// Which disk it goes back to; see read_picture().
+base::Result<void> write_disk_base(snapshots::Writer& writer, const DiskImage& disk,
+                                   const PictureParent& parent) {
+  constexpr std::array<std::uint8_t, 5> kZeros = {'z', 'e', 'r', 'o', 's'};
+  if (disk.base()->standalone()) {
+    auto put = writer.put_object("disk/base", kZeros);
+    if (!put) return put.error();
+  } else if (parent.stored != nullptr && parent.stored->object("disk/base")) {
+    return writer.drop("disk/base");
+  }
+  return {};
+}
+
 base::Result<void> write_disk(snapshots::Writer& writer, const DiskImage& disk,
-                              const DiskImage* parent) {
+                              const PictureParent& parent) {
   auto object = writer.object("disk", disk.capacity(), kChunk);
   if (!object) return object.error();
   const std::size_t count = (disk.capacity() + kChunk - 1) / kChunk;
-  std::vector<std::uint8_t> differs((count + 7) / 8);
-  disk.for_each_difference(nullptr, kChunk, [&differs](vm::u64 offset, vm::u64) {
-    const std::uint64_t index = offset / kChunk;
-    differs[index / 8] |= static_cast<std::uint8_t>(1u << (index % 8));
-  });
+  std::vector<bool> own(count);  // what the stored disk has
+  disk.for_each_difference(nullptr, kChunk,
+                           [&own](vm::u64 offset, vm::u64) { own[offset / kChunk] = true; });
+  std::vector<bool> changed(count);
+  const DiskImage* known = parent.picture ? parent.picture->disk.get() : nullptr;
+  if (known != nullptr && known->capacity() != disk.capacity()) known = nullptr;
+  if (known == nullptr) mark_stored(parent.stored, "disk", changed);
+  disk.for_each_difference(
+      known, kChunk, [&changed](vm::u64 offset, vm::u64) { changed[offset / kChunk] = true; });
   std::vector<std::uint8_t> chunk(kChunk);
-  base::Result<void> outcome;
-  const auto put = [&](vm::u64 offset, vm::u64 length) {
-    if (!outcome) return;
-    const base::Bytes bytes = base::Bytes(chunk).first(length);
-    const std::uint64_t index = offset / kChunk;
-    const bool own = (differs[index / 8] >> (index % 8) & 1) != 0;
-    if (own) {
+  for (std::size_t index = 0; index < count; ++index) {
+    if (!changed[index]) continue;
+    const vm::u64 offset = vm::u64{index} * kChunk;
+    const base::Bytes bytes =
+        base::Bytes(chunk).first(std::min<vm::u64>(kChunk, disk.capacity() - offset));
+    if (own[index]) {
       disk.read(offset, bytes);
     } else {
       std::fill(bytes.begin(), bytes.end(), std::uint8_t{0});
     }
-    outcome = writer.put(object.value(), index, bytes);
-  };
-  disk.for_each_difference(parent, kChunk, put);
-  if (!outcome) return outcome;
-  auto map = writer.put_object("disk/chunks", differs);
-  if (!map) return map.error();
-  return {};
+    if (auto put = writer.put(object.value(), index, bytes); !put) return put;
+  }
+  if (disk.base()->damaged()) return disk.base()->damage();
+  std::vector<std::uint8_t> map((count + 7) / 8);
+  for (std::size_t index = 0; index < count; ++index) {
+    if (own[index]) map[index / 8] |= static_cast<std::uint8_t>(1u << (index % 8));
+  }
+  auto put = writer.put_object("disk/chunks", map);
+  if (!put) return put.error();
+  return write_disk_base(writer, disk, parent);
 }
 
 base::Result<std::shared_ptr<const vm::RamImage>> read_memory(const snapshots::Reader& reader,
@@ -222,29 +255,41 @@ base::Result<std::shared_ptr<const DiskImage>> read_disk(const snapshots::Reader
 }  // namespace
 
 base::Result<void> write_picture(snapshots::Writer& writer, const MachinePicture& picture,
-                                 const MachinePicture* parent, std::uint32_t memory_chunk) {
-  const vm::RamImage* const memory = parent != nullptr ? parent->machine.memory.get() : nullptr;
-  if (auto done = write_memory(writer, *picture.machine.memory, memory, memory_chunk); !done)
+                                 const PictureParent& parent, std::uint32_t memory_chunk) {
+  if (auto done = write_memory(writer, *picture.machine.memory, parent, memory_chunk); !done)
     return done;
-  const DiskImage* const disk = parent != nullptr ? parent->disk.get() : nullptr;
-  if (auto done = write_disk(writer, *picture.disk, disk); !done) return done;
+  if (auto done = write_disk(writer, *picture.disk, parent); !done) return done;
   auto state = writer.put_object("state", archive_of(picture));
   if (!state) return state.error();
   return {};
 }
 
 base::Result<std::shared_ptr<const MachinePicture>> read_picture(
-    const snapshots::Reader& reader, std::shared_ptr<const SparseDisk> base) {
-  auto state = reader.read_object("state");
+    std::shared_ptr<const snapshots::Reader> reader,
+    const std::function<base::Result<std::shared_ptr<const SparseDisk>>()>& cluster) {
+  auto state = reader->read_object("state");
   if (!state) return state.error();
   auto picture = from_archive(state.value());
   if (!picture) return picture.error();
-  auto memory = read_memory(reader, picture.value().memory_bytes);
+  auto memory = read_memory(*reader, picture.value().memory_bytes);
   if (!memory) return memory.error();
   picture.value().machine.memory = std::move(memory).value();
-  auto disk = read_disk(reader, std::move(base));
-  if (!disk) return disk.error();
-  picture.value().disk = std::move(disk).value();
+  if (reader->object("disk/base")) {
+    auto object = reader->object("disk");
+    if (!object) return object.error();
+    const snapshots::ObjectInfo& info = reader->objects()[object.value()];
+    if (info.size == 0 || info.size % DiskImage::kPage != 0) {
+      return damaged("its disk has a size that cannot be");
+    }
+    picture.value().disk = std::make_shared<const DiskImage>(
+        std::make_shared<const StoredDisk>(std::move(reader), object.value()));
+  } else {
+    auto base = cluster();
+    if (!base) return base.error();
+    auto disk = read_disk(*reader, std::move(base).value());
+    if (!disk) return disk.error();
+    picture.value().disk = std::move(disk).value();
+  }
   return std::make_shared<const MachinePicture>(std::move(picture).value());
 }
 

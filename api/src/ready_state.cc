@@ -111,7 +111,8 @@ base::Result<Picture> unpack(const GuestImage& image, const ReadyFile& ready,
   if (!reader) return reader.error();
   auto cluster = cluster_disk(image);
   if (!cluster) return cluster.error();
-  auto picture = read_picture(reader.value(), std::move(cluster).value());
+  auto picture = read_picture(std::make_shared<const snapshots::Reader>(std::move(reader).value()),
+                              [&] { return cluster; });
   if (!picture) return picture;
   // Nobody but its maker has used the sessions that wait in it.
   auto ready_picture = std::make_shared<MachinePicture>(*picture.value());

@@ -63,40 +63,60 @@ base::Result<std::shared_ptr<const MachinePicture>> StoreState::read(
   }
   auto reader = store_->open(info.id);
   if (!reader) return reader.error();
-  auto disk = base_of(info, image);
-  if (!disk) return disk.error();
-  auto picture = read_picture(reader.value(), std::move(disk).value());
+  auto picture = read_picture(std::make_shared<const snapshots::Reader>(std::move(reader).value()),
+                              [&] { return base_of(info, image); });
   if (picture) remember(info.id, picture.value());
   return picture;
 }
 
 StoreState::Parent StoreState::parent_of(const SnapshotData& data) {
-  if (!data.info.parent) return {{}, nullptr, memory_chunk_};
+  if (!data.info.parent) return {{}, {}, nullptr, memory_chunk_};
   const auto parent = store_->get(*data.info.parent);
-  if (!parent) return {{}, nullptr, memory_chunk_};  // it was not put here
-  auto picture = read(parent.value(), {});
-  const auto reader = store_->open(parent.value().id);
+  if (!parent) return {{}, {}, nullptr, memory_chunk_};  // it was not put here
+  auto reader = store_->open(parent.value().id);
   const auto object = reader ? reader.value().object("memory") : base::Result<std::size_t>(0);
-  if (!picture || !reader || !object) return {{}, nullptr, memory_chunk_};
-  return {parent.value().id, std::move(picture).value(),
-          reader.value().objects()[object.value()].chunk_bytes};
+  if (!reader || !object) return {{}, {}, nullptr, memory_chunk_};
+  const std::uint32_t chunk = reader.value().objects()[object.value()].chunk_bytes;
+  std::shared_ptr<const MachinePicture> picture = known(parent.value().id);
+  if (!picture) {
+    const std::lock_guard lock(mutex_);
+    if (outline_.first == parent.value().id) picture = outline_.second;
+  }
+  return {parent.value().id, std::move(reader).value(), std::move(picture), chunk};
 }
 
-Snapshot StoreState::put(const SnapshotData& data) {
-  if (auto there = store_->get(data.info.id)) return snapshot(std::move(there).value());
-  const std::shared_ptr<const MachinePicture> picture = value_or_throw_snapshot(data.picture({}));
+snapshots::SnapshotInfo StoreState::write(const SnapshotData& data, const MachinePicture& picture) {
   const Parent parent = parent_of(data);
   auto writer = value_or_throw_snapshot(store_->begin(parent.id, {.id = data.info.id}));
-  if (auto done = write_picture(writer, *picture, parent.picture.get(), parent.memory_chunk);
-      !done) {
+  const PictureParent begun{parent.reader ? &*parent.reader : nullptr, parent.picture.get()};
+  if (auto done = write_picture(writer, picture, begun, parent.memory_chunk); !done) {
     throw_snapshot_error(done.error());
   }
   auto info = writer.commit(data.info.metadata, {.take_name = true});
   if (!info && info.error().code == base::ErrorCode::kAlreadyExists) {
     info = store_->get(data.info.id);  // another process was faster
   }
-  remember(data.info.id, picture);
-  return snapshot(value_or_throw_snapshot(std::move(info)));
+  return value_or_throw_snapshot(std::move(info));
+}
+
+Snapshot StoreState::put(const SnapshotData& data) {
+  if (auto there = store_->get(data.info.id)) return snapshot(std::move(there).value());
+  const std::shared_ptr<const MachinePicture> picture = value_or_throw_snapshot(data.picture({}));
+  auto info = write(data, *picture);
+  remember(info.id, picture);
+  return snapshot(std::move(info));
+}
+
+Snapshot StoreState::put_away(const SnapshotData& data,
+                              std::shared_ptr<const MachinePicture> picture) {
+  auto info = write(data, *picture);
+  auto outline = std::make_shared<MachinePicture>(*picture);
+  outline->disk = picture->disk->outline();
+  {
+    const std::lock_guard lock(mutex_);
+    outline_ = {info.id, std::move(outline)};
+  }
+  return snapshot(std::move(info));
 }
 
 }  // namespace snowglobe::detail

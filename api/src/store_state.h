@@ -24,6 +24,9 @@ class StoreState : public std::enable_shared_from_this<StoreState> {
   /// As a value of the face; the same contents in memory for the same id.
   Snapshot snapshot(snapshots::SnapshotInfo info);
   Snapshot put(const SnapshotData& data);
+  /// The same for a picture whose disk is a file that goes on being written: what is returned does
+  /// not keep it. Of the last one it is remembered what the next is compared with.
+  Snapshot put_away(const SnapshotData& data, std::shared_ptr<const MachinePicture> picture);
   /// `image`: where the guest image may be, as Options::image.
   base::Result<std::shared_ptr<const MachinePicture>> read(const snapshots::SnapshotInfo& info,
                                                            const std::filesystem::path& image);
@@ -31,18 +34,22 @@ class StoreState : public std::enable_shared_from_this<StoreState> {
  private:
   struct Parent {
     std::optional<snapshots::SnapshotId> id;  ///< in the store; nothing: it is not there
-    std::shared_ptr<const MachinePicture> picture;
-    std::uint32_t memory_chunk = 0;  ///< bytes
+    std::optional<snapshots::Reader> reader;
+    std::shared_ptr<const MachinePicture> picture;  ///< if it is in memory
+    std::uint32_t memory_chunk = 0;                 ///< bytes
   };
   Parent parent_of(const SnapshotData& data);
+  snapshots::SnapshotInfo write(const SnapshotData& data, const MachinePicture& picture);
   [[nodiscard]] std::shared_ptr<const MachinePicture> known(const snapshots::SnapshotId& id) const;
   void remember(const snapshots::SnapshotId& id,
                 const std::shared_ptr<const MachinePicture>& picture);
 
   std::unique_ptr<snapshots::Store> store_;
   const std::uint32_t memory_chunk_;
-  mutable std::mutex mutex_;  // of pictures_
+  mutable std::mutex mutex_;  // of what follows
   std::map<snapshots::SnapshotId, std::weak_ptr<const MachinePicture>> pictures_;
+  /// Of put_away(): the last one, its disk as an outline.
+  std::pair<snapshots::SnapshotId, std::shared_ptr<const MachinePicture>> outline_;
 };
 
 }  // namespace snowglobe::detail

@@ -108,7 +108,9 @@ class SNOWGLOBE_API Database : public detail::Statements<Database> {
   /// The whole machine as it is at this moment: all sessions, locks, caches and files. It stands
   /// still for about a millisecond, whatever is under way in it. A snapshot with a name is kept by
   /// the database (see snapshots()) and takes the name from another one that has it; one without
-  /// lives as long as the Snapshot. Throws SnapshotError, TimeoutError, ConnectionLost,
+  /// lives as long as the Snapshot. Of a
+  /// database in a folder those with a name are written into the folder before this returns, as
+  /// much as differs from the last one. Throws SnapshotError, TimeoutError, ConnectionLost,
   /// GuestCrashed.
   Snapshot save(std::string_view name = {}, const SaveOptions& options = {});
   /// Puts the machine back, whole or not at all. Clock and randomness are not put back: they are
@@ -125,9 +127,10 @@ class SNOWGLOBE_API Database : public detail::Statements<Database> {
   /// and open_in_memory().
   [[nodiscard]] Database fork(const ForkOptions& options = {});
   [[nodiscard]] Database fork(const Snapshot& snapshot, const ForkOptions& options = {});
-  /// The named snapshots that this database keeps in memory, oldest first.
+  /// The named snapshots that this database keeps, in memory or in its folder, oldest first.
   [[nodiscard]] std::vector<Snapshot> snapshots() const;
-  /// Stops keeping one of them.
+  /// Stops keeping one of them. In a folder: throws InvalidArgument if others descend from it,
+  /// which SnapshotStore::remove() can take along.
   void forget(const Snapshot& snapshot);
 
   /// For other libraries that are built on libpq, in this process only:
