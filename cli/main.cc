@@ -1,173 +1,157 @@
-// cli/main.cc - the `snowglobe` command: version, sql, shell, doctor. Data goes to stdout, all else
-// to stderr.
-#include <snowglobe/snowglobe.hpp>
-
-#include "cli/print.h"
-#include "cli/shell.h"
+// cli/main.cc - the `snowglobe` command: reads the command line and runs one verb. Data goes to
+// stdout, all else to stderr; docs/cli.md has verbs, exit codes and variables.
+#include "cli/command_line.h"
+#include "cli/context.h"
+#include "cli/verbs.h"
 #include <CLI/CLI.hpp>
-#include <cstdio>
+#include <cerrno>
+#include <csignal>
+#include <filesystem>
+#include <fmt/format.h>
 #include <iostream>
 #include <map>
-#include <unistd.h>
 
+namespace snowglobe::cli {
 namespace {
 
-/// What a script can act on; the numbers are documented in docs/api.md and do not change.
-enum ExitCode : int {
-  kOk = 0,
-  kFailed = 1,
-  kUsage = 2,
-  kSqlError = 3,
-  kNoImage = 6,
-  kNotStarted = 9,
-};
-
-struct Arguments {
-  std::string image;
-  unsigned memory_mb = 128;
-  snowglobe::Executor executor = snowglobe::Executor::automatic;
-  std::string sql;
-  bool json = false;
-  bool quiet = false;
-};
-
-std::map<std::string, snowglobe::Executor> executors() {
-  return {{"automatic", snowglobe::Executor::automatic},
-          {"translator", snowglobe::Executor::translator},
-          {"interpreter", snowglobe::Executor::interpreter}};
+std::map<std::string, Executor> executors() {
+  return {{"automatic", Executor::automatic},
+          {"translator", Executor::translator},
+          {"interpreter", Executor::interpreter}};
 }
 
-snowglobe::Database open(const Arguments& arguments) {
-  snowglobe::Options options;
-  options.image = arguments.image;
-  options.memory_mb = arguments.memory_mb;
-  options.executor = arguments.executor;
-  const bool chatty = !arguments.quiet && isatty(STDERR_FILENO) != 0;
-  if (chatty) {
-    options.on_progress = [](const snowglobe::Progress& progress) {
-      std::fprintf(stderr, "\r\033[K[%d/%d] %s", progress.step, progress.steps,
-                   progress.text.c_str());
-    };
+void add_global_options(CLI::App& app, Globals& globals) {
+  app.add_option("--db", globals.database, "The database, a folder; without one: in memory");
+  app.add_flag("--create", globals.create, "Make the database if it is not there");
+  app.add_option("--store", globals.store,
+                 "Folder of snapshots; else the database's, else SNOWGLOBE_HOME/snapshots");
+  app.add_option("--from", globals.from,
+                 "In memory: start from this snapshot of the store, or this exported file");
+  app.add_option("--save-as", globals.save_as,
+                 "In memory: put the machine into the store by this name at the end");
+  app.add_option("-U,--user", globals.user, "Role to log in as")->envname("PGUSER");
+  app.add_option("-d,--dbname", globals.dbname, "Database of the server to log in to")
+      ->envname("PGDATABASE");
+  app.add_option("--application", globals.application, "Name in pg_stat_activity")
+      ->envname("PGAPPNAME");
+  app.add_option("--image", globals.image, "Folder of the guest image")->envname("SNOWGLOBE_IMAGE");
+  app.add_option("--memory", globals.memory_mb, "RAM of the machine in MiB, 48 to 1024")
+      ->envname("SNOWGLOBE_MEMORY_MB");
+  app.add_option("--executor", globals.executor, "automatic, translator or interpreter")
+      ->transform(CLI::CheckedTransformer(executors(), CLI::ignore_case).description(""));
+  app.add_flag("--cold", globals.cold, "Boot the kernel instead of starting warm");
+  app.add_flag("--json", globals.json, "Output for programs; errors too, on stderr");
+  app.add_flag("-q,--quiet", globals.quiet, "Data and errors only");
+  app.add_flag("-v,--verbose", globals.verbose, "The log on stderr; twice: all of it");
+  app.add_flag("-y,--yes", globals.yes, "Do not ask");
+}
+
+void describe(CLI::App& app) {
+  app.set_version_flag("--version", "snowglobe " + std::string(library_version()));
+  app.set_help_all_flag("--help-all", "Help for all verbs");
+  app.require_subcommand(1);
+  app.footer(
+      "First steps:\n"
+      "  snowglobe                              a prompt, in memory\n"
+      "  snowglobe \"select version()\"           one statement\n"
+      "  snowglobe run -- npm test              a program with DATABASE_URL set\n"
+      "  snowglobe doctor                       does everything work here?\n\n"
+      "Exit codes: 0 ok, 1 failed, 2 usage, 3 SQL error, 4 not found, 5 locked, 6 image, 7 "
+      "incompatible,\n"
+      "8 damaged, 9 the guest did not start, 130 interrupted. `man snowglobe` and docs/cli.md say "
+      "more.");
+}
+
+/// PGUSER="" is as if it were not set.
+void fill_empty(Globals& globals) {
+  if (globals.user.empty()) globals.user = "postgres";
+  if (globals.dbname.empty()) globals.dbname = "postgres";
+  if (const char* log = std::getenv("SNOWGLOBE_LOG"); log != nullptr) globals.log = log;
+}
+
+void take_database(Globals& globals, const std::string& named) {
+  if (!named.empty() && !globals.database.empty())
+    throw Failure(kUsage,
+                  fmt::format("two databases: {} and --db {}", named, globals.database.string()));
+  if (!named.empty()) globals.database = named;
+  if (globals.database == ":memory:") globals.database.clear();
+  std::error_code ignored;
+  if (std::filesystem::is_regular_file(globals.database, ignored)) {
+    // A snapshot in one file: a machine in memory that begins with it.
+    globals.from = globals.database;
+    globals.database.clear();
   }
-  snowglobe::Database database = snowglobe::Database::open_in_memory(options);
-  if (chatty) std::fprintf(stderr, "\r\033[K");
-  return database;
 }
 
-int run_sql(const Arguments& arguments) {
-  snowglobe::Database database = open(arguments);
-  const snowglobe::Result result = database.query(arguments.sql);
-  if (arguments.json) {
-    snowglobe::cli::print_json(std::cout, result);
-  } else {
-    snowglobe::cli::print_table(std::cout, result);
-  }
-  return kOk;
+/// stdout may be a full disk, or a reader that has gone.
+int flushed(int code) {
+  errno = 0;
+  std::cout.flush();
+  if (std::cout.good() && std::fflush(stdout) == 0) return code;
+  if (errno != EPIPE) std::fputs("snowglobe: standard output cannot be written\n", stderr);
+  return code == kOk ? kFailed : code;
 }
 
-int run_shell(const Arguments& arguments) {
-  snowglobe::Database database = open(arguments);
-  return snowglobe::cli::run_psql(database);
-}
-
-int run_version() {
-  std::printf("snowglobe %s\n", std::string(snowglobe::library_version()).c_str());
-  return kOk;
-}
-
-void print_translator(const snowglobe::TranslatorStats& stats) {
-  std::printf(
-      "translated   %llu blocks, %.1f MB of code; windows: %llu mappings, %llu evictions; %llu "
-      "faults\n",
-      static_cast<unsigned long long>(stats.blocks), static_cast<double>(stats.code_bytes) / 1e6,
-      static_cast<unsigned long long>(stats.mappings),
-      static_cast<unsigned long long>(stats.window_evictions),
-      static_cast<unsigned long long>(stats.faults));
-}
-
-int run_doctor(const Arguments& arguments) {
-  std::printf("library      %s\n", std::string(snowglobe::library_version()).c_str());
-  snowglobe::Database database = open(arguments);
-  const snowglobe::Info info = database.info();
-  std::printf("image        %s (%.1f MB), id %s\n", info.image.c_str(),
-              static_cast<double>(info.image_bytes) / 1e6, info.image_id.c_str());
-  std::printf("kernel       %s\n", info.kernel_version.c_str());
-  std::printf("PostgreSQL   %s\n", info.postgres_version.c_str());
-  std::printf(
-      "executor     %s%s%s\n", info.executor.c_str(),
-      info.why_interpreted.empty() ? "" : "; no translator here: ", info.why_interpreted.c_str());
-  std::printf("boot         %lld ms with %u MiB\n", static_cast<long long>(info.boot_time.count()),
-              info.memory_mb);
-  const auto start = std::chrono::steady_clock::now();
-  const std::string answer = database.version();
-  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
-  std::printf("first query  %.0f ms: %s\n", took.count(), answer.c_str());
-  if (info.executor == "translator") print_translator(database.stats().translator);
-  std::printf("everything works\n");
-  return kOk;
-}
-
-/// Runs a verb; turns exceptions into a line on stderr and an exit code.
-template <class Fn>
-int guarded(const Fn& verb) {
-  const auto complain = [](const std::exception& error) {
-    std::fprintf(stderr, "snowglobe: %s\n", error.what());
-  };
+int run(int count, char** values, Context& context) {
+  CLI::App app("PostgreSQL in an emulated machine inside this process", "snowglobe");
+  describe(app);
+  add_global_options(app, context.globals);
+  for (const auto add : {add_sql_verbs, add_serve_verbs, add_state_verbs, add_store_verbs,
+                         add_care_verbs, add_guest_verbs, add_about_verbs, add_completion_verb})
+    add(app, context);
+  for (CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; }))
+    verb->fallthrough();
+  CommandLine line = split_command_line(app, {values + 1, values + count});
+  context.tail = std::move(line.tail);
+  std::vector<std::string> reversed(line.arguments.rbegin(), line.arguments.rend());
   try {
-    return verb();
-  } catch (const snowglobe::SqlError& error) {
-    complain(error);
-    return kSqlError;
-  } catch (const snowglobe::ImageError& error) {
-    complain(error);
-    return kNoImage;
-  } catch (const snowglobe::TimeoutError& error) {
-    complain(error);
-    return kNotStarted;
-  } catch (const snowglobe::GuestCrashed& error) {
-    complain(error);
-    return kNotStarted;
-  } catch (const snowglobe::InvalidArgument& error) {
-    complain(error);
-    return kUsage;
-  } catch (const std::exception& error) {
-    complain(error);
-    return kFailed;
+    app.parse(reversed);
+  } catch (const CLI::CallForHelp& help) {
+    return app.exit(help);
+  } catch (const CLI::CallForAllHelp& help) {
+    return app.exit(help);
+  } catch (const CLI::CallForVersion& version) {
+    return app.exit(version);
+  } catch (const CLI::ParseError& error) {
+    throw Failure(kUsage, fmt::format("{}; see snowglobe {}--help", error.what(),
+                                      app.get_subcommands().empty()
+                                          ? ""
+                                          : app.get_subcommands().front()->get_name() + " "));
+  }
+  fill_empty(context.globals);
+  take_database(context.globals, line.database);
+  return context.action();
+}
+
+/// --json counts also where the command line cannot be read.
+bool asks_for_json(int count, char** values) {
+  for (int i = 1; i < count && std::string_view(values[i]) != "--"; ++i)
+    if (std::string_view(values[i]) == "--json") return true;
+  return false;
+}
+
+int guarded(int count, char** values) {
+  std::signal(SIGPIPE, SIG_IGN);  // a pager that was left must not end a machine
+  Interrupts interrupts;
+  Context context(interrupts);
+  try {
+    return flushed(run(count, values, context));
+  } catch (const Exit& exit) {
+    return exit.code;
+  } catch (...) {
+    const int code = report_failure(context.globals.json || asks_for_json(count, values));
+    return interrupts.interrupted() ? interrupts.exit_code() : code;
   }
 }
 
 }  // namespace
+}  // namespace snowglobe::cli
 
-int main(int count, char** values) try {
-  Arguments arguments;
-  CLI::App app("PostgreSQL in an emulated machine inside this process", "snowglobe");
-  app.require_subcommand(1);
-  app.add_option("--image", arguments.image, "Folder of the guest image")
-      ->envname("SNOWGLOBE_IMAGE");
-  app.add_option("--memory", arguments.memory_mb, "RAM of the machine in MiB")
-      ->envname("SNOWGLOBE_MEMORY_MB");
-  app.add_option("--executor", arguments.executor,
-                 "Who runs the guest: automatic, translator or interpreter")
-      ->transform(CLI::CheckedTransformer(executors(), CLI::ignore_case));
-  app.add_flag("-q,--quiet", arguments.quiet, "No progress on the terminal");
-  const CLI::App* version = app.add_subcommand("version", "Print the version of the library");
-  CLI::App* sql = app.add_subcommand("sql", "Run one statement in a fresh database");
-  sql->add_option("statement", arguments.sql, "The statement")->required();
-  sql->add_flag("--json", arguments.json, "An array of objects instead of a table");
-  const CLI::App* shell = app.add_subcommand("shell", "psql on a fresh database");
-  const CLI::App* doctor = app.add_subcommand("doctor", "Check that image and machine work here");
+int main(int count, char** values) {
   try {
-    app.parse(count, values);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kOk : kUsage;
+    return snowglobe::cli::guarded(count, values);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "snowglobe: %s\n", error.what());
+    return snowglobe::cli::kFailed;
   }
-  return guarded([&] {
-    if (version->parsed()) return run_version();
-    if (shell->parsed()) return run_shell(arguments);
-    if (doctor->parsed()) return run_doctor(arguments);
-    return run_sql(arguments);
-  });
-} catch (const std::exception& error) {  // what guarded() did not get to see: out of memory
-  std::fprintf(stderr, "snowglobe: %s\n", error.what());
-  return kFailed;
 }

@@ -1,74 +1,114 @@
-// cli/shell.cc - starts psql and waits for it.
+// cli/shell.cc - the prompt: the host's psql where there is one, else our own.
 #include "cli/shell.h"
 
-#include <cerrno>
-#include <csignal>
-#include <spawn.h>
-#include <string_view>
-#include <sys/wait.h>
-#include <system_error>
-#include <unistd.h>
-#include <vector>
+#include "cli/children.h"
+#include "cli/line_editor.h"
+#include "cli/sql_words.h"
+#include "cli/terminal.h"
+#include <fmt/format.h>
+#include <fstream>
+#include <iostream>
+#include <sys/stat.h>
 
 namespace snowglobe::cli {
+namespace fs = std::filesystem;
 namespace {
 
-// The caller's environment with our connection in place of whatever PG* names one.
-std::vector<std::string> environment_for(const Endpoint& endpoint) {
-  constexpr std::string_view kReplaced[] = {
-      "PGHOST=", "PGHOSTADDR=", "PGPORT=", "PGUSER=", "PGPASSWORD=", "PGSERVICE=", "PGDATABASE="};
-  std::vector<std::string> environment;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text = *entry;
-    bool replaced = false;
-    for (const std::string_view prefix : kReplaced)
-      replaced |= text.starts_with(prefix);
-    if (!replaced) environment.emplace_back(text);
-  }
-  environment.push_back("PGHOST=" + endpoint.host());
-  environment.push_back("PGPORT=" + std::to_string(endpoint.port()));
-  environment.push_back("PGUSER=" + endpoint.user());
-  environment.push_back("PGPASSWORD=" + endpoint.password());
-  environment.push_back("PGDATABASE=postgres");
-  return environment;
+/// Empty if there is no place for it.
+fs::path history_file(const char* name) {
+  std::error_code failure;
+  fs::create_directories(home_folder(), failure);
+  if (failure) return {};
+  chmod(home_folder().c_str(), S_IRWXU);
+  return home_folder() / name;
 }
 
-std::vector<char*> pointers_to(std::vector<std::string>& texts) {
-  std::vector<char*> pointers;
-  pointers.reserve(texts.size() + 1);
-  for (std::string& text : texts)
-    pointers.push_back(text.data());
-  pointers.push_back(nullptr);
-  return pointers;
+struct LastLine {
+  std::string text;
+  std::uintmax_t size = 0;
+  fs::file_time_type time;
+  bool operator==(const LastLine&) const = default;
+};
+
+LastLine last_line(const fs::path& file) {
+  std::error_code ignored;
+  LastLine last{{}, fs::file_size(file, ignored), fs::last_write_time(file, ignored)};
+  std::ifstream in(file);
+  for (std::string line; std::getline(in, line);)
+    if (!line.empty()) last.text = line;
+  return last;
+}
+
+/// psql ends alike after \q and after Ctrl-D; only its history tells them apart.
+bool left_on_purpose(const LastLine& before, const LastLine& after) {
+  return after != before && (after.text.starts_with("\\q") || after.text.starts_with("quit") ||
+                             after.text.starts_with("exit"));
+}
+
+void welcome(Context& context, Database& database, std::string_view kind) {
+  const Globals& globals = context.globals;
+  context.say(fmt::format("Snowglobe {}, PostgreSQL {} ({})", library_version(),
+                          database.info().postgres_version, kind));
+  if (globals.database.empty() && globals.save_as.empty())
+    context.say(
+        "In memory: it is gone when you leave. Ctrl-D leads to the guest's shell, \\q out.");
+}
+
+int run_psql(Context& context, Running& running, const ShellOptions& options) {
+  const Globals& globals = context.globals;
+  const Endpoint endpoint = running.database.expose({.user = globals.user});
+  const fs::path history =
+      options.no_history ? fs::path("/dev/null") : history_file("psql_history");
+  std::vector<std::string> variables = {
+      "PGHOST=" + endpoint.host(),    "PGPORT=" + std::to_string(endpoint.port()),
+      "PGUSER=" + endpoint.user(),    "PGPASSWORD=" + endpoint.password(),
+      "PGDATABASE=" + globals.dbname, "PGAPPNAME=" + globals.application};
+  if (std::getenv("PSQL_HISTORY") == nullptr && !history.empty())
+    variables.push_back("PSQL_HISTORY=" + history.string());
+  std::vector<std::string> arguments = {"psql"};
+  if (stdin_is_terminal() && globals.quiet) arguments.emplace_back("-q");
+  if (!stdin_is_terminal()) arguments.insert(arguments.end(), {"-v", "ON_ERROR_STOP=1"});
+  arguments.insert(arguments.end(), options.psql_arguments.begin(), options.psql_arguments.end());
+  const LastLine before = last_line(history);
+  const int code =
+      run_child(context.interrupts, std::move(arguments),
+                environment({"PGHOSTADDR", "PGSERVICE", "PGSERVICEFILE", "PGSSLMODE"}, variables));
+  running.database.hide();
+  const bool onwards = code == 0 && stdin_is_terminal() && stdout_is_terminal() &&
+                       options.psql_arguments.empty() &&
+                       !left_on_purpose(before, last_line(history));
+  return onwards ? run_console(context, running.database) : code;
+}
+
+int run_own(Context& context, Running& running, const ShellOptions& options) {
+  EngineOptions engine_options = options.engine;
+  engine_options.stop_at_error = false;
+  engine_options.command_tags = true;
+  SqlEngine engine(context, running.database, engine_options);
+  LineEditor editor(context.interrupts,
+                    options.no_history ? fs::path("/dev/null") : history_file("history"),
+                    sql_completer(running.database), [&engine] { engine.drop_typed(); });
+  const int code = engine.run(editor);
+  if (engine.quit_was_said() || context.interrupts.closing().stop_requested()) return code;
+  return run_console(context, running.database);
 }
 
 }  // namespace
 
-int run_psql(Database& database) {
-  const Endpoint endpoint = database.expose();
-  std::vector<std::string> environment = environment_for(endpoint);
-  std::vector<std::string> arguments = {"psql"};
-  std::signal(SIGINT, SIG_IGN);  // Ctrl-C is psql's: it cancels a statement
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  sigset_t defaults;
-  sigemptyset(&defaults);
-  sigaddset(&defaults, SIGINT);
-  posix_spawnattr_setsigdefault(&attributes, &defaults);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
-  pid_t child = -1;
-  const int failure = posix_spawnp(&child, "psql", nullptr, &attributes,
-                                   pointers_to(arguments).data(), pointers_to(environment).data());
-  posix_spawnattr_destroy(&attributes);
-  if (failure != 0) {
-    throw Error(Errc::unsupported, std::string("run psql: ") +
-                                       std::system_category().message(failure) +
-                                       "; install it (Debian: postgresql-client)");
+int run_shell(Context& context, Running& running, const ShellOptions& options) {
+  if (!stdin_is_terminal() && options.psql_arguments.empty()) {
+    SqlEngine engine(context, running.database, options.engine);
+    StreamSource source(std::cin);
+    engine.run(source);
+    return engine.finish();
   }
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  const bool psql = !options.own && !find_program("psql").empty();
+  if (!psql && !options.psql_arguments.empty())
+    throw Failure(
+        kUsage,
+        "arguments after -- are psql's, and there is none here (Debian: postgresql-client)");
+  if (stdin_is_terminal()) welcome(context, running.database, psql ? "psql" : "own shell");
+  return psql ? run_psql(context, running, options) : run_own(context, running, options);
 }
 
 }  // namespace snowglobe::cli

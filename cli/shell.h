@@ -1,15 +1,25 @@
-// cli/shell.h - the `shell` verb: psql on a database of this process.
+// cli/shell.h - the prompt: the host's psql where there is one, else our own, and the guest's shell
+// behind it.
 #pragma once
 
-#include <snowglobe/snowglobe.hpp>
-
+#include "cli/context.h"
+#include "cli/sql_engine.h"
 #include <string>
+#include <vector>
 
 namespace snowglobe::cli {
 
-/// Runs the host's psql against `database` through a loopback port that is open as long, with a
-/// random password that goes by the environment. Returns psql's exit code. Throws Error if psql can
-/// not be run.
-int run_psql(Database& database);
+struct ShellOptions {
+  bool own = false;  ///< ours, also where psql is installed
+  bool no_history = false;
+  std::vector<std::string> psql_arguments;
+  EngineOptions engine;
+};
+
+/// Returns the exit code.
+int run_shell(Context& context, Running& running, const ShellOptions& options);
+
+/// The guest's own shell. Returns the exit code of its last command.
+int run_console(Context& context, Database& database);
 
 }  // namespace snowglobe::cli

@@ -1,0 +1,211 @@
+// cli/context.cc - how verbs come to a database, a session or a store.
+#include "cli/context.h"
+
+#include "cli/terminal.h"
+#include <cstdio>
+#include <cstdlib>
+#include <fmt/format.h>
+#include <fstream>
+#include <memory>
+#include <unistd.h>
+
+namespace snowglobe::cli {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::size_t kLogLines = 10'000;
+constexpr const char* kLevels[] = {"debug", "info", "warning", "error"};
+constexpr const char* kSources[] = {"machine", "kernel", "guest", "postgres", "network", "store"};
+
+/// What -v and SNOWGLOBE_LOG let through; nothing by default but warnings and worse.
+LogLevel threshold(const Globals& globals) {
+  for (std::size_t level = 0; level < std::size(kLevels); ++level)
+    if (globals.log == kLevels[level]) return static_cast<LogLevel>(level);
+  if (!globals.log.empty()) {
+    throw Failure(
+        kUsage,
+        fmt::format("SNOWGLOBE_LOG is \"{}\"; it knows debug, info, warning, error", globals.log));
+  }
+  return globals.verbose >= 2   ? LogLevel::debug
+         : globals.verbose == 1 ? LogLevel::info
+         : globals.quiet        ? LogLevel::error
+                                : LogLevel::warning;
+}
+
+bool is_store(const fs::path& folder) {
+  std::ifstream format(folder / "FORMAT");
+  std::string line;
+  return std::getline(format, line) && line.starts_with("Snowglobe snapshot store");
+}
+
+}  // namespace
+
+fs::path home_folder() {
+  if (const char* home = std::getenv("SNOWGLOBE_HOME"); home != nullptr && *home != 0) return home;
+  if (const char* data = std::getenv("XDG_DATA_HOME"); data != nullptr && *data == '/')
+    return fs::path(data) / "snowglobe";
+  const char* home = std::getenv("HOME");
+  return fs::path(home == nullptr ? "." : home) / ".local" / "share" / "snowglobe";
+}
+
+Context::TemporaryFolder::~TemporaryFolder() {
+  std::error_code ignored;
+  fs::remove_all(path, ignored);
+}
+
+Options Context::options() {
+  Options options;
+  options.image = globals.image;
+  if (globals.memory_mb != 0) options.memory_mb = globals.memory_mb;
+  options.executor = globals.executor;
+  options.start = globals.cold ? Start::cold : Start::warm;
+  options.statement_limit = std::chrono::milliseconds(0);  // Ctrl-C is the limit
+  options.stop = interrupts.closing();
+  options.on_log = [this](const LogLine& line) { take_log(line); };
+  return options;
+}
+
+Database Context::open() {
+  if (!globals.database.empty()) {
+    throw Failure(kFailed,
+                  "databases with a path are not there yet; leave the path away for one in memory");
+  }
+  Options how = options();
+  static_cast<void>(threshold(globals));
+  Progress progress(globals.quiet);
+  how.on_progress = [&progress](const snowglobe::Progress& step) {
+    progress.phase(step.text, static_cast<std::uint64_t>(step.step),
+                   static_cast<std::uint64_t>(step.steps));
+  };
+  how.from = snapshot_to_start_from();
+  try {
+    return Database::open_in_memory(how);
+  } catch (const SnapshotDamaged&) {
+    throw;
+  } catch (const SnapshotError& error) {
+    throw Failure(kIncompatible, error.what());
+  }
+}
+
+std::optional<Snapshot> Context::snapshot_to_start_from() {
+  if (globals.from.empty()) return std::nullopt;
+  std::error_code ignored;
+  if (fs::is_regular_file(globals.from, ignored)) return from_file(globals.from);
+  return find(store(), globals.from);
+}
+
+Snapshot Context::from_file(const fs::path& file) {
+  std::string pattern = fs::temp_directory_path() / "snowglobe-XXXXXX";
+  if (mkdtemp(pattern.data()) == nullptr) {
+    throw Failure(kFailed,
+                  fmt::format("make a folder in {}: {}", fs::temp_directory_path().string(),
+                              std::system_category().message(errno)));
+  }
+  temporary_ = std::make_shared<TemporaryFolder>(TemporaryFolder{pattern});
+  return SnapshotStore::open(pattern).import_from(file);
+}
+
+void Running::finish() {
+  const std::string& name = context_.globals.save_as;
+  if (name.empty() || !database.is_open()) return;
+  Progress progress(context_.globals.quiet);
+  progress.phase("saving");
+  SnapshotStore store = context_.store(Context::IfMissing::create);
+  const Snapshot saved = store.put(database.save(name, {.note = {}, .tags = {}, .quiesce = true}));
+  progress.end();
+  context_.say(fmt::format("saved {} ({}) in {}", name, saved.id().substr(0, 8),
+                           context_.store_folder().string()));
+}
+
+SessionOptions Context::session_options() const {
+  SessionOptions options;
+  options.user = globals.user;
+  options.database = globals.dbname;
+  options.application_name = globals.application;
+  options.statement_limit = std::chrono::milliseconds(0);
+  return options;
+}
+
+Session Context::session(Database& database) const {
+  try {
+    return database.session(session_options());
+  } catch (const SqlError& error) {
+    throw Failure(kSqlError,
+                  fmt::format("log in as {} to database {}: {}; --user and --dbname (or PGUSER and "
+                              "PGDATABASE) say who and where",
+                              globals.user, globals.dbname, error.message()));
+  } catch (const ConnectionLost& error) {
+    throw Failure(kSqlError,
+                  fmt::format("log in as {} to database {}: {}; --user and --dbname (or PGUSER and "
+                              "PGDATABASE) say who and where",
+                              globals.user, globals.dbname, error.what()));
+  }
+}
+
+fs::path Context::store_folder() const {
+  if (!globals.store.empty()) return globals.store;
+  if (globals.database.empty()) return home_folder() / "snapshots";
+  return is_store(globals.database) ? globals.database : globals.database / "snapshots";
+}
+
+SnapshotStore Context::store(IfMissing if_missing) const {
+  const fs::path folder = store_folder();
+  std::error_code ignored;
+  if (if_missing == IfMissing::fail && !fs::exists(folder / "FORMAT", ignored)) {
+    if (!globals.database.empty() && globals.store.empty() &&
+        !fs::exists(globals.database, ignored))
+      throw Failure(kNotFound, fmt::format("there is no database {}", globals.database.string()));
+    throw Failure(kNotFound,
+                  fmt::format("no snapshots in {}; save one first, or name another place: "
+                              "DATABASE as first argument, or --store FOLDER",
+                              folder.string()));
+  }
+  if (if_missing == IfMissing::create && globals.store.empty() && globals.database.empty())
+    fs::create_directories(folder.parent_path());
+  return SnapshotStore::open(folder);
+}
+
+Snapshot Context::find(const SnapshotStore& store, const std::string& which) const {
+  try {
+    return store.find(which);
+  } catch (const SnapshotNotFound&) {
+    try {
+      return store.find("branch/" + which);
+    } catch (const SnapshotError&) {
+    }
+    throw;
+  }
+}
+
+void Context::say(const std::string& text) const {
+  if (!globals.quiet) fmt::print(stderr, "{}\n", text);
+}
+
+void Context::confirm(const std::string& question) const {
+  if (globals.yes) return;
+  if (!stdin_is_terminal() || !stderr_is_terminal())
+    throw Failure(kUsage, question + "? Say --yes, since there is no terminal to ask on");
+  if (!ask(question + "?")) throw Failure(kFailed, "nothing was done");
+}
+
+void Context::take_log(const LogLine& line) {
+  const std::lock_guard lock(log_mutex_);
+  if (log_.size() < kLogLines) log_.push_back(line);
+  if (log_listener_) {
+    log_listener_(line);
+  } else if (line.level >= threshold(globals)) {
+    fmt::print(stderr, "{}: {}\n", kSources[static_cast<std::size_t>(line.source)], line.text);
+  }
+}
+
+std::vector<LogLine> Context::log_lines() const {
+  const std::lock_guard lock(log_mutex_);
+  return log_;
+}
+
+void Context::follow_log(std::function<void(const LogLine&)> listener) {
+  const std::lock_guard lock(log_mutex_);
+  log_listener_ = std::move(listener);
+}
+
+}  // namespace snowglobe::cli

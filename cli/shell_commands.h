@@ -1,0 +1,57 @@
+// cli/shell_commands.h - the backslash commands of our own shell and of scripts.
+#pragma once
+
+#include "cli/sql_engine.h"
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace snowglobe::cli {
+
+/// One command of a line, from its backslash on. Lives as long as it runs.
+class ShellCommands {
+ public:
+  explicit ShellCommands(SqlEngine& engine) : engine_(engine) {}
+
+  /// Returns the position behind the command and its arguments. Throws what goes wrong.
+  std::size_t run(const std::string& line, std::size_t position);
+
+  /// Names of all commands, with their backslash, for the completion.
+  [[nodiscard]] static std::vector<std::string> names();
+
+ private:
+  using Method = void (ShellCommands::*)();
+  struct Entry {
+    std::string_view name;
+    Method method;
+    std::string_view arguments, help;
+  };
+  [[nodiscard]] static const std::vector<Entry>& entries();
+
+  [[nodiscard]] std::optional<std::string> word();
+  [[nodiscard]] std::string required(std::string_view what);
+  [[nodiscard]] std::string rest();
+  bool toggle(bool now);
+
+  void quit(), help(), sql_help(), go(), go_expanded(), go_set(), watch();
+  void print_buffer(), reset(), write_buffer();
+  void copy(), echo(), warn(), include(), include_beside(), output();
+  void expanded(), align(), tuples(), pset(), timing(), title();
+  void connect(), connection_info(), encoding();
+  void run_outside(), change_folder(), set(), unset();
+  void describe_objects();
+  void save(), restore(), snapshots(), guest(), expose();
+  void ignored();
+
+  void run_buffer(const std::optional<FormatOptions>& format);
+  void include_file(const std::string& path);
+  void describe_with_guest();
+
+  SqlEngine& engine_;
+  std::string_view line_;
+  std::size_t position_ = 0;
+  std::string name_;
+};
+
+}  // namespace snowglobe::cli

@@ -1,0 +1,126 @@
+// cli/sql_engine.h - runs text that has SQL and backslash commands in it on a session: what `sql`,
+// `load` and our own shell are made of. docs/cli.md lists the commands.
+#pragma once
+
+#include "cli/context.h"
+#include "cli/format.h"
+#include "cli/lexer.h"
+#include <iosfwd>
+#include <map>
+#include <memory>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace snowglobe::cli {
+
+/// Where lines come from: a file, an argument, a line editor.
+class LineSource {
+ public:
+  virtual ~LineSource() = default;
+  /// A line without its newline; nothing at the end. `prompt` is for people.
+  virtual std::optional<std::string> next(const std::string& prompt) = 0;
+  /// A line of data for COPY ... FROM STDIN; nothing at its end.
+  virtual std::optional<std::string> next_data() { return next(">> "); }
+  /// Somebody types here.
+  [[nodiscard]] virtual bool interactive() const { return false; }
+  /// A whole statement or command, for the history.
+  virtual void remember(const std::string& text) { static_cast<void>(text); }
+};
+
+/// Lines of a stream that outlives it.
+class StreamSource : public LineSource {
+ public:
+  explicit StreamSource(std::istream& in) : in_(in) {}
+  std::optional<std::string> next(const std::string& prompt) override;
+
+ private:
+  std::istream& in_;
+};
+
+/// A statement of the command line; data for its COPY are on standard input.
+class ArgumentSource : public LineSource {
+ public:
+  explicit ArgumentSource(const std::string& text) : text_(text) {}
+  std::optional<std::string> next(const std::string& prompt) override;
+  std::optional<std::string> next_data() override;
+
+ private:
+  std::istringstream text_;
+};
+
+struct EngineOptions {
+  FormatOptions format;
+  bool stop_at_error = true;
+  bool command_tags = false;  ///< "INSERT 0 1" on stdout
+  bool timing = false;
+  bool single_transaction = false;
+  bool json_errors = false;
+};
+
+/// Thread rule: one thread.
+class SqlEngine {
+ public:
+  SqlEngine(Context& context, Database& database, EngineOptions options);
+  ~SqlEngine();
+
+  /// Reads a source to its end. Returns an ExitCode: that of the first error if it stops there,
+  /// else kOk. Several may follow each other; finish() comes last.
+  int run(LineSource& source);
+  /// Commits or rolls back a single transaction, and says what there is to say at the end.
+  int finish();
+  /// How the last run() of an interactive source ended.
+  [[nodiscard]] bool quit_was_said() const { return quit_; }
+
+  [[nodiscard]] std::string prompt() const;
+  /// Forgets the statement that is half typed.
+  void drop_typed() { lexer_.clear(); }
+  [[nodiscard]] Database& database() { return database_; }
+
+ private:
+  friend class ShellCommands;
+  enum class Transaction : char { none = ' ', open = '*', failed = '!' };
+  struct Output;
+
+  bool take_line(const std::string& line);
+  void take_backslash(const std::string& line, std::size_t& position);
+  void at_end_of_source();
+  bool execute(const std::string& sql);
+  void execute_or_throw(const std::string& sql);
+  void copy_in(const std::string& sql, std::istream* data);
+  void copy_out(const std::string& sql, std::ostream& out);
+  void show(const Result& result);
+  void show_rows(const Result& result, const FormatOptions& format);
+  void follow_transaction(const Result& result, const std::string& sql);
+  void print_notifications();
+  void reconnect();
+  std::ostream& out();
+
+  Context& context_;
+  Database& database_;
+  EngineOptions options_;
+  std::optional<Session> session_;
+  std::map<std::string, std::string, std::less<>> variables_;
+  Lexer lexer_;
+  LineSource* source_ = nullptr;
+  std::string last_statement_;
+  std::unique_ptr<Output> output_;       // \o
+  std::unique_ptr<Output> next_output_;  // \g
+  std::optional<FormatOptions> next_format_;
+  Transaction transaction_ = Transaction::none;
+  bool listening_ = false;
+  bool quit_ = false;
+  bool begun_ = false;
+  int depth_ = 0;  // of \i
+  int exit_code_ = kOk;
+  bool printed_json_ = false;
+  std::string last_tag_;
+};
+
+/// Whether a statement is COPY ... FROM STDIN or COPY ... TO STDOUT.
+enum class CopyKind : std::uint8_t { none, from_stdin, to_stdout };
+[[nodiscard]] CopyKind copy_kind(std::string_view sql);
+
+}  // namespace snowglobe::cli

@@ -1,0 +1,156 @@
+// tests/cli/terminal_test.cc - the shell on a terminal: our own, psql, and the guest's behind them.
+#include "tests/cli/command.h"
+
+#include <csignal>
+#include <fstream>
+#include <gtest/gtest.h>
+
+namespace snowglobe::testing {
+namespace {
+
+TEST(OwnShell, PromptsDescribesAndFormatsAsPsqlDoes) {
+  Started shell(Started::On::terminal, {"shell", "--own"});
+  shell.wait_for("postgres=# ");
+  shell.type("create table t(id int primary key,\r");
+  shell.wait_for("postgres(# ");
+  shell.type("name text);\r");
+  shell.wait_for("CREATE TABLE");
+  shell.wait_for("postgres=# ");
+  shell.type("insert into t values (1, 'Ada');\r");
+  shell.wait_for("INSERT 0 1");
+  shell.type("\\d t\r");
+  shell.wait_for("\"t_pkey\" PRIMARY KEY, btree (id)");
+  shell.type("\\x\r");
+  shell.wait_for("Expanded display is on.");
+  shell.type("select * from t;\r");
+  shell.wait_for("-[ RECORD 1 ]");
+  shell.wait_for("name | Ada");
+  shell.type("\\timing\r");
+  shell.wait_for("Timing is on.");
+  shell.type("begin;\r");
+  shell.wait_for("postgres=*# ");
+  shell.type("nonsense;\r");
+  shell.wait_for("ERROR:  syntax error");
+  shell.wait_for("postgres=!# ");
+  shell.type("rollback;\r");
+  shell.wait_for("postgres=# ");
+  shell.type("\\nosuch\r");
+  shell.wait_for("there is no command \\nosuch");
+  shell.type("\\q\r");
+  EXPECT_EQ(shell.wait(), 0);
+}
+
+TEST(OwnShell, CtrlCDropsALineAndCancelsAStatement) {
+  Started shell(Started::On::terminal, {"shell", "--own"});
+  shell.wait_for("postgres=# ");
+  shell.type("select 'half\r");
+  shell.wait_for("postgres'# ");
+  shell.type("\x03");
+  shell.wait_for("^C");
+  shell.wait_for("postgres=# ");
+  shell.type("select pg_sleep(60);\r");
+  usleep(400'000);
+  shell.type("\x03");
+  shell.wait_for("canceling statement due to user request");
+  shell.wait_for("postgres=# ");
+  shell.type("select 6 * 7 as answer;\r");
+  shell.wait_for("42");
+  shell.type("\\watch 0.1\r");
+  shell.wait_for("42");
+  shell.wait_for("42");
+  shell.type("\x03");
+  shell.wait_for("postgres=# ");
+  shell.type("\\q\r");
+  EXPECT_EQ(shell.wait(), 0);
+}
+
+TEST(OwnShell, SavesAndRestoresTheWholeMachine) {
+  Started shell(Started::On::terminal, {"shell", "--own"});
+  shell.wait_for("postgres=# ");
+  shell.type("create table t as select 1;\r");
+  shell.wait_for("SELECT 1");
+  shell.type("\\save before\r");
+  shell.wait_for("Saved \"before\"");
+  shell.type("drop table t;\r");
+  shell.wait_for("DROP TABLE");
+  shell.type("\\restore before\r");
+  shell.wait_for("Restored in");
+  shell.type("select count(*) as rows_there from t;\r");
+  shell.wait_for("(1 row)");
+  shell.type("\\snapshots\r");
+  shell.wait_for("before");
+  shell.type("\\q\r");
+  EXPECT_EQ(shell.wait(), 0);
+}
+
+TEST(OwnShell, RemembersAndCompletes) {
+  {
+    Started shell(Started::On::terminal, {"shell", "--own"});
+    shell.wait_for("postgres=# ");
+    shell.type("create table remarkable(n int);\r");
+    shell.wait_for("CREATE TABLE");
+    shell.type("sel\t7 as seven from remar\t;\r");
+    shell.wait_for("(0 rows)");
+    shell.type("\\q\r");
+    EXPECT_EQ(shell.wait(), 0);
+  }
+  Started again(Started::On::terminal, {"shell", "--own"});
+  again.wait_for("postgres=# ");
+  again.type("\x10\x10");  // Ctrl-P: twice up, over \q
+  again.wait_for("seven from remarkable");
+  again.type("\r");
+  again.wait_for("does not exist");
+  again.type("\x04");  // Ctrl-D leads to the guest's shell, as in the article (S15)
+  again.wait_for("guest:/# ");
+  again.type("uname -m\r");
+  again.wait_for("i686");
+  again.type("\x04");
+  EXPECT_EQ(again.wait(), 0);
+}
+
+TEST(Psql, IsUsedWhereItIsInstalledAndCtrlDLeadsToTheGuest) {
+  if (run_program({"psql", "--version"}).code != 0) GTEST_SKIP() << "psql is not installed";
+  {
+    Started shell(Started::On::terminal, {"shell"}, {"PSQL_PAGER=cat"});
+    shell.wait_for("(psql)");
+    shell.wait_for("postgres=# ");
+    shell.type("select 40 + 2 as answer;\r");
+    shell.wait_for("42");
+    shell.type("\x04");
+    shell.wait_for("guest:/# ");
+    shell.type("exit\r");
+    EXPECT_EQ(shell.wait(), 0);
+  }
+  Started shell(Started::On::terminal, {"shell"}, {"PSQL_PAGER=cat"});
+  shell.wait_for("postgres=# ");
+  shell.type("\\q\r");
+  EXPECT_EQ(shell.wait(), 0);
+}
+
+TEST(Psql, ArgumentsBehindTheDashesAreItsOwn) {
+  if (run_program({"psql", "--version"}).code != 0) GTEST_SKIP() << "psql is not installed";
+  EXPECT_EQ(snowglobe({"shell", "--", "-Atc", "select 1"}).out, "1\n");
+}
+
+TEST(OwnShell, ReadsAStreamWithoutATerminal) {
+  const Ran ran = snowglobe({"shell", "--own", "-At"}, {.input = "\\echo hi\nselect 1;\n"});
+  EXPECT_EQ(ran.out, "hi\n1\n") << ran.err;
+  EXPECT_EQ(snowglobe({"shell"}, {.input = "nonsense;"}).code, 3);
+}
+
+TEST(OwnShell, AsksOnATerminalBeforeItRemoves) {
+  Folder folder;
+  ASSERT_EQ(snowglobe({"--store", folder / "s", "sql", "select 1", "--save-as", "one"}).code, 0);
+  Started no(Started::On::terminal, {"--store", folder / "s", "rm", "one"});
+  no.wait_for("[y/N]");
+  no.type("n\r");
+  EXPECT_EQ(no.wait(), 1);
+  Started yes(Started::On::terminal, {"--store", folder / "s", "rm", "one"});
+  yes.wait_for("[y/N]");
+  yes.type("y\r");
+  EXPECT_EQ(yes.wait(), 0);
+  EXPECT_EQ(snowglobe({"--store", folder / "s", "list", "-q"}).out, "");
+}
+
+}  // namespace
+}  // namespace snowglobe::testing
