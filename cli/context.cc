@@ -66,10 +66,6 @@ Options Context::options() {
 }
 
 Database Context::open() {
-  if (!globals.database.empty()) {
-    throw Failure(kFailed,
-                  "databases with a path are not there yet; leave the path away for one in memory");
-  }
   Options how = options();
   static_cast<void>(threshold(globals));
   Progress progress(globals.quiet);
@@ -79,7 +75,22 @@ Database Context::open() {
   };
   how.from = snapshot_to_start_from();
   try {
-    return Database::open_in_memory(how);
+    if (globals.database.empty()) return Database::open_in_memory(how);
+    how.create = globals.create ? Create::if_missing : Create::never;
+    how.read_only = globals.read_only;
+    how.durability = globals.durability;
+    if (may_ask_to_create && !globals.create && !database_exists()) {
+      progress.end();
+      globals.create =
+          ask(fmt::format("There is no database {}. Make it?", globals.database.string()));
+      if (globals.create) how.create = Create::if_missing;
+    }
+    return Database::open(globals.database, how);
+  } catch (const DatabaseNotFound& error) {
+    throw Failure(kNotFound,
+                  fmt::format("there is no database {0}; `snowglobe init {0}` makes one, "
+                              "and so does --create",
+                              globals.database.string()));
   } catch (const SnapshotDamaged&) {
     throw;
   } catch (const SnapshotError& error) {
@@ -87,8 +98,18 @@ Database Context::open() {
   }
 }
 
+bool Context::database_exists() const {
+  std::error_code ignored;
+  return fs::exists(globals.database / "database.json", ignored);
+}
+
 std::optional<Snapshot> Context::snapshot_to_start_from() {
   if (globals.from.empty()) return std::nullopt;
+  if (database_exists())
+    throw Failure(kUsage,
+                  fmt::format("--from begins a new machine, and {} is there already; `restore` "
+                              "puts it back",
+                              globals.database.string()));
   std::error_code ignored;
   if (fs::is_regular_file(globals.from, ignored)) return from_file(globals.from);
   return find(store(), globals.from);
@@ -144,16 +165,22 @@ Session Context::session(Database& database) const {
 
 fs::path Context::store_folder() const {
   if (!globals.store.empty()) return globals.store;
-  if (globals.database.empty()) return home_folder() / "snapshots";
-  return is_store(globals.database) ? globals.database : globals.database / "snapshots";
+  if (is_store(globals.database)) return globals.database;
+  // A database that is still to be made has none of its own.
+  if (globals.database.empty() || (!globals.from.empty() && !database_exists()))
+    return home_folder() / "snapshots";
+  return globals.database / "snapshots";
+}
+
+bool Context::store_exists() const {
+  std::error_code ignored;
+  return fs::exists(store_folder() / "FORMAT", ignored);
 }
 
 SnapshotStore Context::store(IfMissing if_missing) const {
   const fs::path folder = store_folder();
-  std::error_code ignored;
-  if (if_missing == IfMissing::fail && !fs::exists(folder / "FORMAT", ignored)) {
-    if (!globals.database.empty() && globals.store.empty() &&
-        !fs::exists(globals.database, ignored))
+  if (if_missing == IfMissing::fail && !store_exists()) {
+    if (!globals.database.empty() && globals.store.empty() && !database_exists())
       throw Failure(kNotFound, fmt::format("there is no database {}", globals.database.string()));
     throw Failure(kNotFound,
                   fmt::format("no snapshots in {}; save one first, or name another place: "

@@ -22,6 +22,8 @@ struct Globals {
   std::string from;                ///< a snapshot of the store, or an exported file
   std::string save_as;             ///< the machine goes into the store by this name at the end
   bool create = false;
+  bool read_only = false;
+  Durability durability = Durability::full;
   std::filesystem::path image;
   unsigned memory_mb = 0;  ///< 0: the library's choice
   Executor executor = Executor::automatic;
@@ -51,7 +53,13 @@ class Context {
   [[nodiscard]] SessionOptions session_options() const;
 
   enum class IfMissing : std::uint8_t { fail, create };
+  /// Whether the database that the command line names is there.
+  [[nodiscard]] bool database_exists() const;
+  /// For verbs that somebody talks to: open() may ask whether to make what is not there.
+  bool may_ask_to_create = false;
+
   [[nodiscard]] std::filesystem::path store_folder() const;
+  [[nodiscard]] bool store_exists() const;
   [[nodiscard]] SnapshotStore store(IfMissing if_missing = IfMissing::fail) const;
   /// As SnapshotStore::find(), with the names of branches as well.
   [[nodiscard]] Snapshot find(const SnapshotStore& store, const std::string& which) const;
@@ -67,6 +75,7 @@ class Context {
   void follow_log(std::function<void(const LogLine&)> listener);
 
  private:
+  [[nodiscard]] Database open_folder(Options how);
   void take_log(const LogLine& line);
   Options options();
   std::optional<Snapshot> snapshot_to_start_from();

@@ -66,6 +66,17 @@ Report classify() {
     return {kDamaged, "damaged", error.what()};
   } catch (const SnapshotError& error) {
     return {kFailed, "snapshot", error.what()};
+  } catch (const DatabaseNotFound& error) {
+    return {kNotFound, "not_found", error.what()};
+  } catch (const DatabaseLocked& error) {
+    Json more = {{"pid", error.pid()}, {"program", error.program()}, {"since", error.since()}};
+    return {kLocked, "locked", error.what(), std::move(more)};
+  } catch (const DatabaseDamaged& error) {
+    return {kDamaged, "damaged", error.what()};
+  } catch (const DatabaseIncompatible& error) {
+    return {kIncompatible, "incompatible", error.what()};
+  } catch (const DiskFailed& error) {
+    return {kFailed, "disk_failed", error.what()};
   } catch (const GuestCrashed& error) {
     Json more = {{"console", error.console()}};
     std::string message = error.what();

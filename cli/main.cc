@@ -20,13 +20,21 @@ std::map<std::string, Executor> executors() {
           {"interpreter", Executor::interpreter}};
 }
 
+std::map<std::string, Durability> durabilities() {
+  return {{"full", Durability::full}, {"relaxed", Durability::relaxed}, {"none", Durability::none}};
+}
+
 void add_global_options(CLI::App& app, Globals& globals) {
   app.add_option("--db", globals.database, "The database, a folder; without one: in memory");
   app.add_flag("--create", globals.create, "Make the database if it is not there");
+  app.add_flag("--read-only", globals.read_only, "Change nothing; others may read it meanwhile");
+  app.add_option("--durability", globals.durability,
+                 "full, relaxed or none: when a commit is on disk")
+      ->transform(CLI::CheckedTransformer(durabilities(), CLI::ignore_case).description(""));
   app.add_option("--store", globals.store,
                  "Folder of snapshots; else the database's, else SNOWGLOBE_HOME/snapshots");
   app.add_option("--from", globals.from,
-                 "In memory: start from this snapshot of the store, or this exported file");
+                 "Start from this snapshot of the store, or this exported file");
   app.add_option("--save-as", globals.save_as,
                  "In memory: put the machine into the store by this name at the end");
   app.add_option("-U,--user", globals.user, "Role to log in as")->envname("PGUSER");
@@ -96,8 +104,9 @@ int run(int count, char** values, Context& context) {
   CLI::App app("PostgreSQL in an emulated machine inside this process", "snowglobe");
   describe(app);
   add_global_options(app, context.globals);
-  for (const auto add : {add_sql_verbs, add_serve_verbs, add_state_verbs, add_store_verbs,
-                         add_care_verbs, add_guest_verbs, add_about_verbs, add_completion_verb})
+  for (const auto add :
+       {add_sql_verbs, add_serve_verbs, add_state_verbs, add_store_verbs, add_care_verbs,
+        add_database_verbs, add_guest_verbs, add_about_verbs, add_completion_verb})
     add(app, context);
   for (CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; }))
     verb->fallthrough();

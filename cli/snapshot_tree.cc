@@ -32,10 +32,15 @@ class Drawing {
  public:
   explicit Drawing(std::span<const SnapshotBranch> order)
       : order_(order), children_(children_of(order)) {
-    for (const long root : children_[-1])
+    for (const long root : children_[-1]) {
+      roots_.push_back(lines_.size());
       chain(root, "", "");
+    }
   }
   [[nodiscard]] const std::vector<Line>& lines() const { return lines_; }
+  [[nodiscard]] bool begins_a_tree(std::size_t line) const {
+    return std::find(roots_.begin(), roots_.end(), line) != roots_.end();
+  }
 
  private:
   // Straight down as long as there is one child; recursion only where the tree parts.
@@ -59,6 +64,7 @@ class Drawing {
   std::span<const SnapshotBranch> order_;
   std::map<long, std::vector<long>> children_;
   std::vector<Line> lines_;
+  std::vector<std::size_t> roots_;
 };
 
 std::string padded(std::string text, std::size_t width) {
@@ -119,7 +125,9 @@ void print_tree(std::ostream& out, std::span<const SnapshotBranch> order) {
                 fmt::format("{}  {:<8}  {:<12}  {:>9}  {:>9}  {}", padded("NAME", width), "ID",
                             "SAVED", "SIZE", "ADDED", "TAGS, NOTE"))
       << '\n';
-  for (const Line& line : drawing.lines()) {
+  for (std::size_t i = 0; i < drawing.lines().size(); ++i) {
+    const Line& line = drawing.lines()[i];
+    if (i > 0 && drawing.begins_a_tree(i)) out << '\n';
     const Snapshot& snapshot = *line.snapshot;
     const SnapshotSizes sizes = snapshot.sizes();
     const std::string tags = tags_of(snapshot);

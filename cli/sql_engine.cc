@@ -72,7 +72,8 @@ int SqlEngine::run(LineSource& source) {
     const auto line = source.next(source.interactive() ? prompt() : std::string());
     if (!line || !take_line(*line)) break;
   }
-  if (exit_code_ == kOk && !quit_ && !source.interactive()) at_end_of_source();
+  const bool stopped = exit_code_ != kOk && options_.stop_at_error;
+  if (!stopped && !quit_ && !source.interactive()) at_end_of_source();
   source_ = outer;
   std::cout.flush();
   return exit_code_;
@@ -138,7 +139,7 @@ void SqlEngine::take_backslash(const std::string& line, std::size_t& position) {
     fmt::print(stderr, "{}\n", error.what());
     position = line.size();
   }
-  if (source_->interactive() || !options_.stop_at_error) exit_code_ = kOk;
+  if (source_->interactive()) exit_code_ = kOk;
 }
 
 // The last statement of a file or an argument needs no semicolon.

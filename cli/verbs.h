@@ -14,7 +14,7 @@ namespace snowglobe::cli {
 void add_sql_verbs(CLI::App& app, Context& context);    // shell, sql
 void add_serve_verbs(CLI::App& app, Context& context);  // run, expose
 void add_guest_verbs(CLI::App& app, Context& context);  // exec, console, put, get, logs
-void add_state_verbs(CLI::App& app, Context& context);  // save, restore, fork, branch
+void add_state_verbs(CLI::App& app, Context& context);  // save, restore, branch, fork
 void add_store_verbs(CLI::App& app, Context& context);  // list, show, diff, tag, rename, rm
 void add_care_verbs(CLI::App& app, Context& context);   // prune, verify, export, import
 void add_database_verbs(CLI::App& app,

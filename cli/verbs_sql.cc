@@ -61,14 +61,16 @@ int run_file(SqlEngine& engine, const std::string& path) {
 }
 
 int run_all(SqlEngine& engine, const SqlArguments& arguments) {
+  const auto stops = [&arguments](int code) { return code != kOk && !arguments.go_on; };
+  int code = kOk;
   for (const std::string& path : arguments.files)
-    if (const int code = run_file(engine, path); code != kOk) return code;
+    if (stops(code = run_file(engine, path))) return code;
   for (const std::string& statement : arguments.statements) {
     ArgumentSource source(statement);
-    if (const int code = engine.run(source); code != kOk) return code;
+    if (stops(code = engine.run(source))) return code;
   }
   if (arguments.files.empty() && arguments.statements.empty()) return run_file(engine, "-");
-  return kOk;
+  return code;
 }
 
 int sql(Context& context, const SqlArguments& arguments) {
@@ -88,6 +90,7 @@ int sql(Context& context, const SqlArguments& arguments) {
 
 int shell(Context& context, const ShellArguments& arguments) {
   ShellOptions options;
+  context.may_ask_to_create = true;
   options.own = arguments.own;
   options.no_history = arguments.no_history;
   options.psql_arguments = context.tail;
@@ -115,10 +118,11 @@ void add_sql_verbs(CLI::App& app, Context& context) {
   verb->add_option(
       "statement", arguments->statements,
       "Statements or backslash commands; without any they are read from standard input");
-  verb->add_option("-f,--file", arguments->files, "Run a file first (- is standard input)");
+  verb->add_option("-f,--file", arguments->files, "Run a file first (- is standard input)")
+      ->allow_extra_args(false);
   verb->add_flag("-1,--single-transaction", arguments->single_transaction,
                  "All of it happens, or nothing");
-  verb->add_flag("--go-on", arguments->go_on, "Go on after an error (it exits 0 then)");
+  verb->add_flag("--go-on", arguments->go_on, "Go on after an error; it exits with 3 all the same");
 }
 
 }  // namespace snowglobe::cli

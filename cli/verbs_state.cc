@@ -17,6 +17,9 @@ struct RestoreArguments {
   std::string which, save_first;
   bool dry_run = false;
 };
+struct ForkArguments {
+  std::string destination, which;
+};
 struct BranchArguments {
   std::string name, which;
   bool remove = false;
@@ -62,8 +65,8 @@ int save(Context& context, const SaveArguments& arguments) {
       .note = arguments.note, .tags = arguments.tags, .quiesce = arguments.small};
   Progress progress(context.globals.quiet);
   progress.phase("saving");
-  const Snapshot saved = running.database.save(arguments.name, options);
-  SnapshotStore store = context.store();
+  SnapshotStore store = context.store(Context::IfMissing::create);
+  const Snapshot saved = store.put(running.database.save(arguments.name, options));
   move_heads(store, saved);
   progress.end();
   if (context.globals.json) {
@@ -88,12 +91,45 @@ int restore(Context& context, const RestoreArguments& arguments) {
           fmt::format("Put {} back to {}? What is in it now is gone (or --save-first NAME)",
                       context.globals.database.string(), what));
     Running running(context);
-    if (!arguments.save_first.empty()) running.database.save(arguments.save_first);
+    if (!arguments.save_first.empty())
+      context.store().put(running.database.save(arguments.save_first));
     running.database.restore(snapshot);
     context.say("restored " + what);
   }
   if (context.globals.json)
     print_json({{"restored", to_json(snapshot)}, {"dry_run", arguments.dry_run}});
+  return kOk;
+}
+
+int fork(Context& context, const ForkArguments& arguments) {
+  const std::filesystem::path destination = arguments.destination;
+  if (std::filesystem::exists(destination / "database.json"))
+    throw Failure(kFailed, fmt::format("{} is there already", destination.string()));
+  std::optional<Snapshot> snapshot;
+  if (arguments.which.empty()) {
+    needs_database(context, "fork");
+    Running running(context);
+    snapshot = running.database.save();
+  } else {
+    snapshot = context.find(context.store(), arguments.which);
+  }
+  Globals& globals = context.globals;
+  Options options;
+  options.image = globals.image;
+  options.create = Create::always;
+  options.from = snapshot;
+  options.memory_mb = static_cast<unsigned>(snapshot->sizes().memory >> 20);
+  options.stop = context.interrupts.closing();
+  Progress progress(globals.quiet);
+  progress.phase("making " + destination.string());
+  Database made = Database::open(destination, options);
+  made.close();
+  progress.end();
+  if (globals.json) {
+    print_json({{"database", destination.string()}, {"from", snapshot->id()}});
+  } else {
+    std::cout << destination.string() << '\n';
+  }
   return kOk;
 }
 
@@ -157,6 +193,14 @@ void add_state_verbs(CLI::App& app, Context& context) {
         ->required();
     verb->add_option("--save-first", arguments->save_first, "Save what is there now by this name");
     verb->add_flag("-n,--dry-run", arguments->dry_run, "Only say what would happen");
+  }
+  {
+    auto [verb, arguments] = add_verb<ForkArguments>(
+        app, context, "fork", "A second database that goes on from this one, or from a snapshot",
+        fork);
+    verb->add_option("destination", arguments->destination, "Folder of the new database")
+        ->required();
+    verb->add_option("snapshot", arguments->which, "Where it begins; without it as it is now");
   }
   auto [verb, arguments] = add_verb<BranchArguments>(
       app, context, "branch", "List branches, or begin one at a snapshot", branch);

@@ -47,7 +47,10 @@ std::vector<SnapshotBranch> chosen(const SnapshotStore& store, const ListArgumen
 }
 
 int list(Context& context, const ListArguments& arguments) {
-  const std::vector<SnapshotBranch> order = chosen(context.store(), arguments);
+  // A database that nobody has saved yet has no store, and that is no mistake.
+  const bool none =
+      context.globals.store.empty() && context.database_exists() && !context.store_exists();
+  const auto order = none ? std::vector<SnapshotBranch>() : chosen(context.store(), arguments);
   if (context.globals.json) {
     Json all = Json::array();
     for (const SnapshotBranch& each : order) {

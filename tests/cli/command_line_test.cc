@@ -14,16 +14,19 @@
 namespace snowglobe::testing {
 namespace {
 
-const char* const kVerbs[] = {
-    "shell",   "sql",    "run", "expose", "save",  "restore", "list",    "show",      "diff",
-    "tag",     "rename", "rm",  "branch", "prune", "verify",  "export",  "import",    "exec",
-    "console", "put",    "get", "logs",   "info",  "doctor",  "version", "completion"};
+const char* const kVerbs[] = {"shell",  "sql",    "run",    "expose", "save",    "restore",
+                              "list",   "show",   "diff",   "tag",    "rename",  "rm",
+                              "branch", "fork",   "init",   "dump",   "load",    "prune",
+                              "verify", "export", "import", "exec",   "console", "put",
+                              "get",    "logs",   "info",   "doctor", "version", "completion"};
 
 std::string man_page() {
   std::ifstream file(std::string(SNOWGLOBE_SOURCES) + "/cli/snowglobe.1");
   std::ostringstream text;
   text << file.rdbuf();
-  return text.str();
+  std::string page = text.str();
+  std::erase(page, '\\');  // of roff: \-
+  return page;
 }
 
 TEST(CommandLine, HelpAndVersionAreOnStdoutAndEndWithZero) {
@@ -143,7 +146,7 @@ TEST(CommandLine, AnImportOfSomethingElseChangesNothing) {
   std::ofstream(folder / "x.snap")
       << "this is no snapshot at all, but long enough to be read as one";
   const Ran ran = snowglobe({"--store", folder / "s", "import", folder / "x.snap"});
-  EXPECT_EQ(ran.code, 8) << ran.err;
+  EXPECT_EQ(ran.code, 2) << ran.err;
   EXPECT_EQ(snowglobe({"--store", folder / "s", "list", "--json"}).out, "[]\n");
 }
 

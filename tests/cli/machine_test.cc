@@ -58,7 +58,9 @@ TEST(Expose, PrintsTheUriAndEndsWellWithCtrlC) {
   std::smatch uri;
   ASSERT_TRUE(std::regex_search(said, uri, std::regex("postgresql://\\S+"))) << said;
   EXPECT_NE(said.find("psql"), std::string::npos);
-  if (have_psql()) EXPECT_EQ(run_program({"psql", uri.str(), "-Atc", "select 40 + 2"}).out, "42\n");
+  if (have_psql()) {
+    EXPECT_EQ(run_program({"psql", uri.str(), "-Atc", "select 40 + 2"}).out, "42\n");
+  }
   expose.signal(SIGINT);
   EXPECT_EQ(expose.wait(), 0);
 }

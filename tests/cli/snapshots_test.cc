@@ -64,6 +64,9 @@ TEST_F(StoreTest, AMachineGoesOnFromASnapshotAndFromAFile) {
   EXPECT_EQ(snowglobe({file, count, "-At"}).out, "2\n");
   const Ran imported = snowglobe({"--store", *folder_ / "other", "import", file});
   EXPECT_TRUE(imported.out.starts_with("left (")) << imported.err;
+  std::filesystem::resize_file(file, std::filesystem::file_size(file) / 2);
+  EXPECT_EQ(snowglobe({"--store", *folder_ / "other", "import", file}).code, 8);
+  EXPECT_EQ(snowglobe({file, count}).code, 8);
 }
 
 TEST_F(StoreTest, SaysWhatIsKnownOfOneAndWhatDiffers) {

@@ -77,7 +77,7 @@ TEST(Sql, StopsAtTheFirstErrorWithThree) {
       std::string::npos)
       << ran.err;
   const Ran on = snowglobe({"sql", "--go-on", "-At", "selec 2; select 3"});
-  EXPECT_EQ(on.code, 0);
+  EXPECT_EQ(on.code, 3);
   EXPECT_EQ(on.out, "3\n");
 }
 

@@ -100,10 +100,12 @@ TEST(OwnShell, RemembersAndCompletes) {
   again.wait_for("seven from remarkable");
   again.type("\r");
   again.wait_for("does not exist");
+  again.wait_for("postgres=# ");
   again.type("\x04");  // Ctrl-D leads to the guest's shell, as in the article (S15)
   again.wait_for("guest:/# ");
   again.type("uname -m\r");
-  again.wait_for("i686");
+  again.wait_for("i686\r\n");
+  again.wait_for("guest:/# ");
   again.type("\x04");
   EXPECT_EQ(again.wait(), 0);
 }
@@ -115,7 +117,8 @@ TEST(Psql, IsUsedWhereItIsInstalledAndCtrlDLeadsToTheGuest) {
     shell.wait_for("(psql)");
     shell.wait_for("postgres=# ");
     shell.type("select 40 + 2 as answer;\r");
-    shell.wait_for("42");
+    shell.wait_for("(1 row)");
+    shell.wait_for("postgres=# ");
     shell.type("\x04");
     shell.wait_for("guest:/# ");
     shell.type("exit\r");
