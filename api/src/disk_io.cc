@@ -12,8 +12,12 @@ using vm::BlockAnswer;
 using vm::u64;
 
 constexpr u64 kPage = DiskHistory::kPage;
-// Copying this much into the page cache takes some 50 us: longer is not the machine's to do.
-constexpr u64 kLargestAtOnce = 256 << 10;
+// Writing into the page cache costs no more than copying for another thread, until the host has so
+// many dirty pages that it lets writers wait. Once that was noticed, only small writes are done at
+// once for a while.
+constexpr auto kSlowWrite = std::chrono::milliseconds(3);
+constexpr auto kSlowTime = std::chrono::seconds(1);
+constexpr u64 kSmallWrite = 16 << 10;
 constexpr u64 kZeroBytes = 1 << 20;
 
 template <class Parts>
@@ -184,9 +188,12 @@ BlockAnswer DiskIo::submit_read(u64 ticket, u64 offset, std::span<const base::By
 BlockAnswer DiskIo::submit_write(u64 ticket, u64 offset, std::span<const base::ConstBytes> from) {
   if (!check_writable()) return BlockAnswer::kFailed;
   const u64 length = total_of(from);
-  if (length <= kLargestAtOnce && !overlaps(offset, length, true)) {
+  const Clock::time_point begin = Clock::now();
+  if ((length <= kSmallWrite || begin >= slow_until_) && !overlaps(offset, length, true)) {
     const auto done = put(offset, from, HostFile::Wait::kNo);
     if (!done) return BlockAnswer::kFailed;
+    const Clock::time_point end = Clock::now();
+    if (end - begin >= kSlowWrite) slow_until_ = end + kSlowTime;
     if (done.value()) return BlockAnswer::kDone;
   }
   std::vector<std::uint8_t> copy;

@@ -128,6 +128,7 @@ class DiskIo final : public vm::AsyncBlock {
 
   std::vector<Span> under_way_;  ///< of the thread that submits
   vm::u64 next_span_ = 1;
+  Clock::time_point slow_until_{};  ///< the host lets writers wait
 
   std::atomic<vm::u64> changes_ = 1;  ///< writes and holes that have ended, and one to begin with
   std::atomic<vm::u64> synced_ = 0;   ///< changes_ before the last sync that ended

@@ -27,6 +27,7 @@ constexpr std::array<std::uint8_t, 8> kMark{'S', 'N', 'O', 'W', 'G', 'L', 'D', '
 constexpr std::uint32_t kFormat = 1;
 constexpr std::size_t kFixed = 8 + 4 + 4 + 8;
 constexpr std::size_t kSumAt = 16;
+constexpr u64 kMaxCount = u64{1} << 62;  // what counts up does not come round
 
 struct Slot {
   u64 sequence = 0;
@@ -43,7 +44,8 @@ u64 sum_of(base::ConstBytes slot, std::size_t length) {
 bool sensible(const DiskRecord& record) {
   const bool known = record.state >= DiskState::kClean && record.state <= DiskState::kHibernated;
   return known && record.capacity != 0 && record.capacity % DiskHead::kSlotBytes == 0 &&
-         record.capacity <= DiskHead::kMaxCapacity && record.generation != 0;
+         record.capacity <= DiskHead::kMaxCapacity && record.generation != 0 &&
+         record.generation < kMaxCount && record.restores < kMaxCount;
 }
 
 /// Nothing if the slot is not whole. `newer`: it is, and of a format that this build does not know.
@@ -59,7 +61,10 @@ std::optional<Slot> parse_slot(base::ConstBytes slot, bool& newer) {
   Slot found;
   base::ArchiveReader reader(slot.subspan(kFixed, length));
   reader(found.sequence, found.record);
-  if (!reader.finished() || found.sequence == 0 || !sensible(found.record)) return std::nullopt;
+  if (!reader.finished() || found.sequence == 0 || found.sequence >= kMaxCount ||
+      !sensible(found.record)) {
+    return std::nullopt;
+  }
   return found;
 }
 

@@ -242,18 +242,28 @@ base::Result<void> enter_differences(RedoJournal& journal, u64 offset, base::Con
 
 /// Enters each page that is another one in `image`.
 base::Result<void> PersistentDisk::write_differences(const DiskImage& image, RedoJournal& journal) {
-  const auto current = capture();
   std::vector<std::uint8_t> theirs(kCopyBytes), ours(kCopyBytes);
   base::Result<void> outcome;
-  image.for_each_difference(current.get(), kCopyBytes, [&](u64 offset, u64 length) {
-    if (!outcome) return;
-    image.read(offset, base::Bytes(theirs).first(length));
-    outcome = io_->file().read_all(kStart + offset, base::Bytes(ours).first(length));
-    if (outcome) {
-      outcome = enter_differences(journal, offset, base::ConstBytes(theirs).first(length),
-                                  base::ConstBytes(ours).first(length));
+  u64 begin = 0, end = 0;  // of a run of pages that may differ
+  const auto enter = [&] {
+    if (!outcome || begin == end) return;
+    const base::Bytes wanted = base::Bytes(theirs).first(end - begin);
+    const base::Bytes there = base::Bytes(ours).first(end - begin);
+    image.read(begin, wanted);
+    outcome = io_->file().read_all(kStart + begin, there);
+    if (outcome) outcome = enter_differences(journal, begin, wanted, there);
+  };
+  const auto current = capture();
+  image.for_each_difference(current.get(), RedoJournal::kPage, [&](u64 offset, u64 length) {
+    if (offset == end && end + length - begin <= kCopyBytes) {
+      end += length;
+      return;
     }
+    enter();
+    begin = offset;
+    end = offset + length;
   });
+  enter();
   if (outcome && image.base()->damaged()) return image.base()->damage();
   return outcome;
 }

@@ -455,6 +455,29 @@ TEST(DiskFlush, NoneSyncsNothingButWhatTheFileSaysOfItself) {
   EXPECT_EQ(ledger.judge(cut, true), "");
 }
 
+TEST(DiskWrites, LargeOnesAreWaitedForByOthersOnceTheHostLetsWritersWait) {
+  MemoryFiles files;
+  create(files);
+  auto disk = run(files);
+  Ledger ledger(kSectors);
+  DiskDriver driver(*disk, ledger, 1);
+  driver.write(0, 100);
+  EXPECT_EQ(driver.under_way(), 0u);
+  files.set_write_time(5ms);
+  driver.write(0, 100);
+  EXPECT_EQ(driver.under_way(), 0u);
+  files.set_write_time(0ms);
+  driver.write(0, 100);
+  EXPECT_EQ(driver.under_way(), 1u);
+  driver.write(50, 8);
+  EXPECT_EQ(driver.under_way(), 2u) << "may not overtake the one it overlaps";
+  driver.write(200, 8);
+  EXPECT_EQ(driver.under_way(), 2u);
+  ASSERT_TRUE(driver.finish());
+  const auto killed = contents_after(files.after_kill(files.now()), 1);
+  EXPECT_EQ(ledger.judge(killed, true), "");
+}
+
 TEST(DiskHoles, WhereThereCanBeNoneZerosAreWritten) {
   MemoryFiles files;
   files.set_no_holes();

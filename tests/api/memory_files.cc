@@ -2,6 +2,7 @@
 #include "tests/api/memory_files.h"
 
 #include <algorithm>
+#include <thread>
 
 namespace snowglobe::detail::test {
 namespace {
@@ -111,6 +112,7 @@ class MemoryFiles::File final : public HostFile {
 
   base::Result<void> write(u64 offset, std::span<const base::ConstBytes> parts) override {
     const std::lock_guard lock(files_.mutex_);
+    std::this_thread::sleep_for(files_.write_time_);
     Bytes all;
     for (const base::ConstBytes part : parts)
       all.insert(all.end(), part.begin(), part.end());
@@ -371,6 +373,11 @@ bool MemoryFiles::struck() const {
 void MemoryFiles::set_cold(u64 chance) {
   const std::lock_guard lock(mutex_);
   cold_ = chance;
+}
+
+void MemoryFiles::set_write_time(std::chrono::milliseconds time) {
+  const std::lock_guard lock(mutex_);
+  write_time_ = time;
 }
 
 void MemoryFiles::hold_syncs(bool hold) {

@@ -6,6 +6,7 @@
 #include "api/src/host_files.h"
 #include "base/random.h"
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <map>
@@ -63,6 +64,8 @@ class MemoryFiles final : public HostFiles {
   void set_cold(std::uint64_t chance);
   /// While held, syncs wait before they do anything.
   void hold_syncs(bool hold);
+  /// Each write takes this long.
+  void set_write_time(std::chrono::milliseconds time);
   /// Holes can not be punched.
   void set_no_holes() { no_holes_ = true; }
   [[nodiscard]] std::uint64_t calls(Kind kind) const;
@@ -88,6 +91,7 @@ class MemoryFiles final : public HostFiles {
   std::uint64_t cold_ = 0;
   bool no_holes_ = false, hold_syncs_ = false;
   std::condition_variable released_;
+  std::chrono::milliseconds write_time_{0};
   std::map<Kind, std::uint64_t> calls_;
   base::SeededRandom random_;
 };
