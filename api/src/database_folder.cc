@@ -67,6 +67,7 @@ std::optional<Description> read_description_file(const fs::path& file) {
     found.postgres_version = json.at("postgresql");
     found.disk_bytes = json.at("disk_bytes");
     found.created = json.at("created");
+    found.relaxed_ms = json.value("relaxed_ms", 0u);
     found.origin = json.value("origin", std::string());
   } catch (const nlohmann::json::exception& wrong) {
     throw DatabaseDamaged(quoted(file) + " is not what it should be (" + wrong.what() +
@@ -83,11 +84,13 @@ std::string json_of(const Description& description) {
       {"format", description.format},         {"id", description.id},
       {"image", description.image_id},        {"postgresql", description.postgres_version},
       {"disk_bytes", description.disk_bytes}, {"created", description.created},
-      {"origin", description.origin}};
+      {"relaxed_ms", description.relaxed_ms}, {"origin", description.origin}};
   return json.dump(2) + "\n";
 }
 
-fs::path whole_path(const fs::path& path) {
+}  // namespace
+
+fs::path DatabaseFolder::whole_path(const fs::path& path) {
   if (path.empty()) throw InvalidArgument("the path of a database is empty");
   std::error_code error;
   fs::path whole = fs::absolute(path, error);
@@ -97,11 +100,19 @@ fs::path whole_path(const fs::path& path) {
   return whole;
 }
 
-}  // namespace
+Description DatabaseFolder::look_at(const fs::path& whole) {
+  if (look(whole) != Found::database) {
+    throw DatabaseNotFound("there is no database in " + quoted(whole));
+  }
+  auto found = read_description_file(whole / "database.json");
+  if (!found) found = read_description_file(whole / "database.json.new");
+  if (!found) throw DatabaseDamaged(quoted(whole) + " is being made, or its description is gone");
+  return *found;
+}
 
 DatabaseFolder::DatabaseFolder(const fs::path& path, const Options& options)
     : path_(whole_path(path)) {
-  require_created_as_wanted(look(), options);
+  require_created_as_wanted(look(path_), options);
   if (::mkdir(path_.c_str(), 0700) == 0) {
     made_ = true;
   } else if (errno != EEXIST && errno != EROFS && errno != EACCES) {
@@ -110,7 +121,7 @@ DatabaseFolder::DatabaseFolder(const fs::path& path, const Options& options)
   lock_ = std::make_unique<FolderLock>(
       path_, options.read_only ? FolderLock::Kind::shared : FolderLock::Kind::exclusive);
   // Another process may have made it, or be gone, since.
-  const Found found = look();
+  const Found found = look(path_);
   require_created_as_wanted(found, options);
   if (found == Found::database) read_description(options);
 }
@@ -124,39 +135,39 @@ DatabaseFolder::~DatabaseFolder() {
   fs::remove(path_, ignored);
 }
 
-DatabaseFolder::Found DatabaseFolder::look() const {
+DatabaseFolder::Found DatabaseFolder::look(const fs::path& folder) {
   std::error_code error;
-  const fs::file_status status = fs::status(path_, error);
+  const fs::file_status status = fs::status(folder, error);
   if (status.type() == fs::file_type::not_found) {
-    if (!fs::is_directory(path_.parent_path(), error)) {
-      throw DatabaseNotFound("there is no folder " + quoted(path_.parent_path()) +
+    if (!fs::is_directory(folder.parent_path(), error)) {
+      throw DatabaseNotFound("there is no folder " + quoted(folder.parent_path()) +
                              " for a database in it");
     }
     return Found::nothing;
   }
-  if (status.type() == fs::file_type::none) throw_errno("look at", path_, error.value());
+  if (status.type() == fs::file_type::none) throw_errno("look at", folder, error.value());
   if (status.type() != fs::file_type::directory) {
-    throw NotADatabase(quoted(path_) + " is not a folder, so it is no database of Snowglobe's");
+    throw NotADatabase(quoted(folder) + " is not a folder, so it is no database of Snowglobe's");
   }
   bool empty = true;
   std::string foreign;
-  fs::directory_iterator entries(path_, error);
-  if (error) throw_errno("read", path_, error.value());
+  fs::directory_iterator entries(folder, error);
+  if (error) throw_errno("read", folder, error.value());
   for (; !error && entries != fs::directory_iterator(); entries.increment(error)) {
     const std::string name = entries->path().filename().string();
     empty = false;
     if (std::ranges::find(kUnfinished, name) == kUnfinished.end()) foreign = name;
   }
-  if (error) throw_errno("read", path_, error.value());
-  if (fs::exists(path_ / "database.json", error)) return Found::database;
-  if (fs::exists(disk(), error)) {
+  if (error) throw_errno("read", folder, error.value());
+  if (fs::exists(folder / "database.json", error)) return Found::database;
+  if (fs::exists(folder / "disk", error)) {
     // finish() was interrupted between its two renames.
-    if (fs::exists(path_ / "database.json.new", error)) return Found::database;
-    throw DatabaseDamaged(quoted(path_ / "database.json") +
+    if (fs::exists(folder / "database.json.new", error)) return Found::database;
+    throw DatabaseDamaged(quoted(folder / "database.json") +
                           " is missing; put it back from a copy of the folder");
   }
   if (!foreign.empty()) {
-    throw NotADatabase(quoted(path_) + " has '" + foreign +
+    throw NotADatabase(quoted(folder) + " has '" + foreign +
                        "' and no database.json in it: it is not a database of Snowglobe's. Choose "
                        "a folder that is empty or not there");
   }

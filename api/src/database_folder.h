@@ -32,6 +32,7 @@ struct Description {
   std::string postgres_version;  ///< likewise, such as "17.6"
   std::uint64_t disk_bytes = 0;  ///< capacity of the disk
   std::string created;           ///< ISO 8601, UTC
+  unsigned relaxed_ms = 0;       ///< of Durability::relaxed, as its settings are; 0: full
   std::string origin;            ///< id of the stored snapshot it came from last; empty: none
 };
 
@@ -45,6 +46,11 @@ class DatabaseFolder {
   ~DatabaseFolder();
   DatabaseFolder(const DatabaseFolder&) = delete;
   DatabaseFolder& operator=(const DatabaseFolder&) = delete;
+
+  /// As it is called in this process: absolute, without links.
+  static std::filesystem::path whole_path(const std::filesystem::path& path);
+  /// What a folder says about itself, without a lock. Throws as the constructor.
+  static Description look_at(const std::filesystem::path& whole);
 
   /// Absent: there is none yet, and start() and finish() make it.
   [[nodiscard]] const std::optional<Description>& description() const { return description_; }
@@ -71,7 +77,7 @@ class DatabaseFolder {
   enum class Found : unsigned char { nothing, unfinished, database };
 
   /// Throws NotADatabase and the like.
-  [[nodiscard]] Found look() const;
+  static Found look(const std::filesystem::path& folder);
   void require_created_as_wanted(Found found, const Options& options) const;
   void read_description(const Options& options);
 

@@ -32,7 +32,23 @@ std::shared_ptr<DatabaseState> DatabaseState::open(const std::filesystem::path& 
   own.from.reset();  // it would be kept in memory
   auto state = std::make_shared<DatabaseState>(std::move(instance), own, std::move(persistence));
   state->came_from(state->persistence_->origin());
+  state->set_durability();
   return state;
+}
+
+void DatabaseState::set_durability() {
+  if (!persistence_->needs_other_durability()) return;
+  const std::shared_ptr<Connection> connection = acquire();
+  if (const unsigned window = persistence_->relaxed_milliseconds(); window != 0) {
+    // What was committed is written after at most three of these delays (PostgreSQL 17, 28.4).
+    connection->run_simple("alter system set synchronous_commit = off");
+    connection->run_simple("alter system set wal_writer_delay = " + std::to_string(window / 3));
+  } else {
+    connection->run_simple("alter system reset synchronous_commit");
+    connection->run_simple("alter system reset wal_writer_delay");
+  }
+  connection->run_simple("select pg_reload_conf()");
+  persistence_->set_durability();
 }
 
 std::shared_ptr<Server> DatabaseState::server() const {
@@ -44,6 +60,12 @@ Info DatabaseState::info() const {
   Info info = server()->info();
   if (persistence_) info.path = persistence_->path();
   return info;
+}
+
+std::uint64_t DatabaseState::disk_bytes() {
+  if (!persistence_) return server()->stats().disk_bytes;
+  const std::lock_guard lock(machine_mutex_);
+  return persistence_->disk_bytes();
 }
 
 std::shared_ptr<Server> DatabaseState::working_server() {
@@ -59,6 +81,12 @@ std::shared_ptr<Server> DatabaseState::working_server() {
   if (options_.restart == Restart::never || now->is_open()) return now;
   now->close();
   std::shared_ptr<Server> fresh = persistence_->restart();
+  std::vector<std::shared_ptr<Connection>> lost;
+  {
+    const std::lock_guard pool_lock(mutex_);
+    lost.swap(idle_);
+    idle_.reserve(pool_size_);  // as in the constructor
+  }
   const std::lock_guard server_lock(server_mutex_);
   server_ = std::move(fresh);
   return server_;
@@ -108,7 +136,10 @@ std::shared_ptr<Connection> DatabaseState::take_idle() {
 
 std::shared_ptr<Connection> DatabaseState::acquire() {
   require_owner();
-  if (persistence_) persistence_->check();
+  if (persistence_) {
+    persistence_->check();
+    if (options_.restart != Restart::never) working_server();
+  }
   std::shared_ptr<Connection> connection = take_idle();
   if (!connection) {
     try {

@@ -42,6 +42,9 @@ class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
   /// Options::restart says so. Throws DiskFailed, and as Database::open().
   std::shared_ptr<Server> working_server();
   [[nodiscard]] Info info() const;
+  /// What the data disk takes, on the host's or in memory.
+  std::uint64_t disk_bytes();
+  BackupResult backup_to(const std::filesystem::path& path);
   [[nodiscard]] bool in_folder() const noexcept { return persistence_ != nullptr; }
   /// A new connection of the caller's own.
   std::shared_ptr<Connection> connect(const SessionOptions& options, bool pooled = false);
@@ -64,6 +67,8 @@ class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
 
  private:
   void require_owner() const;
+  /// Of the folder: PostgreSQL's settings as Options::durability wants them.
+  void set_durability();
   /// As PostgreSQL says it, if a session is free to ask; else empty.
   std::string wal_position() noexcept;
   Snapshot keep_in_folder(snapshots::SnapshotInfo info,

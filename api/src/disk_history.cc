@@ -79,7 +79,12 @@ base::Result<std::shared_ptr<DiskHistory>> DiskHistory::of(
   Registry& all = registry();
   const std::lock_guard lock(all.mutex);
   std::weak_ptr<DiskHistory>& known = all.known[identity];
-  if (auto there = known.lock()) return there;  // the file's size is what it was
+  if (auto there = known.lock()) {  // the file's size is what it was
+    const std::lock_guard there_lock(there->mutex_);
+    ++there->disks_;
+    there->lease_ = std::move(lease);
+    return there;
+  }
   auto file = make();
   if (!file) return file.error();
   if (file.value()->identity() != identity) {
@@ -109,12 +114,29 @@ std::shared_ptr<const DiskBase> DiskHistory::instant() {
   return make_instant(std::prev(epochs_.end()), true);
 }
 
+std::shared_ptr<const void> DiskHistory::lease_to_drop() {
+  if (disks_ != 0) return nullptr;
+  for (const Epoch& epoch : epochs_) {
+    if (epoch.readers != 0) return nullptr;
+  }
+  return std::move(lease_);
+}
+
+void DiskHistory::disk_closed() {
+  std::shared_ptr<const void> dropped;  // after the lock: somebody else's destructor
+  const std::lock_guard lock(mutex_);
+  --disks_;
+  dropped = lease_to_drop();
+}
+
 void DiskHistory::release(Epochs::iterator epoch, bool reads) {
+  std::shared_ptr<const void> dropped;
   const std::lock_guard lock(mutex_);
   if (reads) --epoch->readers;
   if (--epoch->users == 0) drop_epoch(epoch);
   drop_unread();
   epochs_alive_.store(epochs_.size(), std::memory_order_release);
+  dropped = lease_to_drop();
 }
 
 /// Nobody asks for this epoch's beginning any more. To older ones its pages were written as well,

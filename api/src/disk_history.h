@@ -32,12 +32,13 @@ class DiskHistory : public std::enable_shared_from_this<DiskHistory> {
   static constexpr vm::u64 kPage = DiskPage::kBytes;
 
   /// The one of that file, or a new one; `make` opens the file again, for reading. The disk begins
-  /// at byte `start` of the file. `lease` is kept until the last image is gone: what keeps other
-  /// processes from writing the file.
+  /// at byte `start` of the file. `lease` is kept until disk_closed() was called as often as this,
+  /// and the last image is gone: what keeps other processes from writing the file.
   static base::Result<std::shared_ptr<DiskHistory>> of(
       HostFile::Identity identity,
       const std::function<base::Result<std::unique_ptr<HostFile>>()>& make, vm::u64 start,
       vm::u64 capacity, std::shared_ptr<const void> lease);
+  void disk_closed();
   ~DiskHistory();
   DiskHistory(const DiskHistory&) = delete;
   DiskHistory& operator=(const DiskHistory&) = delete;
@@ -77,6 +78,7 @@ class DiskHistory : public std::enable_shared_from_this<DiskHistory> {
   void release(Epochs::iterator epoch, bool reads);
   void drop_epoch(Epochs::iterator epoch);
   void drop_unread();
+  [[nodiscard]] std::shared_ptr<const void> lease_to_drop();
   [[nodiscard]] bool read(Epochs::const_iterator epoch, vm::u64 offset, base::Bytes out);
   [[nodiscard]] std::vector<vm::u64> changed_between(const Instant& a, const Instant& b) const;
   std::vector<vm::u64> not_noted(vm::u64 first, vm::u64 end, bool& wanted);
@@ -86,9 +88,10 @@ class DiskHistory : public std::enable_shared_from_this<DiskHistory> {
   const std::unique_ptr<HostFile> file_;
   const vm::u64 start_;
   const vm::u64 capacity_;
-  const std::shared_ptr<const void> lease_;
   mutable std::mutex mutex_;
-  Epochs epochs_;  ///< guarded by mutex_; ascending
+  std::shared_ptr<const void> lease_;  ///< guarded by mutex_
+  unsigned disks_ = 1;                 ///< guarded by mutex_; that are open
+  Epochs epochs_;                      ///< guarded by mutex_; ascending
   std::atomic<std::size_t> epochs_alive_ = 0;
 };
 

@@ -22,10 +22,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Holder {
-  int pid = 0;
-  std::string program, since;
-};
+using Holder = FolderLock::Holder;
 
 std::string now_utc() {
   const std::time_t now = std::time(nullptr);
@@ -174,6 +171,24 @@ FolderLock::FolderLock(const fs::path& folder, Kind kind) {
   }
   ++held->opens;
   held_ = std::move(held);
+}
+
+std::optional<Holder> FolderLock::holder(const fs::path& folder) {
+  struct stat status {};
+  if (::stat(folder.c_str(), &status) != 0) return std::nullopt;
+  Table& all = table();
+  const std::lock_guard lock(all.mutex);
+  const auto known = all.held.find({status.st_dev, status.st_ino});
+  if (known != all.held.end() && known->second.owner == ::getpid()) {
+    // Looking at the file from here would end the lock.
+    return Holder{::getpid(), program_of(::getpid()), {}};
+  }
+  const Descriptor file(::open((folder / "lock").c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  struct flock wanted = whole_file(Kind::exclusive);
+  if (file.get() < 0 || ::fcntl(file.get(), F_GETLK, &wanted) != 0 || wanted.l_type == F_UNLCK) {
+    return std::nullopt;
+  }
+  return other_holder(file.get(), Kind::exclusive);
 }
 
 void FolderLock::take(const fs::path& folder, Held& held) {

@@ -4,6 +4,8 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <string>
 
 namespace snowglobe::detail {
 
@@ -21,6 +23,13 @@ class FolderLock {
   /// Throws DatabaseLocked, and Error where the file system has no locks. A shared one of a folder
   /// without a lock file, where none can be made, holds nothing.
   FolderLock(const std::filesystem::path& folder, Kind kind);
+
+  struct Holder {
+    int pid = 0;  ///< 0: not known
+    std::string program, since;
+  };
+  /// Who has it, read-only ones included; nothing if nobody.
+  static std::optional<Holder> holder(const std::filesystem::path& folder);
   ~FolderLock();
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;

@@ -25,31 +25,11 @@ using base::ErrorCode;
 // Of a clean shutdown: a checkpoint writes at most shared_buffers.
 constexpr std::chrono::milliseconds kShutDownPatience = std::chrono::seconds(30);
 
-std::string hex(const std::array<std::uint8_t, 16>& bytes) {
-  constexpr char kDigits[] = "0123456789abcdef";
-  std::string text;
-  for (const std::uint8_t byte : bytes) {
-    text += kDigits[byte >> 4];
-    text += kDigits[byte & 15];
-  }
-  return text;
-}
-
-std::string now_utc() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  ::gmtime_r(&now, &parts);
-  std::array<char, 32> text{};
-  const std::size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return {text.data(), length};
-}
-
 DiskDurability durability_of(Durability durability) {
   switch (durability) {
     case Durability::full:
+    case Durability::relaxed:  // it is PostgreSQL that does not wait: see relaxed_milliseconds()
       return DiskDurability::kFull;
-    case Durability::relaxed:
-      return DiskDurability::kRelaxed;
     case Durability::none:
       return DiskDurability::kNone;
   }
@@ -86,6 +66,12 @@ T value_of(base::Result<T> result) {
 }
 
 void require_options(const Options& options) {
+  constexpr std::chrono::milliseconds kLeast{3}, kMost{30'000};
+  if (options.relaxed_window < kLeast || options.relaxed_window > kMost) {
+    throw InvalidArgument("Options::relaxed_window is " +
+                          std::to_string(options.relaxed_window.count()) +
+                          " ms; 3 ms to 30 s are possible");
+  }
   if (options.read_only && options.from) {
     throw InvalidArgument("Options::from begins a new database, and Options::read_only makes none");
   }
@@ -95,6 +81,25 @@ void require_options(const Options& options) {
 }
 
 }  // namespace
+
+std::string hex(const std::array<std::uint8_t, 16>& bytes) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (const std::uint8_t byte : bytes) {
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+
+std::string now_utc() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  ::gmtime_r(&now, &parts);
+  std::array<char, 32> text{};
+  const std::size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return {text.data(), length};
+}
 
 Persistence::Persistence(const fs::path& path, const Options& options) : options_(options) {
   require_options(options);
@@ -136,7 +141,6 @@ std::shared_ptr<Instance> Persistence::bring_up() {
 std::unique_ptr<PersistentDisk> Persistence::open_disk() {
   PersistentDisk::Options how;
   how.durability = durability_of(options_.durability);
-  how.window = options_.relaxed_window;
   how.read_only = options_.read_only;
   how.lease = folder_->lease();
   how.on_failed = [log = options_.on_log, health = health_](const base::Error& why) {
@@ -267,7 +271,7 @@ std::shared_ptr<Instance> Persistence::start_read_only() {
   const auto disk = open_disk();
   const auto picture = hibernated();
   auto overlay = [&]() -> std::unique_ptr<DataDisk> {
-    return std::make_unique<OverlayDisk>(disk->capture(), vm::u64{options_.disk_limit_mb} << 20);
+    return std::make_unique<OverlayDisk>(disk->capture(), 0);
   };
   disk_ = nullptr;
   std::string why;
@@ -285,6 +289,28 @@ std::shared_ptr<Instance> Persistence::start_read_only() {
   auto instance = Instance::boot(options_, nullptr, overlay());
   instance->set_why_cold(why);
   return instance;
+}
+
+unsigned Persistence::relaxed_milliseconds() const {
+  if (options_.durability != Durability::relaxed) return 0;
+  return static_cast<unsigned>(options_.relaxed_window.count());
+}
+
+bool Persistence::needs_other_durability() const {
+  return !options_.read_only && folder_->description()->relaxed_ms != relaxed_milliseconds();
+}
+
+void Persistence::set_durability() {
+  const std::lock_guard lock(store_mutex_);
+  Description about = *folder_->description();
+  about.relaxed_ms = relaxed_milliseconds();
+  folder_->describe(about);
+}
+
+std::uint64_t Persistence::disk_bytes() const {
+  if (disk_ == nullptr) return 0;
+  const auto bytes = disk_->allocated_bytes();
+  return bytes ? bytes.value() : 0;
 }
 
 // --- snapshots

@@ -6,6 +6,7 @@
 #include "api/src/instance.h"
 #include "api/src/snapshot_data.h"
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -17,6 +18,10 @@ namespace snowglobe::detail {
 
 class Connection;
 class PersistentDisk;
+
+/// As text; both are lower case and ISO 8601.
+std::string hex(const std::array<std::uint8_t, 16>& bytes);
+std::string now_utc();
 
 /// From the folder's lock to its release. Thread rule: one thread at a time.
 class Persistence {
@@ -42,6 +47,16 @@ class Persistence {
   void release() noexcept;
 
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  /// How long PostgreSQL may take with what it acknowledged; 0: not at all.
+  [[nodiscard]] unsigned relaxed_milliseconds() const;
+  /// True if the database's own settings say something else; set_durability() after they were
+  /// changed.
+  [[nodiscard]] bool needs_other_durability() const;
+  void set_durability();
+
+  /// What the disk takes on the host; 0 if that is not known.
+  [[nodiscard]] std::uint64_t disk_bytes() const;
+
   // --- snapshots in the folder: any thread
 
   /// Made when it is first needed; null if a read-only database has none. Throws SnapshotError.

@@ -101,6 +101,7 @@ base::Result<std::unique_ptr<PersistentDisk>> PersistentDisk::open(const Path& p
       file.value()->identity(), [&] { return files.open(path, HostFiles::Access::kRead); }, kStart,
       capacity, options.lease);
   if (!history) return history.error();
+  options.lease.reset();  // the history's now
   auto io = DiskIo::start(std::move(file).value(), history.value(),
                           {.start = kStart,
                            .durability = options.durability,
@@ -122,10 +123,15 @@ PersistentDisk::PersistentDisk(Path path, Options options, std::unique_ptr<DiskI
       head_(std::move(head)),
       history_(std::move(history)) {}
 
-PersistentDisk::~PersistentDisk() = default;
+PersistentDisk::~PersistentDisk() {
+  close();
+}
 
 void PersistentDisk::close() {
   (void)io_->fail(not_now("the database's disk was closed"), false);
+  // What a thread is still writing must have ended before somebody else may have the file.
+  constexpr std::chrono::seconds kLimit{10};
+  if (!closed_.exchange(true) && io_->wait_idle(kLimit)) history_->disk_closed();
 }
 
 // --- marked

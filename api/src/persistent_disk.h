@@ -118,6 +118,7 @@ class PersistentDisk final : public DataDisk {
   const std::unique_ptr<DiskIo> io_;
   DiskHead head_;
   const std::shared_ptr<DiskHistory> history_;
+  std::atomic<bool> closed_ = false;
   std::unique_ptr<RedoJournal> redo_;  ///< prepared, not committed
 };
 

@@ -5,6 +5,7 @@
 // (transactions, settings, temporary tables, LISTEN) belongs on a session() or into transact().
 #pragma once
 
+#include <snowglobe/care.hpp>
 #include <snowglobe/export.hpp>
 #include <snowglobe/expose.hpp>
 #include <snowglobe/guest.hpp>
@@ -150,6 +151,25 @@ class SNOWGLOBE_API Database : public detail::Statements<Database> {
   /// Nobody new gets in there, or anywhere. Clients that are connected stay.
   void hide(const Endpoint& endpoint);
   void hide();
+
+  /// Writes one of its databases into a file, by the guest's pg_dump in the custom format, which
+  /// any PostgreSQL of its major or a later one can restore. Takes room on the data disk meanwhile.
+  /// Throws InvalidArgument (the file is there), Error (pg_dump's words, the host's).
+  void dump(const std::filesystem::path& file, const DumpOptions& options = {});
+  /// Reads such a file into one of its databases, wholly or not at all. Throws as dump().
+  void load(const std::filesystem::path& file, const LoadOptions& options = {});
+  /// Reads every page of every table and index, which compares its checksum, and looks at rows and
+  /// at the order of B-trees (amcheck). Changes nothing. Throws as query().
+  CheckReport check();
+  /// VACUUM in every database; what is free is given back to the host then. Throws as query().
+  CompactReport compact(const CompactOptions& options = {});
+  /// Makes a folder with a copy of this database as it is at this moment, to be opened by open().
+  /// The machine stands still for about a millisecond and goes on while the disk is copied. Of a
+  /// database in a folder its snapshots are not copied. Throws DatabaseError (something is there),
+  /// and as save().
+  BackupResult backup_to(const std::filesystem::path& path);
+  /// What a folder says about itself; opens and locks nothing. Throws DatabaseError.
+  [[nodiscard]] static DatabaseInfo inspect(const std::filesystem::path& path);
 
   [[nodiscard]] bool is_open() const noexcept;
   /// Ends the machine now. Sessions that are still there throw ConnectionLost from now on. Of a

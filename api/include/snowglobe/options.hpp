@@ -53,12 +53,13 @@ enum class Create : std::uint8_t {
   always,  ///< throws DatabaseExists: it must be new
 };
 
-/// When what was committed is safe from a power cut. A killed or crashed process loses nothing in
-/// any case: see docs/persistence.md.
+/// When what was committed is safe: docs/persistence.md has the promises.
 enum class Durability : std::uint8_t {
   full,     ///< before commit returns: each flush of the guest is one sync of the host
-  relaxed,  ///< within Options::relaxed_window
-  none,     ///< when the operating system gets round to it
+  relaxed,  ///< within Options::relaxed_window: a killed process or a power cut may take the last
+            ///< commits, whole and in order, and breaks nothing (synchronous_commit = off)
+  none,     ///< a killed process loses nothing; a power cut may damage the database: for throw-away
+            ///< ones
 };
 
 /// What becomes of a persistent database whose machine crashed: the kernel panicked, or PostgreSQL
@@ -97,7 +98,7 @@ struct Options {
   /// all the same is gone at the end.
   bool read_only = false;
   Durability durability = Durability::full;
-  /// What a power cut may take with Durability::relaxed.
+  /// What may be lost with Durability::relaxed: 3 ms to 30 s.
   std::chrono::milliseconds relaxed_window = std::chrono::milliseconds(200);
   Restart restart = Restart::never;
   /// A clean close leaves the machine beside the disk, some 40 MB, and the next open goes on from

@@ -1,0 +1,108 @@
+// api/src/backup.cc - a copy of a running database as a database in a folder of its own, and what
+// can be told of a folder without opening it.
+#include "api/src/database_state.h"
+#include "api/src/disk_record.h"
+#include "api/src/errors.h"
+#include "api/src/hibernation.h"
+#include "api/src/persistence.h"
+#include "api/src/persistent_disk.h"
+#include "base/random.h"
+
+#include <system_error>
+
+namespace snowglobe {
+namespace detail {
+
+namespace fs = std::filesystem;
+
+BackupResult DatabaseState::backup_to(const fs::path& path) {
+  require_owner();
+  const Info about = info();
+  Options make;
+  make.create = Create::always;
+  DatabaseFolder folder(path, make);
+  folder.start();
+  // The machine stands still for a moment; its disk at that moment is read while it goes on.
+  const auto captured = working_server()->capture();
+  auto picture = std::make_shared<MachinePicture>(*captured);
+  // The sessions are others' in another machine; one of the pool may have anything in it.
+  for (SessionPicture& session : picture->sessions)
+    session.adoption = Adoption::nobody;
+  const vm::u64 capacity = picture->disk->capacity();
+  if (auto made = PersistentDisk::create(folder.new_disk(), *picture->disk, capacity); !made) {
+    throw_error(made.error());
+  }
+  Description description;
+  Hibernation machine;
+  BackupResult result;
+  {
+    auto disk = value_or_throw(PersistentDisk::open(folder.new_disk(), {}));
+    description.id = machine.database_id = hex(disk->record().id);
+    machine.generation = value_or_throw(disk->mark_running());
+    base::SystemRandom random;
+    random.fill(machine.token);
+    machine.settings = options_.settings;
+    if (auto done = write_hibernated(folder.machine(), machine, *picture); !done) {
+      throw_error(done.error());
+    }
+    if (auto done = disk->mark_hibernated(machine.token); !done) throw_error(done.error());
+    result.bytes = value_or_throw(disk->allocated_bytes());
+  }
+  description.image_id = picture->image_id;
+  description.postgres_version = about.postgres_version;
+  description.disk_bytes = capacity;
+  description.created = now_utc();
+  folder.finish(description);
+  result.path = folder.path();
+  result.id = description.id;
+  return result;
+}
+
+namespace {
+
+const char* name_of(DiskState state) {
+  switch (state) {
+    case DiskState::kClean:
+      return "clean";
+    case DiskState::kRunning:
+      return "running";
+    case DiskState::kHibernated:
+      return "hibernated";
+  }
+  return "unknown";
+}
+
+}  // namespace
+}  // namespace detail
+
+DatabaseInfo Database::inspect(const std::filesystem::path& path) {
+  namespace fs = std::filesystem;
+  const fs::path folder = detail::DatabaseFolder::whole_path(path);
+  const detail::Description about = detail::DatabaseFolder::look_at(folder);
+  DatabaseInfo info;
+  info.path = folder;
+  info.id = about.id;
+  info.format = about.format;
+  info.image_id = about.image_id;
+  info.postgres_version = about.postgres_version;
+  info.created = about.created;
+  auto disk = detail::HostFiles::host().open(folder / "disk", detail::HostFiles::Access::kRead);
+  if (!disk) throw DatabaseDamaged(disk.error().message);
+  const auto head = detail::DiskHead::read(*disk.value());
+  if (!head) throw DatabaseDamaged(head.error().message);
+  info.capacity = head.value().record().capacity;
+  info.disk_bytes = detail::value_or_throw(disk.value()->allocated());
+  info.state = detail::name_of(head.value().record().state);
+  std::error_code none;
+  const auto machine = fs::file_size(folder / "machine", none);
+  info.machine_bytes = none ? 0 : machine;
+  if (const auto holder = detail::FolderLock::holder(folder)) {
+    info.open = true;
+    info.pid = holder->pid;
+    info.program = holder->program;
+    info.since = holder->since;
+  }
+  return info;
+}
+
+}  // namespace snowglobe
