@@ -26,8 +26,9 @@ constexpr std::string_view kReadme =
 constexpr std::uint64_t kMaxDescriptionBytes = 65536;
 
 // What an interrupted creation may have left: nothing that holds data.
-constexpr std::array<std::string_view, 6> kUnfinished = {
-    "README", "README.new", "lock", "disk.new", "database.json.new", "snapshots"};
+constexpr std::array<std::string_view, 8> kUnfinished = {
+    "README",    "README.new", "lock",       "disk.new", "database.json.new",
+    "snapshots", "machine",    "machine.new"};
 
 std::string quoted(const fs::path& path) {
   return "'" + path.string() + "'";
@@ -212,7 +213,7 @@ void DatabaseFolder::require_fitting(const GuestImage& image) const {
 
 void DatabaseFolder::start() {
   std::error_code error;
-  for (const std::string_view name : {"disk.new", "database.json.new"}) {
+  for (const std::string_view name : {"disk.new", "database.json.new", "machine", "machine.new"}) {
     if (fs::remove(path_ / name, error); error) throw_errno("remove", path_ / name, error.value());
   }
   if (auto done = replace_file(path_ / "README", kReadme); !done) throw_error(done.error());

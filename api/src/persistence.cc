@@ -45,10 +45,11 @@ DiskDurability durability_of(Durability durability) {
       throw DatabaseIncompatible(error.message);
     case ErrorCode::kNotFound:
       throw DatabaseDamaged(error.message + "; put it back from a copy of the folder");
+    case ErrorCode::kUnavailable:  // read-only, and a restore is to be completed
+      throw DatabaseError(error.message + "; open it once without Options::read_only");
     case ErrorCode::kInvalidArgument:
     case ErrorCode::kAlreadyExists:
     case ErrorCode::kResourceExhausted:
-    case ErrorCode::kUnavailable:
     case ErrorCode::kTimeout:
     case ErrorCode::kCancelled:
     case ErrorCode::kGuestCrashed:

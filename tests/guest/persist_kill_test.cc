@@ -269,6 +269,56 @@ TEST_F(KillTest, InSave) {
   report();
 }
 
+TEST_F(KillTest, InCompact) {
+  make_bank();
+  for (int i = 0; i < kills(); ++i) {
+    kill_in(
+        [this] {
+          Database db = Database::open(path(), victim_options());
+          work_all(db, 1'000'000, [&] {
+            outside_->at_it = true;
+            for (;;)
+              db.compact({.full = true});
+          });
+        },
+        900ms);
+    check();
+    ASSERT_FALSE(HasFailure()) << "kill " << i;
+  }
+  report();
+}
+
+TEST_F(KillTest, InBackup) {
+  make_bank();
+  const fs::path copy = folder() / "copy.globe";
+  for (int i = 0; i < kills(); ++i) {
+    kill_in(
+        [&] {
+          Database db = Database::open(path(), victim_options());
+          work_all(db, 1'000'000, [&] {
+            for (;;) {
+              fs::remove_all(copy);
+              outside_->at_it = true;
+              static_cast<void>(db.backup_to(copy));
+            }
+          });
+        },
+        400ms);
+    check();
+    ASSERT_FALSE(HasFailure()) << "kill " << i;
+    Options there;
+    there.create = Create::never;
+    try {
+      Database backup = Database::open(copy, there);
+      EXPECT_EQ(backup.one<int>("select sum(n)::int from accounts"), kAccounts * kBalance);
+      ++started_["copies"];
+    } catch (const DatabaseNotFound&) {
+      ++started_["no copies"];
+    }
+  }
+  report();
+}
+
 TEST_F(KillTest, InRestore) {
   make_bank();
   for (int i = 0; i < 2 * kills(); ++i) {
