@@ -33,7 +33,7 @@ bool Arp::on_packet(base::ConstBytes payload) {
 }
 
 void Arp::learn(const MacAddress& mac) {
-  if (mac.is_group() || guest_mac_ == mac) return;
+  if (mac.is_group() || guest_mac_ == mac || former_mac_ == mac) return;
   const bool first = !guest_mac_.has_value();
   guest_mac_ = mac;
   retry_at_ = kNever;

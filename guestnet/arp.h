@@ -23,9 +23,12 @@ class Arp {
   bool on_packet(base::ConstBytes payload);
 
   [[nodiscard]] const std::optional<MacAddress>& guest_mac() const { return guest_mac_; }
-  /// What was known when a state was saved.
-  void restore(const std::optional<MacAddress>& mac) {
-    guest_mac_ = mac;
+  /// What was known when a state was saved; or what the guest is told to have in place of that.
+  /// Frames that it had made before, and sends only now, must not count.
+  void restore(const std::optional<MacAddress>& saved, const std::optional<MacAddress>& told) {
+    const bool other = told.has_value() && told != saved;
+    guest_mac_ = other ? told : saved;
+    former_mac_ = other ? saved : std::nullopt;
     retry_at_ = kNever;
   }
   /// An IPv4 packet of the guest came from `mac`.
@@ -43,6 +46,7 @@ class Arp {
   const AddressPlan& plan_;
   std::function<void()> on_resolved_;
   std::optional<MacAddress> guest_mac_;
+  std::optional<MacAddress> former_mac_;  // of another life
   base::Nanoseconds retry_at_ = kNever;
 };
 

@@ -98,6 +98,8 @@ struct RestorePlan {
   std::vector<StreamId> wait = {};
   /// What present streams that are not kept are told before they are closed (see close_stream()).
   std::map<StreamId, std::vector<std::uint8_t>> last_words = {};
+  /// The guest has another hardware address before anything flows: what the state has is not asked.
+  std::optional<MacAddress> guest_mac = {};
 };
 
 /// Thread rule: everything on the one thread that runs `loop` (from elsewhere: asio::post to it),

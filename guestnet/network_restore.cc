@@ -21,9 +21,8 @@ Error bad_plan(StreamId id, const std::string& what) {
 /// worth telling.
 void add_connection(NetworkState& state, const StreamInfo& info, const TcpConnection& connection) {
   if (connection.quiet()) {
-    state.streams.push_back({info.id, info.listener, connection.tuple(), info.bytes_to_guest,
-                             info.bytes_to_client, connection.control_block(),
-                             connection.owes_ack()});
+    state.streams.push_back({info.id, connection.tuple(), info.bytes_to_guest, info.bytes_to_client,
+                             connection.control_block(), connection.owes_ack()});
   } else if (const auto reset = connection.reset(); reset.has_value()) {
     state.resets.push_back({info.id, connection.tuple(), *reset});
   }
@@ -160,7 +159,7 @@ void Network::Parts::apply(const NetworkState& saved, const RestorePlan& plan) {
   held = true;
   link.hold(true);
   link.drop_waiting();
-  arp.restore(saved.guest_mac);
+  arp.restore(saved.guest_mac, plan.guest_mac);
   tcp.set_restored_port(saved.next_port);
   for (const SavedReset& closed : saved.resets)
     tcp.reset_later(closed.tuple, closed.reset);

@@ -52,8 +52,8 @@ void describe(Archive& archive, TcpReset& reset) {
 
 template <class Archive>
 void describe(Archive& archive, SavedStream& stream) {
-  archive(stream.id, stream.listener, stream.tuple, stream.bytes_to_guest, stream.bytes_to_client,
-          stream.block, stream.owes_ack);
+  archive(stream.id, stream.tuple, stream.bytes_to_guest, stream.bytes_to_client, stream.block,
+          stream.owes_ack);
 }
 
 template <class Archive>
@@ -63,7 +63,7 @@ void describe(Archive& archive, SavedReset& saved) {
 
 template <class Archive>
 void describe(Archive& archive, NetworkState& state) {
-  archive.section("SGNW", 1);
+  archive.section("SGNW", 2);
   archive(state.plan, state.guest_mac, state.next_port, state.streams, state.resets);
 }
 

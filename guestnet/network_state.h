@@ -17,7 +17,6 @@ namespace snowglobe::net {
 /// A stream that can go on: nothing of it was under way.
 struct SavedStream {
   StreamId id = 0;
-  ListenerId listener = 0;
   FourTuple tuple;
   std::uint64_t bytes_to_guest = 0;
   std::uint64_t bytes_to_client = 0;

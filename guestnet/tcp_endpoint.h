@@ -45,8 +45,6 @@ class TcpEndpoint final : public TcpWire {
   /// Asks the alarm to wake at `when`, unless it will before.
   void wake_at(base::Nanoseconds when) override;
 
-  [[nodiscard]] std::size_t connection_count() const { return connections_.size(); }
-
   // Save and restore.
   /// A port that create() may give to our end.
   [[nodiscard]] static bool is_our_port(std::uint16_t port) { return port >= kFirstPort; }

@@ -6,7 +6,6 @@ namespace snowglobe::net {
 StreamInfo info_of(const SavedStream& saved) {
   StreamInfo info;
   info.id = saved.id;
-  info.listener = saved.listener;
   info.state = StreamState::kOpen;
   info.source = saved.tuple.local;
   info.source_port = saved.tuple.local_port;

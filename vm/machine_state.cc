@@ -245,12 +245,4 @@ void apply_state(const MachineState& state, CpuState& cpu, GuestClock& clock, Bo
   board.restore(state.board);
 }
 
-base::Result<void> load_state(base::ConstBytes archive, CpuState& cpu, GuestClock& clock,
-                              Board& board) {
-  const base::Result<MachineState> state = read_state(archive, board);
-  if (!state) return state.error();
-  apply_state(state.value(), cpu, clock, board);
-  return {};
-}
-
 }  // namespace snowglobe::vm

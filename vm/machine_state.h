@@ -50,8 +50,4 @@ base::Result<MachineState> read_state(base::ConstBytes archive, const Board& boa
 /// guest memory. `clock` may be running or stopped; counted instructions are those of `cpu`.
 void apply_state(const MachineState& state, CpuState& cpu, GuestClock& clock, Board& board);
 
-/// Both steps, for callers whose RAM is in place already.
-base::Result<void> load_state(base::ConstBytes archive, CpuState& cpu, GuestClock& clock,
-                              Board& board);
-
 }  // namespace snowglobe::vm

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <asio/post.hpp>
 #include <condition_variable>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 
@@ -41,6 +42,8 @@ std::string resume_payload(const Resumption& resumption) {
       .number(nanoseconds(resumption.clock))
       .number(nanoseconds(resumption.fixed_now))
       .number(resumption.secret)
+      .number(resumption.disk_limit)
+      .raw(view(resumption.mac))
       .raw(view(resumption.entropy))
       .take();
 }
@@ -377,13 +380,6 @@ base::Result<void> AgentClient::set_clock(base::Nanoseconds since_1970, Deadline
   return {};
 }
 
-base::Result<void> AgentClient::reseed(base::ConstBytes entropy, Deadline deadline) {
-  auto answer =
-      call(SNOWGLOBE_RESEED, std::string(view(entropy)), {}, deadline, "reseed the guest");
-  if (!answer) return answer.error();
-  return {};
-}
-
 base::Result<void> AgentClient::resume(const Resumption& resumption, Deadline deadline) {
   auto answer = call(SNOWGLOBE_RESUME, resume_payload(resumption), {}, deadline,
                      "tell the guest that it was restored");
@@ -457,12 +453,72 @@ base::Result<void> AgentClient::start_postgres(const std::vector<std::string>& s
   return {};
 }
 
+base::Result<void> AgentClient::stop_postgres(std::uint32_t how, Deadline deadline) {
+  auto answer = call(SNOWGLOBE_STOP_POSTGRES, WireWriter().number(how).take(), {}, deadline,
+                     "stop PostgreSQL");
+  if (!answer) return answer.error();
+  return {};
+}
+
 base::Result<void> AgentClient::shut_down(std::chrono::milliseconds patience, Deadline deadline) {
   auto answer = call(SNOWGLOBE_SHUTDOWN,
                      WireWriter().number(static_cast<std::uint32_t>(patience.count())).take(), {},
                      deadline, "shut the guest down");
   if (!answer) return answer.error();
   return {};
+}
+
+// --- the data disk
+
+base::Result<GuestDiskSize> AgentClient::size_request(std::uint16_t type,
+                                                      std::uint64_t device_bytes,
+                                                      std::uint64_t limit, Deadline deadline,
+                                                      const char* what) {
+  auto answer =
+      call(type, WireWriter().number(device_bytes).number(limit).take(), {}, deadline, what);
+  if (!answer) return answer.error();
+  const std::string& ok = answer.value().ok;
+  WireReader reader(
+      {static_cast<const std::uint8_t*>(static_cast<const void*>(ok.data())), ok.size()});
+  GuestDiskSize size;
+  size.size = reader.number<std::uint64_t>();
+  size.used = reader.number<std::uint64_t>();
+  if (!reader.ok()) {
+    return Error{ErrorCode::kGuestCrashed,
+                 std::string(what) + ": the guest's answer is not what it should be"};
+  }
+  return size;
+}
+
+base::Result<GuestDiskSize> AgentClient::mount_data(std::uint64_t device_bytes, std::uint64_t limit,
+                                                    Deadline deadline) {
+  return size_request(SNOWGLOBE_MOUNT_DATA, device_bytes, limit, deadline, "mount the data disk");
+}
+
+base::Result<void> AgentClient::unmount_data(Deadline deadline) {
+  auto answer = call(SNOWGLOBE_UNMOUNT_DATA, {}, {}, deadline, "unmount the data disk");
+  if (!answer) return answer.error();
+  return {};
+}
+
+base::Result<GuestDiskSize> AgentClient::disk_limit(std::uint64_t device_bytes, std::uint64_t limit,
+                                                    Deadline deadline) {
+  return size_request(SNOWGLOBE_DISK_LIMIT, device_bytes, limit, deadline,
+                      "set the data disk's limit");
+}
+
+base::Result<std::uint64_t> AgentClient::trim(std::chrono::milliseconds limit) {
+  ExecOptions options;
+  options.limit = limit;
+  auto ran = exec({"fstrim", "-v", "/var/lib/postgresql"}, options);
+  if (!ran) return ran.error();
+  // "/var/lib/postgresql: 123456 bytes trimmed"
+  const std::string& out = ran.value().out;
+  const std::size_t number = out.find(": ");
+  if (ran.value().exit_code != 0 || number == std::string::npos) {
+    return Error{ErrorCode::kIo, "trim the data disk: " + ran.value().err};
+  }
+  return std::strtoull(out.c_str() + number + 2, nullptr, 10);
 }
 
 }  // namespace snowglobe::detail

@@ -7,6 +7,7 @@
 #include "vm/machine.h"
 #include <snowglobe/guest.hpp>
 
+#include <array>
 #include <asio/io_context.hpp>
 #include <functional>
 #include <map>
@@ -34,7 +35,15 @@ struct Resumption {
   std::optional<base::Nanoseconds> clock = {};      ///< since 1970; none: as it is
   std::optional<base::Nanoseconds> fixed_now = {};  ///< where now() stands still
   std::uint32_t secret = 0;                         ///< of this life; see SNOWGLOBE_RESUME
+  std::uint64_t disk_limit = 0;                     ///< as for disk_limit()
+  std::array<std::uint8_t, 6> mac = {};             ///< of its network card; zeros: as it is
   base::ConstBytes entropy = {};                    ///< SNOWGLOBE_RESUME_ENTROPY bytes or more
+};
+
+/// The data disk as the guest's programs see it, in bytes.
+struct GuestDiskSize {
+  std::uint64_t size = 0;
+  std::uint64_t used = 0;
 };
 
 /// Thread rule: requests from any thread, not the machine's; attach() before the machine starts;
@@ -59,13 +68,26 @@ class AgentClient final : public vm::PortBackend {
                          Deadline deadline);
   base::Result<std::string> get(std::string_view path, Deadline deadline);
   base::Result<void> set_clock(base::Nanoseconds since_1970, Deadline deadline);
-  base::Result<void> reseed(base::ConstBytes entropy, Deadline deadline);
   base::Result<void> resume(const Resumption& resumption, Deadline deadline);
   base::Result<void> cancel_statement(std::uint32_t backend, Deadline deadline);
   /// `flags`: enum snowglobe_quiesce_flags.
   base::Result<void> quiesce(std::uint32_t flags, Deadline deadline);
   base::Result<void> start_postgres(const std::vector<std::string>& settings, Deadline deadline);
   base::Result<void> shut_down(std::chrono::milliseconds patience, Deadline deadline);
+  /// `how`: 0 smart, 1 fast, 2 immediate. Returns when it has ended.
+  base::Result<void> stop_postgres(std::uint32_t how, Deadline deadline);
+
+  /// For a guest that waits for its data disk. `device_bytes`: the disk's capacity, for which the
+  /// guest's kernel may have to be waited (0: as it is); `limit` as for disk_limit().
+  base::Result<GuestDiskSize> mount_data(std::uint64_t device_bytes, std::uint64_t limit,
+                                         Deadline deadline);
+  /// After stop_postgres(): the guest waits for a data disk and knows nothing of the last one.
+  base::Result<void> unmount_data(Deadline deadline);
+  /// How large the data disk is to seem; 0: as large as it is, but for PostgreSQL's own reserve.
+  base::Result<GuestDiskSize> disk_limit(std::uint64_t device_bytes, std::uint64_t limit,
+                                         Deadline deadline);
+  /// Has the guest discard whatever its file system does not use. Returns those bytes.
+  base::Result<std::uint64_t> trim(std::chrono::milliseconds limit);
 
   /// As resume(), on the machine's thread; `done` is called there, or by whoever calls end();
   /// it must not save or restore.
@@ -86,6 +108,9 @@ class AgentClient final : public vm::PortBackend {
   std::uint32_t open_request(std::shared_ptr<Request> request);
   base::Result<Answer> call(std::uint16_t type, const std::string& payload,
                             std::string_view contents, Deadline deadline, const char* what);
+  base::Result<GuestDiskSize> size_request(std::uint16_t type, std::uint64_t device_bytes,
+                                           std::uint64_t limit, Deadline deadline,
+                                           const char* what);
   void handle_frame(std::uint32_t id, std::uint16_t type, base::ConstBytes payload);
   void handle_event(std::uint16_t type, base::ConstBytes payload);
 

@@ -348,16 +348,6 @@ base::Result<void> DiskImage::Builder::share(u64 offset, base::ConstBytes bytes,
   });
 }
 
-base::Result<void> DiskImage::Builder::unset(u64 offset, u64 length) {
-  if (auto checked = check(offset, length); !checked) return checked;
-  for (u64 number = offset / kPage; number < (offset + length) / kPage; ++number) {
-    Group& group = group_of(number);
-    group.pages[number % kGroupPages].reset();
-    group.cleared[number % kGroupPages] = false;
-  }
-  return {};
-}
-
 std::shared_ptr<const DiskImage> DiskImage::Builder::finish() {
   Groups groups = start_->groups_;
   for (std::size_t i = 0; i < groups.size(); ++i) {

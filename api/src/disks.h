@@ -160,8 +160,6 @@ class DiskImage::Builder {
   /// file.
   base::Result<void> share(vm::u64 offset, base::ConstBytes bytes,
                            const std::shared_ptr<const void>& owner);
-  /// The pages are the base's again.
-  base::Result<void> unset(vm::u64 offset, vm::u64 length);
   /// Leaves the builder empty.
   std::shared_ptr<const DiskImage> finish();
 

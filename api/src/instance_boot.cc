@@ -15,6 +15,9 @@ namespace {
 constexpr int kSteps = 5;
 constexpr int kStepsBeforeGuest = 2;
 
+// A fresh cluster, and room for something.
+constexpr unsigned kLeastDiskMb = 96;
+
 bool plain_setting_name(const std::string& name) {
   return !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
     return std::isalnum(c) != 0 || c == '_' || c == '.';
@@ -51,6 +54,12 @@ vm::Executor executor_of(Executor executor) {
       return vm::Executor::kInterpreter;
   }
   throw InvalidArgument("Options::executor is none of the three");
+}
+
+/// The guest keeps the limit by itself, and PostgreSQL its log within max_wal_size beyond it. This
+/// is for a guest that does not, and for what was deleted and is not discarded yet.
+vm::u64 disk_backstop(vm::u64 limit) {
+  return limit == 0 ? 0 : limit + limit / 8 + (vm::u64{256} << 20);
 }
 
 std::string how_it_ended(vm::MachineEnd end) {
@@ -92,6 +101,14 @@ void Instance::Parts::choose_executor() {
   }
 }
 
+void Instance::Parts::choose_mac() {
+  random.fill(mac);
+  // Locally administered (IEEE 802), ours, and with that bit never our end's of the cable.
+  mac[0] = 0x02;
+  mac[1] = 0x53;
+  mac[2] |= 0x80;
+}
+
 void Instance::Parts::load_image() {
   setting_list(options.settings);  // a wrong one is known before anything is built
   choose_executor();
@@ -101,6 +118,10 @@ void Instance::Parts::load_image() {
                           "; the guest of this image needs " +
                           std::to_string(image.memory_minimum) + " and takes at most " +
                           std::to_string(image.memory_maximum));
+  }
+  if (options.disk_limit_mb != 0 && options.disk_limit_mb < kLeastDiskMb) {
+    throw InvalidArgument("Options::disk_limit_mb is " + std::to_string(options.disk_limit_mb) +
+                          "; a database needs at least " + std::to_string(kLeastDiskMb));
   }
   if (auto verified = verify_image(image); !verified) throw_error(verified.error());
   report(1, "image found in " + image.folder.string());
@@ -152,26 +173,27 @@ void Instance::Parts::build_network() {
 void Instance::Parts::build_machine(const vm::TranslatorOptions* translator,
                                     const MachinePicture* from) {
   if (!root_disk) root_disk = value_or_throw(FileDisk::open(image.root.path));
-  const vm::u64 disk_limit = vm::u64{options.disk_limit_mb} << 20;
+  const vm::u64 backstop = disk_backstop(disk_limit());
   std::vector<std::uint8_t> kernel;
   vm::MachineConfig config;
   config.command_line = image.command_line;
-  // After a crash PostgreSQL makes sure of its files: with one sync of the file system in place of
-  // one for each of a thousand.
-  if (data_disk) config.command_line += " snowglobe.pg.recovery_init_sync_method=syncfs";
   if (from != nullptr) {
-    if (!data_disk) data_disk = std::make_unique<OverlayDisk>(from->disk, disk_limit);
+    if (!data_disk) data_disk = std::make_unique<OverlayDisk>(from->disk, backstop);
     config.start_from = &from->machine;
   } else {
     if (!data_disk) {
-      data_disk = std::make_unique<OverlayDisk>(value_or_throw(cluster_disk(image)), disk_limit);
+      data_disk = std::make_unique<OverlayDisk>(value_or_throw(cluster_disk(image)), backstop);
     }
     kernel = value_or_throw(read_image_file(image.kernel));
   }
   config.memory_bytes = vm::u64{options.memory_mb} << 20;
   config.kernel = kernel;
   if (!options.settings.empty()) config.command_line += " snowglobe.postgres=manual";
+  if (disk_limit() != 0) {
+    config.command_line += " snowglobe.disk_limit=" + std::to_string(disk_limit());
+  }
   config.disks = {{root_disk.get(), "snowglobe-root"}, {data_disk.get(), "snowglobe-data"}};
+  config.mac = mac;
   config.network = network.get();
   config.ports = {{SNOWGLOBE_PORT_NAME, agent.get()}};
   config.clock = &clock;

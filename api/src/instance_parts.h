@@ -16,6 +16,7 @@
 #include "guestnet/pipe.h"
 #include "vm/machine.h"
 
+#include <array>
 #include <asio/post.hpp>
 #include <asio/steady_timer.hpp>
 #include <condition_variable>
@@ -78,6 +79,7 @@ struct Instance::Parts {
   Progression progress;
   std::chrono::milliseconds boot_time{0};
   bool executor_from_environment = false;
+  std::array<std::uint8_t, 6> mac = vm::MachineConfig().mac;  ///< forks get others: choose_mac()
   std::string started = "cold";
   std::string why_cold;
   std::shared_ptr<const MachinePicture> ready;  ///< that it was made from, kept for the next open
@@ -107,6 +109,9 @@ struct Instance::Parts {
   /// For Options::on_log; a callback that throws is not heard again.
   void tell(LogSource source, LogLevel level, const std::string& text);
   void choose_executor();
+  void choose_mac();
+  /// In bytes, as the guest is told; 0: none.
+  [[nodiscard]] vm::u64 disk_limit() const { return vm::u64{options.disk_limit_mb} << 20; }
   void load_image();
   void build_agent();
   void build_network();

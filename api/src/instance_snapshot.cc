@@ -70,6 +70,7 @@ base::Result<std::shared_ptr<const MachinePicture>> Instance::Parts::capture(
 Instance::Parts::Fates Instance::Parts::decide(const MachinePicture& picture,
                                                const SessionRegistry::Hold& hold) {
   Fates fates;
+  fates.plan.guest_mac = net::MacAddress::load(mac.data());
   const std::string mark = std::to_string(++marks_);
   const std::string message = parameter_status(Connection::kMark, mark);
   std::map<net::StreamId, const SessionPicture*> saved;
@@ -148,6 +149,7 @@ base::Result<void> Instance::Parts::restore(const MachinePicture& picture,
 
 base::Result<void> Instance::Parts::take_up(const MachinePicture& picture) {
   Fates fates;
+  fates.plan.guest_mac = net::MacAddress::load(mac.data());
   for (const SessionPicture& session : picture.sessions) {
     if (session.adoption == Adoption::nobody) continue;
     fates.plan.wait.push_back(session.stream);
@@ -174,6 +176,8 @@ Resumption Instance::Parts::resumption(base::ConstBytes entropy) {
   std::array<std::uint8_t, 4> secret;
   random.fill(secret);
   told.secret = base::load_le<std::uint32_t>(secret.data());
+  told.disk_limit = disk_limit();
+  told.mac = mac;
   told.entropy = entropy;
   return told;
 }
@@ -349,6 +353,7 @@ std::shared_ptr<Instance> Instance::start_from(const Options& options,
     throw InvalidArgument("the snapshot was made with guest image " + picture.image_id +
                           "; the one in " + parts.image.folder.string() + " is " + parts.image.id);
   }
+  if (how != "warm") parts.choose_mac();
   parts.build_agent();
   parts.build_network();
   parts.build_machine(nullptr, &picture);

@@ -115,7 +115,7 @@ SnapshotStore SnapshotStore::open(const std::filesystem::path& folder,
                           ", not a power of two from 4 to 1024");
   }
   return SnapshotStore(std::make_shared<detail::StoreState>(
-      value_of(snapshots::Store::open_folder(folder, {})), chunk));
+      value_of(snapshots::Store::open_folder(folder, {})), chunk, options.image));
 }
 
 Snapshot SnapshotStore::put(const Snapshot& snapshot) {

@@ -64,7 +64,7 @@ base::Result<std::shared_ptr<const MachinePicture>> StoreState::read(
   auto reader = store_->open(info.id);
   if (!reader) return reader.error();
   auto picture = read_picture(std::make_shared<const snapshots::Reader>(std::move(reader).value()),
-                              [&] { return base_of(info, image); });
+                              [&] { return base_of(info, image.empty() ? image_ : image); });
   if (picture) remember(info.id, picture.value());
   return picture;
 }

@@ -17,8 +17,10 @@ namespace snowglobe::detail {
 class StoreState : public std::enable_shared_from_this<StoreState> {
  public:
   /// `memory_chunk`: bytes of a chunk of memory in snapshots without a parent here.
-  StoreState(std::unique_ptr<snapshots::Store> store, std::uint32_t memory_chunk)
-      : store_(std::move(store)), memory_chunk_(memory_chunk) {}
+  /// `image`: where the guest image is looked for if nobody says otherwise, as Options::image.
+  StoreState(std::unique_ptr<snapshots::Store> store, std::uint32_t memory_chunk,
+             std::filesystem::path image = {})
+      : store_(std::move(store)), memory_chunk_(memory_chunk), image_(std::move(image)) {}
 
   [[nodiscard]] snapshots::Store& store() const { return *store_; }
   /// As a value of the face; the same contents in memory for the same id.
@@ -27,7 +29,7 @@ class StoreState : public std::enable_shared_from_this<StoreState> {
   /// The same for a picture whose disk is a file that goes on being written: what is returned does
   /// not keep it. Of the last one it is remembered what the next is compared with.
   Snapshot put_away(const SnapshotData& data, std::shared_ptr<const MachinePicture> picture);
-  /// `image`: where the guest image may be, as Options::image.
+  /// `image`: as Options::image; empty: the store's.
   base::Result<std::shared_ptr<const MachinePicture>> read(const snapshots::SnapshotInfo& info,
                                                            const std::filesystem::path& image);
 
@@ -46,6 +48,7 @@ class StoreState : public std::enable_shared_from_this<StoreState> {
 
   std::unique_ptr<snapshots::Store> store_;
   const std::uint32_t memory_chunk_;
+  const std::filesystem::path image_;
   mutable std::mutex mutex_;  // of what follows
   std::map<snapshots::SnapshotId, std::weak_ptr<const MachinePicture>> pictures_;
   /// Of put_away(): the last one, its disk as an outline.

@@ -33,6 +33,7 @@ struct reader {
 struct reader wire_reader(const uint8_t* payload, size_t length);
 uint32_t read_u32(struct reader* reader);
 uint64_t read_u64(struct reader* reader);
+void read_bytes(struct reader* reader, uint8_t* bytes, size_t length);
 /* Valid until the next wire_reader(). A NUL inside makes the payload bad. */
 const char* read_string(struct reader* reader);
 /* Fills strings[0 .. count] (NULL at the end) and returns count; `strings` has room for
@@ -187,6 +188,34 @@ char* const* boot_settings(void);
 /* The version of the image, from os-release. */
 const char* boot_image_version(void);
 
+/* --- data.c ----------------------------------------------------------------------------------- */
+
+/* The data disk as its users see it, in bytes. */
+struct data_size {
+  uint64_t bytes, used;
+};
+
+/* Mounts the disk and sees to its size; NULL or what failed (errno says why). It may be mounted all
+ * the same. `limit` is DISK_LIMIT's. */
+const char* data_mount(uint64_t limit, struct data_size* size);
+/* Sees to a limit, if it is another one. */
+void data_keep_limit(uint64_t limit);
+bool data_mounted(void);
+void data_request_mount(uint32_t id, struct reader* reader);
+void data_request_unmount(uint32_t id, struct reader* reader);
+void data_request_limit(uint32_t id, struct reader* reader);
+
+/* --- memory.c --------------------------------------------------------------------------------- */
+
+/* What is set once: huge pages allowed, libraries kept, room left by the page cache. */
+void memory_settle(void);
+/* Reads what PostgreSQL's start will need. */
+void memory_read_programs(void);
+/* Huge pages that PostgreSQL gives back stay huge pages, for its next start; or from now on not. */
+void memory_keep_huge_pages(bool keep);
+/* Those that nobody uses become zero. */
+void memory_clear_huge_pages(void);
+
 /* --- resume.c --------------------------------------------------------------------------------- */
 
 /* Makes the file by which PostgreSQL learns of a new generation. */
@@ -201,6 +230,8 @@ void machine_quiesce(uint32_t id, struct reader* reader);
 void machine_set_address(uint32_t id, struct reader* reader);
 /* Sets the address and route of eth0; NULL or what failed (errno says why). */
 const char* machine_address(const char* address_and_length, const char* gateway);
+/* Gives eth0 another hardware address, if it has another one. */
+bool machine_hardware_address(const uint8_t address[6]);
 void machine_request_shutdown(uint32_t id, struct reader* reader);
 /* A signal in place of a request (`reboot` from a shell of the guest). */
 void machine_shutdown(uint32_t id, uint32_t milliseconds);

@@ -3,22 +3,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
-
-/* From fs/ext4/ext4.h; the kernel does not export it. */
-#define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t)
 
 static char command_line[4096];
 static char* words[256];
@@ -98,86 +91,6 @@ static void mount_system(void) {
   }
 }
 
-/* The host may give the data disk any size: the file system grows into it. */
-static void grow_data(void) {
-  int disk = open(DATA_DISK, O_RDONLY | O_CLOEXEC);
-  int folder = open(DATA_MOUNT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  uint64_t bytes = 0;
-  struct statfs status;
-  if (disk >= 0 && folder >= 0 && ioctl(disk, BLKGETSIZE64, &bytes) == 0 &&
-      fstatfs(folder, &status) == 0) {
-    uint64_t block = (uint64_t)status.f_bsize;
-    uint64_t blocks = bytes / block;
-    /* f_blocks leaves out what the file system needs for itself: at most 1/32 here. */
-    uint64_t have = (uint64_t)status.f_blocks;
-    if (blocks > have + have / 32 + 32768 && ioctl(folder, EXT4_IOC_RESIZE_FS, &blocks) < 0) {
-      log_line("grow " DATA_MOUNT " to %llu blocks: %s", (unsigned long long)blocks,
-               strerror(errno));
-    }
-  }
-  if (disk >= 0) close(disk);
-  if (folder >= 0) close(folder);
-}
-
-static bool mount_data(void) {
-  /* noinit_itable: the inode tables of the image are zero as they are; no thread need see to it. */
-  if (mount(DATA_DISK, DATA_MOUNT, "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME, "noinit_itable") <
-      0) {
-    send_text(SNOWGLOBE_BOOT_FAILED, "mount the data disk (%s): %s", DATA_DISK, strerror(errno));
-    log_line("mount the data disk (%s): %s", DATA_DISK, strerror(errno));
-    return false;
-  }
-  grow_data();
-  return true;
-}
-
-/* A smaller machine would rather keep what is not used free. */
-#define LEAST_MIB_FOR_HUGE_PAGES 88
-/* For the server's code and constants (guest/patches/postgresql-huge-text.patch). */
-#define HUGE_PAGES_OF_TEXT 3
-
-/* Shared memory and the server's code in 4 MiB pages: an eighth of the host's mappings, a third of
- * the page faults, and page tables that a new backend need not copy. Taken when PostgreSQL asks, so
- * they fit its settings. */
-static void allow_huge_pages(uint64_t mebibytes) {
-  unsigned pages =
-      mebibytes < LEAST_MIB_FOR_HUGE_PAGES ? 0 : (unsigned)(mebibytes / 2 / 4) + HUGE_PAGES_OF_TEXT;
-  char text[16];
-  snprintf(text, sizeof text, "%u", pages);
-  write_text("/proc/sys/vm/nr_overcommit_hugepages", text);
-}
-
-/* What every backend executes beside the server's own code is read once, in order, and stays: so
- * its pages are neighbours in memory, and the host needs few mappings for them. What comes back
- * page by page after having been reclaimed is scattered. */
-static void keep_libraries(void) {
-  static const char* const files[] = {"/usr/lib/ld-linux.so.2", "/usr/lib/i386-linux-gnu/libc.so.6",
-                                      "/usr/lib/postgresql/plpgsql.so"};
-  for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-    int fd = open(files[i], O_RDONLY | O_CLOEXEC);
-    struct stat status;
-    if (fd >= 0 && fstat(fd, &status) == 0 &&
-        mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_SHARED | MAP_LOCKED, fd, 0) ==
-            MAP_FAILED) {
-      log_line("keep %s in memory: %s", files[i], strerror(errno));
-    }
-    if (fd >= 0) close(fd);
-  }
-}
-
-static void settle_memory(void) {
-  struct sysinfo info;
-  if (sysinfo(&info) < 0) return;
-  uint64_t mebibytes = (uint64_t)info.totalram * info.mem_unit >> 20;
-  allow_huge_pages(mebibytes);
-  if (mebibytes < LEAST_MIB_FOR_HUGE_PAGES) return;
-  keep_libraries();
-  /* Files that were read would fill all of memory, and heaps then get single pages, in descending
-   * order: each a fault and a mapping of the host. So the page cache, which is cheap to fill again
-   * here, leaves 10 to 20 % free. */
-  write_text("/proc/sys/vm/watermark_scale_factor", "1000");
-}
-
 static void bring_up(const char* name) {
   int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   struct ifreq request = {0};
@@ -224,9 +137,23 @@ bool boot(void) {
   setenv("TERM", "vt100", 0);
   setenv("LANG", "C.UTF-8", 1);
   setenv("PGUSER", "postgres", 1); /* there is no database role of root */
-  settle_memory();
+  memory_settle();
   start_network();
-  bool mounted = mount_data();
-  if (mounted) send_text(SNOWGLOBE_PROGRESS, "disks and network are up");
-  return mounted;
+  const char* data = boot_word("snowglobe.data");
+  if (data && strcmp(data, "wait") == 0) {
+    memory_read_programs();
+    send_text(SNOWGLOBE_PROGRESS, "waiting for the data disk");
+    return false;
+  }
+  const char* limit = boot_word("snowglobe.disk_limit");
+  struct data_size size;
+  const char* failed = data_mount(limit ? strtoull(limit, NULL, 10) : 0, &size);
+  int error = errno;
+  if (failed) log_line("%s: %s", failed, strerror(error));
+  if (data_mounted()) {
+    send_text(SNOWGLOBE_PROGRESS, "disks and network are up");
+  } else {
+    send_text(SNOWGLOBE_BOOT_FAILED, "%s: %s", failed, strerror(error));
+  }
+  return data_mounted();
 }

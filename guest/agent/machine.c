@@ -131,6 +131,21 @@ const char* machine_address(const char* address_and_length, const char* gateway)
   return failed;
 }
 
+bool machine_hardware_address(const uint8_t address[6]) {
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  struct ifreq request = {.ifr_name = "eth0"};
+  bool done = fd >= 0 && ioctl(fd, SIOCGIFHWADDR, &request) == 0;
+  /* A change makes the kernel forget its neighbours. */
+  if (done && memcmp(request.ifr_hwaddr.sa_data, address, 6) != 0) {
+    memcpy(request.ifr_hwaddr.sa_data, address, 6);
+    done = ioctl(fd, SIOCSIFHWADDR, &request) == 0;
+  }
+  int error = errno;
+  if (fd >= 0) close(fd);
+  errno = error;
+  return done;
+}
+
 void machine_set_address(uint32_t id, struct reader* reader) {
   const char* address = read_string(reader);
   const char* gateway = read_string(reader);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define PID_FILE DATA_FOLDER "/postmaster.pid"
+#define OUT_OF_MEMORY_FILE "/proc/self/oom_score_adj"
 
 static pid_t postmaster;    /* 0: not running */
 static uint32_t stop_id;    /* the STOP_POSTGRES that waits */
@@ -39,8 +40,11 @@ _Noreturn static void become_postgres(char* const* settings, int log) {
     arguments[count++] = (char*)"-c";
     arguments[count++] = settings[i];
   }
-  char* environment[] = {(char*)"PATH=/usr/bin:/usr/sbin:/bin:/sbin", (char*)"LANG=C.UTF-8",
-                         (char*)"HOME=" DATA_MOUNT, (char*)"SNOWGLOBE_GENERATION=" GENERATION_FILE,
+  char* environment[] = {(char*)"PATH=/usr/bin:/usr/sbin:/bin:/sbin",
+                         (char*)"LANG=C.UTF-8",
+                         (char*)"HOME=" DATA_MOUNT,
+                         (char*)"SNOWGLOBE_GENERATION=" GENERATION_FILE,
+                         (char*)"PG_OOM_ADJUST_FILE=" OUT_OF_MEMORY_FILE,
                          NULL};
   int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
   gid_t group = POSTGRES_UID;
@@ -49,6 +53,8 @@ _Noreturn static void become_postgres(char* const* settings, int log) {
   signal(SIGPIPE, SIG_DFL);
   sigprocmask(SIG_SETMASK, &none, NULL);
   setsid();
+  /* Where memory runs out, a backend ends and not their parent; it sets them back to 0. */
+  write_text(OUT_OF_MEMORY_FILE, "-1000");
   if (dup2(nothing, 0) >= 0 && dup2(log, 1) >= 0 && dup2(log, 2) >= 0 && chdir("/") == 0 &&
       setgroups(1, &group) == 0 && setgid(group) == 0 && setuid(POSTGRES_UID) == 0) {
     execve(POSTGRES_PROGRAM, arguments, environment);
@@ -59,6 +65,7 @@ _Noreturn static void become_postgres(char* const* settings, int log) {
 
 int postgres_start(char* const* settings) {
   if (postmaster) return EALREADY;
+  if (!data_mounted()) return ENODEV;
   int pipes[2];
   if (pipe2(pipes, O_CLOEXEC) < 0) return errno;
   /* The postmaster writes its state into line 8 of its pid file: an event in place of polling. */
@@ -100,6 +107,7 @@ void postgres_watch_ready(void) {
   if (!line || strncmp(line, "ready", 5) != 0) return;
   close(watch);
   watch = -1;
+  memory_keep_huge_pages(false);
   frame_begin(0, SNOWGLOBE_POSTGRES_READY);
   frame_u32((uint32_t)postmaster);
   frame_end();
@@ -182,6 +190,7 @@ void postgres_request_stop(uint32_t id, struct reader* reader) {
     if (stop_requested) send_error(stop_id, ECANCELED, "another STOP_POSTGRES came");
     stop_requested = true;
     stop_id = id;
+    memory_keep_huge_pages(true);
     kill(postmaster, signals[how]);
   }
 }

@@ -38,7 +38,7 @@
 #define SNOWGLOBE_GUEST_AGENT_PROTOCOL_H
 
 #define SNOWGLOBE_PORT_NAME "snowglobe.agent"
-#define SNOWGLOBE_PROTOCOL_VERSION 1u
+#define SNOWGLOBE_PROTOCOL_VERSION 2u
 
 #define SNOWGLOBE_HEADER_SIZE 12u
 #define SNOWGLOBE_MAX_PAYLOAD 65536u
@@ -111,11 +111,12 @@ enum snowglobe_type {
 
   /* What a machine needs first after a restore, as a fork, or from the ready state: u64 wall clock
    * in nanoseconds since 1970 UTC (0: leave it), u64 fixed time likewise (0: none), u32 secret,
-   * then SNOWGLOBE_RESUME_ENTROPY to SNOWGLOBE_MAX_ENTROPY bytes of entropy. Does what SET_CLOCK
-   * and RESEED do. With a fixed time, now() and its kin stand still there from the next statement
-   * on, until a RESUME without one; the clock itself, clock_timestamp() and time limits go on. OK
-   * is empty. The host lets no frame of the network into the guest, and sends no other request,
-   * until it has come.
+   * u64 limit of the data disk as for DISK_LIMIT, u8[6] hardware address of eth0 (zeros: leave it;
+   * connections go on, the kernel forgets its neighbours), then SNOWGLOBE_RESUME_ENTROPY to
+   * SNOWGLOBE_MAX_ENTROPY bytes of entropy. Does what SET_CLOCK and RESEED do. With a fixed time,
+   * now() and its kin stand still there from the next statement on, until a RESUME without one; the
+   * clock itself, clock_timestamp() and time limits go on. OK is empty. The host lets no frame of
+   * the network into the guest, and sends no other request, until it has come.
    *
    * A new generation begins: in all sessions, also the waiting ones, random() is seeded anew
    * (unless the session called setseed()) and cancel keys change. A session's key is, as clients
@@ -126,6 +127,25 @@ enum snowglobe_type {
   /* Cancels what a session runs, as a cancel request would, without a connection and a key: u32 pid
    * of its backend. OK is empty. ERROR ESRCH if PostgreSQL has no such process. */
   SNOWGLOBE_CANCEL_STATEMENT = 13,
+
+  /* Mounts the data disk, in a machine that waits for it (`snowglobe.data=wait` on the kernel's
+   * command line, or UNMOUNT_DATA): u64 bytes that the disk has (0: as it is; else waits up to two
+   * seconds for the kernel to see that size: the host's configuration interrupt), u64 limit as for
+   * DISK_LIMIT. Nothing that the kernel knew of the disk before is believed. OK as of DISK_LIMIT;
+   * PostgreSQL is started by START_POSTGRES. ERROR EALREADY if it is mounted. */
+  SNOWGLOBE_MOUNT_DATA = 14,
+
+  /* The other way: after STOP_POSTGRES, for a state that goes on with another disk. Huge pages stay
+   * for PostgreSQL's next start, and are zero. OK is empty. ERROR EBUSY if something uses it. */
+  SNOWGLOBE_UNMOUNT_DATA = 15,
+
+  /* The data disk's size as its users see it: u64 bytes that the disk has, as for MOUNT_DATA, u64
+   * limit in bytes (0: all but a reserve of an eighth, at most 192 MiB). The file system grows with
+   * the disk and never shrinks; what lies above the limit becomes its reserve, which only
+   * PostgreSQL's log and its own books can use, so that a full disk is an error of statements and
+   * not the server's end. OK carries u64 size, u64 used. A limit below what is used is a disk that
+   * is full. */
+  SNOWGLOBE_DISK_LIMIT = 16,
 
   /* --- continuations (host to guest) ---------------------------------------------------------- */
 

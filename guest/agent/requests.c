@@ -45,6 +45,9 @@ static void open_request(uint32_t id, uint16_t type, const uint8_t* payload, siz
     case SNOWGLOBE_SET_ADDRESS: machine_set_address(id, &reader); break;
     case SNOWGLOBE_RESUME: resume_request(id, &reader); break;
     case SNOWGLOBE_CANCEL_STATEMENT: postgres_request_cancel(id, &reader); break;
+    case SNOWGLOBE_MOUNT_DATA: data_request_mount(id, &reader); break;
+    case SNOWGLOBE_UNMOUNT_DATA: data_request_unmount(id, &reader); break;
+    case SNOWGLOBE_DISK_LIMIT: data_request_limit(id, &reader); break;
     default: send_error(id, EPROTO, "a frame of unknown type %u", type);
   }
 }

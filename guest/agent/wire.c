@@ -44,6 +44,12 @@ uint64_t read_u64(struct reader* reader) {
   return value;
 }
 
+void read_bytes(struct reader* reader, uint8_t* bytes, size_t length) {
+  const uint8_t* found = take(reader, length);
+  memset(bytes, 0, length);
+  if (found) memcpy(bytes, found, length);
+}
+
 const char* read_string(struct reader* reader) {
   uint32_t length = read_u32(reader);
   const uint8_t* bytes = take(reader, length);

@@ -19,10 +19,11 @@ import unittest
 from pathlib import Path
 
 (PING, EXEC, PUT, GET, SET_CLOCK, RESEED, START, STOP, QUIESCE, SHUTDOWN, ADDRESS, RESUME,
- CANCEL_STATEMENT) = range(1, 14)
+ CANCEL_STATEMENT, MOUNT_DATA, UNMOUNT_DATA, DISK_LIMIT) = range(1, 17)
 STDIN, SIGNAL, CANCEL, DATA = 32, 33, 34, 48
 OK, ERROR, STDOUT, STDERR, TAKEN = 64, 65, 66, 67, 68
 HELLO = 96
+RESUME_HEAD = 34  # what is before the entropy
 MAX_PAYLOAD = 65536
 WINDOW = 65536
 
@@ -260,15 +261,19 @@ class AgentTest(unittest.TestCase):
         self.assert_error(self.ask(STOP, u32(3)), errno.EPROTO)
         self.assert_error(self.ask(STOP, u32(1)), errno.ESRCH)
         self.assert_error(self.ask(QUIESCE, u32(16)), errno.EPROTO)
-        self.assert_error(self.ask(RESUME, bytes(20 + 31)), errno.EPROTO)
-        self.assert_error(self.ask(RESUME, bytes(20 + 513)), errno.EPROTO)
-        self.assert_error(self.ask(RESUME, bytes(19)), errno.EPROTO)
+        self.assert_error(self.ask(RESUME, bytes(RESUME_HEAD + 31)), errno.EPROTO)
+        self.assert_error(self.ask(RESUME, bytes(RESUME_HEAD + 513)), errno.EPROTO)
+        self.assert_error(self.ask(RESUME, bytes(RESUME_HEAD - 1)), errno.EPROTO)
         self.assertEqual(self.generation.read_bytes(), bytes(16))
         self.assert_error(self.ask(CANCEL_STATEMENT, b""), errno.EPROTO)
         self.assert_error(self.ask(CANCEL_STATEMENT, u32(1)), errno.EPROTO)
         self.assert_error(self.ask(CANCEL_STATEMENT, u32(os.getpid())), errno.ESRCH)
         self.assert_error(self.ask(SHUTDOWN, b""), errno.EPROTO)
         self.assert_error(self.ask(ADDRESS, text("10.5.0.300/16") + text("")), errno.EINVAL)
+        for kind in (MOUNT_DATA, DISK_LIMIT):
+            self.assert_error(self.ask(kind, bytes(15)), errno.EPROTO)
+            self.assert_error(self.ask(kind, bytes(17)), errno.EPROTO)
+        self.assert_error(self.ask(UNMOUNT_DATA, bytes(1)), errno.EPROTO)
         self.assert_error(self.ask(31), errno.EPROTO)
         self.assert_error(self.ask(200), errno.EPROTO)
         self.assert_error(self.finish(self.send(PING, b"", zero=1)), errno.EPROTO)
@@ -278,7 +283,7 @@ class AgentTest(unittest.TestCase):
         self.assertEqual(self.generation.stat().st_mode & 0o777, 0o440)
         for number, fixed, secret in ((1, 0, 0xfedcba98), (2, 1_700_000_000_123_456_789, 7)):
             # Clock 0: the host's stays as it is.
-            answer = self.ask(RESUME, struct.pack("<QQI", 0, fixed, secret) + os.urandom(32))
+            answer = self.ask(RESUME, struct.pack("<QQIQ6x", 0, fixed, secret, 0) + os.urandom(32))
             if answer[1] == ERROR:  # only root may reseed the host's generator
                 self.assert_error(answer, errno.EPERM)
                 self.assertEqual(self.generation.read_bytes(), bytes(16))
@@ -286,6 +291,13 @@ class AgentTest(unittest.TestCase):
             self.assertEqual(answer[2], b"")
             self.assertEqual(self.generation.read_bytes(),
                              struct.pack("<IIq", number, secret, fixed // 1000))
+
+    def test_a_disk_that_is_not_there_has_no_size(self):
+        # Nobody but PID 1 of a guest may mount: here it would be a disk of the host's.
+        self.assert_error(self.ask(MOUNT_DATA, bytes(16)), errno.EPERM)
+        self.assert_error(self.ask(DISK_LIMIT, bytes(16)), errno.ENODEV)
+        self.assert_error(self.ask(UNMOUNT_DATA, b""), errno.ENODEV)
+        self.assert_error(self.ask(START, texts([])), errno.ENODEV)
 
     def test_a_frame_that_is_too_long_is_skipped(self):
         for length in (MAX_PAYLOAD + 1, 200000):

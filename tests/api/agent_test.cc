@@ -115,7 +115,8 @@ class AgentTest : public ::testing::Test {
 
 TEST_F(AgentTest, EventsArriveHoweverTheBytesAreCut) {
   const std::string stream =
-      encode(0, SNOWGLOBE_HELLO, WireWriter().number(std::uint32_t{1}).string("0.1").take()) +
+      encode(0, SNOWGLOBE_HELLO,
+             WireWriter().number(SNOWGLOBE_PROTOCOL_VERSION).string("0.1").take()) +
       encode(0, SNOWGLOBE_PROGRESS, WireWriter().string("disks").take()) + encode(0, 99, "\x05") +
       encode(0, SNOWGLOBE_LOG,
              WireWriter().number(std::uint8_t{1}).number(std::uint32_t{0}).string("line").take()) +
@@ -198,6 +199,8 @@ TEST_F(AgentTest, AResumptionIsOneFrame) {
   const Resumption resumption{.clock = base::Nanoseconds(1'700'000'000'000'000'000),
                               .fixed_now = base::Nanoseconds(946'684'800'000'000'000),
                               .secret = 0xFEDCBA98,
+                              .disk_limit = std::uint64_t{96} << 20,
+                              .mac = {2, 'S', 1, 2, 3, 4},
                               .entropy = bytes_of(entropy)};
   ASSERT_TRUE(client_->resume(resumption, Deadline(5s)).ok());
   EXPECT_EQ(seen.type, SNOWGLOBE_RESUME);
@@ -205,6 +208,8 @@ TEST_F(AgentTest, AResumptionIsOneFrame) {
                               .number(std::uint64_t{1'700'000'000'000'000'000})
                               .number(std::uint64_t{946'684'800'000'000'000})
                               .number(std::uint32_t{0xFEDCBA98})
+                              .number(std::uint64_t{96} << 20)
+                              .raw("\x02S\x01\x02\x03\x04")
                               .raw(entropy)
                               .take());
   ASSERT_TRUE(client_->cancel_statement(4711, Deadline(5s)).ok());
@@ -213,6 +218,47 @@ TEST_F(AgentTest, AResumptionIsOneFrame) {
   ASSERT_TRUE(client_->quiesce(SNOWGLOBE_QUIESCE_SCRUB, Deadline(5s)).ok());
   EXPECT_EQ(seen.type, SNOWGLOBE_QUIESCE);
   EXPECT_EQ(seen.payload, WireWriter().number(std::uint32_t{8}).take());
+}
+
+TEST_F(AgentTest, TheDataDisksSizeIsAskedForAndRead) {
+  Frame seen{};
+  std::string answer = WireWriter().number(std::uint64_t{1000}).number(std::uint64_t{50}).take();
+  script_ = [&](const Frame& frame) {
+    seen = frame;
+    say(encode(frame.id, SNOWGLOBE_OK, answer));
+  };
+  run();
+  const auto mounted = client_->mount_data(5000, 7, Deadline(5s));
+  ASSERT_TRUE(mounted.ok());
+  EXPECT_EQ(mounted.value().size, 1000U);
+  EXPECT_EQ(mounted.value().used, 50U);
+  EXPECT_EQ(seen.type, SNOWGLOBE_MOUNT_DATA);
+  EXPECT_EQ(seen.payload, WireWriter().number(std::uint64_t{5000}).number(std::uint64_t{7}).take());
+  ASSERT_TRUE(client_->disk_limit(0, 9, Deadline(5s)).ok());
+  EXPECT_EQ(seen.type, SNOWGLOBE_DISK_LIMIT);
+  answer.pop_back();
+  EXPECT_EQ(client_->disk_limit(0, 9, Deadline(5s)).error().code, base::ErrorCode::kGuestCrashed);
+  ASSERT_TRUE(client_->unmount_data(Deadline(5s)).ok());
+  EXPECT_EQ(seen.type, SNOWGLOBE_UNMOUNT_DATA);
+  ASSERT_TRUE(client_->stop_postgres(1, Deadline(5s)).ok());
+  EXPECT_EQ(seen.payload, WireWriter().number(std::uint32_t{1}).take());
+}
+
+TEST_F(AgentTest, ATrimSaysWhatItGaveBack) {
+  std::string words = "/var/lib/postgresql: 123456789 bytes trimmed\n";
+  std::uint32_t status = 0;
+  script_ = [&](const Frame& frame) {
+    say(encode(frame.id, status == 0 ? SNOWGLOBE_STDOUT : SNOWGLOBE_STDERR, words));
+    say(encode(frame.id, SNOWGLOBE_OK,
+               WireWriter().number(status).number(std::uint32_t{0}).take()));
+  };
+  run();
+  EXPECT_EQ(client_->trim(5s).value(), 123456789U);
+  words = "fstrim: not supported";
+  status = 1 << 8;
+  EXPECT_NE(client_->trim(5s).error().message.find("not supported"), std::string::npos);
+  status = 0;
+  EXPECT_FALSE(client_->trim(5s).ok());
 }
 
 TEST_F(AgentTest, AResumptionBegunOnTheMachinesThreadReportsOnce) {
@@ -258,13 +304,14 @@ TEST_F(AgentTest, ASavedConversationGoesOnInTheMiddleOfAFrameInBothDirections) {
   other.begin_resume({.secret = 43}, [](const base::Result<void>&) {});
   other.on_data(bytes_of(event.substr(5)));
   EXPECT_EQ(heard, "disks");
-  const std::size_t length = SNOWGLOBE_HEADER_SIZE + 20;
+  constexpr std::size_t kSecret = SNOWGLOBE_HEADER_SIZE + 16;
+  const std::size_t length = SNOWGLOBE_HEADER_SIZE + 34;
   ASSERT_EQ(taken.size(), 2 * length);
   const auto first = base::load_le<std::uint32_t>(&taken[4]);
   const auto second = base::load_le<std::uint32_t>(&taken[length + 4]);
   EXPECT_NE(first, second) << "the restored guest may still answer the first";
-  EXPECT_EQ(base::load_le<std::uint32_t>(&taken[length - 4]), 42u);
-  EXPECT_EQ(base::load_le<std::uint32_t>(&taken[2 * length - 4]), 43u);
+  EXPECT_EQ(base::load_le<std::uint32_t>(&taken[kSecret]), 42u);
+  EXPECT_EQ(base::load_le<std::uint32_t>(&taken[length + kSecret]), 43u);
 }
 
 TEST_F(AgentTest, ARestoreEndsWhatIsWaitedForAndTheGuestNeverSeesIt) {

@@ -3,37 +3,18 @@
 
 #include "api/src/disks.h"
 #include "base/random.h"
+#include "tests/support/temporary_folder.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <gtest/gtest.h>
 #include <string>
-#include <unistd.h>
 #include <vector>
 
 namespace snowglobe::detail::test {
 
 using Contents = std::vector<std::uint8_t>;
+using DiskFolder = snowglobe::test::TemporaryFolder;
 inline constexpr vm::u64 kBlock = 4096;
-
-/// An empty folder, gone with the object.
-class DiskFolder {
- public:
-  DiskFolder() {
-    std::string name = testing::TempDir() + "disk_XXXXXX";
-    path_ = ::mkdtemp(name.data());
-  }
-  ~DiskFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  DiskFolder(const DiskFolder&) = delete;
-  DiskFolder& operator=(const DiskFolder&) = delete;
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// Every third page is filled with its number.
 inline std::shared_ptr<const DiskImage> striped_image(vm::u64 pages) {

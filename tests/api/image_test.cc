@@ -3,6 +3,7 @@
 #include "api/src/image.h"
 
 #include "api/src/disks.h"
+#include "tests/support/temporary_folder.h"
 #include <snowglobe/snowglobe.hpp>
 
 #include <fstream>
@@ -37,8 +38,6 @@ void write(const fs::path& file, const std::string& contents) {
 class ImageTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "snowglobe-image-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
     for (const char* name : {"vmlinux", "root.erofs", "cluster.disk.zst"}) {
       const std::string contents = std::string("contents of ") + name;
       write(folder_ / name, contents);
@@ -57,8 +56,6 @@ class ImageTest : public ::testing::Test {
     manifest_["versions"] = {{"postgresql", "17.6"}};
     save();
   }
-  void TearDown() override { fs::remove_all(folder_); }
-
   void save() { write(folder_ / "manifest.json", manifest_.dump()); }
   base::Result<GuestImage> find() { return find_image({{folder_}, {}}); }
   std::string complaint() {
@@ -68,7 +65,8 @@ class ImageTest : public ::testing::Test {
     return verified ? "" : verified.error().message;
   }
 
-  fs::path folder_;
+  const snowglobe::test::TemporaryFolder temporary_;
+  const fs::path folder_ = temporary_.path();
   json manifest_;
 };
 

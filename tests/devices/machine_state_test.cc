@@ -4,6 +4,7 @@
 
 #include "base/archive.h"
 #include "base/random.h"
+#include "tests/support/load_state.h"
 #include "tests/support/mock_driver.h"
 #include "vm/boot/linux.h"
 #include "vm/cpu/cpu.h"
@@ -18,6 +19,7 @@ namespace {
 
 using base::ErrorCode;
 using test::DriverBuffer;
+using test::load_state;
 using test::MockDriver;
 using Code = std::vector<u8>;
 

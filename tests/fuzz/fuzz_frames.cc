@@ -1,89 +1,22 @@
 // tests/fuzz/fuzz_frames.cc - a hostile guest against the other end of its network cable: arbitrary
 // frames, and segments that nearly fit its connections, mixed with what clients, time, save and
 // restore do meanwhile. Sanitizers, the limits of memory and the time limit are the judges.
-#include "base/check.h"
-#include "guestnet/checksum.h"
-#include "guestnet/network.h"
-#include "guestnet/packet.h"
-#include "guestnet/tcp_segment.h"
-#include "tests/fuzz/input.h"
-
-#include <asio/io_context.hpp>
-#include <asio/local/connect_pair.hpp>
-#include <asio/local/stream_protocol.hpp>
-#include <optional>
-#include <vector>
+#include "tests/fuzz/network_world.h"
 
 namespace {
 
 using namespace snowglobe;
 using namespace snowglobe::net;
 
-class FuzzAlarm final : public Alarm {
+class World final : fuzz::NetworkWorld {
  public:
-  void set_handler(std::function<void()> handler) override { handler_ = std::move(handler); }
-  void set(base::Nanoseconds when) override { when_ = when; }
-  void run(base::ManualClock& clock, base::Nanoseconds by) {
-    const base::Nanoseconds until = clock.monotonic() + by;
-    // A deadline that does not move on would be a busy loop of the machine's thread.
-    for (int rounds = 0; when_ <= until; ++rounds) {
-      SG_ASSERT(rounds < 100'000, "the alarm rings without end");
-      if (when_ > clock.monotonic()) clock.advance(when_ - clock.monotonic());
-      when_ = kNever;
-      handler_();
-    }
-    clock.advance(until - clock.monotonic());
-  }
-
- private:
-  std::function<void()> handler_;
-  base::Nanoseconds when_ = kNever;
-};
-
-/// The guest's card: checks what we emit, and remembers the last segment of it.
-class Card final : public base::FrameTransmitter {
- public:
-  bool transmit(base::ConstBytes frame, const base::FrameOffload& offload) override {
-    if (refuse) return false;
-    SG_ASSERT(frame.size() >= kEthernetHeader && frame.size() <= base::kMaxFrame, "frame size");
-    std::vector<std::uint8_t> copy(frame.begin(), frame.end());
-    if (offload.checksum_missing) {
-      SG_ASSERT(complete_checksum(copy, offload), "offsets outside of the frame");
-    }
-    if (base::load_be<std::uint16_t>(&copy[12]) != kEtherTypeIpv4) return true;
-    const auto packet = parse_ipv4(base::ConstBytes(copy).subspan(kEthernetHeader));
-    SG_ASSERT(packet.has_value(), "we sent a malformed IPv4 packet");
-    if (packet->protocol != kProtocolTcp) return true;
-    ChecksumSum sum = pseudo_header_sum(packet->source, packet->destination, kProtocolTcp,
-                                        packet->payload.size());
-    sum.add(packet->payload);
-    SG_ASSERT(sum.checksum() == 0, "we sent a wrong checksum");
-    last = parse_tcp(packet->payload);
-    SG_ASSERT(last.has_value(), "we sent a malformed segment");
-    last->payload = {};
-    source = packet->source;
-    return true;
-  }
-
-  bool refuse = false;
-  std::optional<TcpSegment> last;
-  Ipv4Address source;
-};
-
-class World {
- public:
-  World(const std::uint8_t* data, std::size_t size) : input_(data, size) {
-    config_.loop = &loop_;
-    config_.clock = &clock_;
-    config_.random = &random_;
-    config_.alarm = &alarm_;
+  World(const std::uint8_t* data, std::size_t size) : NetworkWorld(data, size) {
     config_.max_streams = 4;
     config_.tcp.send_buffer = 4096u << input_.below(4);
     config_.tcp.receive_buffer = 4096u << input_.below(4);
     config_.segmentation_offload = input_.below(2) == 0;
     config_.checksum_offload = input_.below(4) != 0;
-    network_ = Network::create(config_).value();
-    network_->attach(&card_);
+    create_network();
     send_arp();
   }
 
@@ -97,8 +30,6 @@ class World {
   }
 
  private:
-  using Socket = asio::local::stream_protocol::socket;
-
   void step() {
     switch (input_.below(14)) {
       case 0:
@@ -150,20 +81,7 @@ class World {
     if (input_.below(4) != 0) network_->hold(false);
     const auto waiting = network_->waiting();
     if (waiting.empty() || input_.below(2) == 0) return;
-    Socket ours(loop_);
-    Socket client(loop_);
-    asio::local::connect_pair(ours, client);
-    client.non_blocking(true);
-    clients_.push_back(std::move(client));
-    const auto adopted =
-        network_->adopt(waiting[0].id, asio::generic::stream_protocol::socket(std::move(ours)));
-    SG_ASSERT(adopted.ok(), "a waiting stream was not to be had");
-  }
-
-  void deliver(const std::vector<std::uint8_t>& frame, const base::FrameOffload& offload = {}) {
-    network_->on_frame(frame, offload);
-    loop_.restart();
-    loop_.poll();
+    adopt(waiting[0].id);
   }
 
   void send_arp() {
@@ -249,31 +167,13 @@ class World {
     if (input_.below(3) == 0) segment.options.mss = input_.take<std::uint16_t>();
     if (input_.below(3) == 0) segment.options.window_scale = input_.take<std::uint8_t>();
     const std::size_t length = input_.below(8) == 0 ? input_.below(60'000) : input_.below(50);
-
-    std::uint8_t header[kTcpHeaderLimit];
-    const std::size_t header_length = write_tcp_header(header, segment);
-    std::vector<std::uint8_t> frame(kEthernetHeader + kIpv4Header + header_length + length);
-    write_ethernet(frame.data(), plan_.host_mac, guest_mac_, kEtherTypeIpv4);
-    write_ipv4(&frame[kEthernetHeader], plan_.guest, card_.source, kProtocolTcp,
-               header_length + length);
-    std::copy_n(header, header_length, &frame[kEthernetHeader + kIpv4Header]);
-    base::FrameOffload offload;
-    offload.checksum_missing = true;
-    offload.checksum_start = kEthernetHeader + kIpv4Header;
-    offload.checksum_offset = 16;
-    deliver(frame, offload);
+    deliver_segment(card_.source, segment, length);
   }
 
   void open_stream() {
     if (clients_.size() >= 8) clients_.erase(clients_.begin());
-    Socket ours(loop_);
-    Socket client(loop_);
-    asio::local::connect_pair(ours, client);
-    client.non_blocking(true);
-    clients_.push_back(std::move(client));
     const Ipv4Address source = input_.below(2) == 0 ? plan_.pipe : plan_.gateway;
-    static_cast<void>(network_->open_stream(asio::generic::stream_protocol::socket(std::move(ours)),
-                                            {source, 5432, 1}));
+    static_cast<void>(network_->open_stream(new_client(), {source, 5432, 1}));
   }
 
   void client_acts() {
@@ -294,8 +194,7 @@ class World {
       default:
         client.close(ignored);
     }
-    loop_.restart();
-    loop_.poll();
+    run_loop();
   }
 
   void check() {
@@ -306,17 +205,7 @@ class World {
     }
   }
 
-  fuzz::Input input_;
-  asio::io_context loop_;
-  base::ManualClock clock_;
-  base::SeededRandom random_{1};
-  FuzzAlarm alarm_;
-  Card card_;
-  NetworkConfig config_;
   AddressPlan plan_;
-  const MacAddress guest_mac_{{0x02, 0x53, 0x47, 0, 0, 1}};
-  std::unique_ptr<Network> network_;
-  std::vector<Socket> clients_;
   std::vector<std::uint8_t> saved_;
 };
 

@@ -1,50 +1,13 @@
 // tests/fuzz/fuzz_network_state.cc - arbitrary saved states for the other end of the cable:
 // whatever is accepted has to live on, with clients that come and a guest that answers, and to be
 // savable again.
-#include "base/check.h"
 #include "guestnet/network_state.h"
-#include "guestnet/packet.h"
-#include "guestnet/tcp_segment.h"
-#include "tests/fuzz/input.h"
-
-#include <asio/io_context.hpp>
-#include <asio/local/connect_pair.hpp>
-#include <asio/local/stream_protocol.hpp>
-#include <vector>
+#include "tests/fuzz/network_world.h"
 
 namespace {
 
 using namespace snowglobe;
 using namespace snowglobe::net;
-
-using Socket = asio::local::stream_protocol::socket;
-
-class Card final : public base::FrameTransmitter {
- public:
-  bool transmit(base::ConstBytes frame, const base::FrameOffload&) override {
-    SG_ASSERT(frame.size() >= kEthernetHeader && frame.size() <= base::kMaxFrame, "frame size");
-    return !refuse;
-  }
-  bool refuse = false;
-};
-
-class FuzzAlarm final : public Alarm {
- public:
-  void set_handler(std::function<void()> handler) override { handler_ = std::move(handler); }
-  void set(base::Nanoseconds when) override { when_ = when; }
-  void run(base::ManualClock& clock, base::Nanoseconds by) {
-    clock.advance(by);
-    for (int rounds = 0; when_ <= clock.monotonic(); ++rounds) {
-      SG_ASSERT(rounds < 100'000, "the alarm rings without end");
-      when_ = kNever;
-      handler_();
-    }
-  }
-
- private:
-  std::function<void()> handler_;
-  base::Nanoseconds when_ = kNever;
-};
 
 /// A state as a network makes them, for the input to change.
 std::vector<std::uint8_t> usual_state() {
@@ -70,16 +33,11 @@ std::vector<std::uint8_t> usual_state() {
   return encode(state);
 }
 
-class World {
+class World final : fuzz::NetworkWorld {
  public:
-  World(const std::uint8_t* data, std::size_t size) : input_(data, size) {
-    config_.loop = &loop_;
-    config_.clock = &clock_;
-    config_.random = &random_;
-    config_.alarm = &alarm_;
+  World(const std::uint8_t* data, std::size_t size) : NetworkWorld(data, size) {
     config_.max_streams = 8;
-    network_ = Network::create(config_).value();
-    network_->attach(&card_);
+    create_network();
   }
 
   void run() {
@@ -128,7 +86,7 @@ class World {
   void step() {
     switch (input_.below(6)) {
       case 0:
-        return adopt();
+        return adopt_one();
       case 1:
         return client_writes();
       case 2:
@@ -143,19 +101,12 @@ class World {
     }
   }
 
-  void adopt() {
+  void adopt_one() {
     const auto waiting = network_->waiting();
     if (waiting.empty()) return;
-    Socket ours(loop_);
-    Socket client(loop_);
-    asio::local::connect_pair(ours, client);
-    client.non_blocking(true);
-    clients_.push_back(std::move(client));
-    const auto id = network_->adopt(waiting[input_.below(8) % waiting.size()].id,
-                                    asio::generic::stream_protocol::socket(std::move(ours)));
-    SG_ASSERT(id.ok(), "a waiting stream was not to be had");
+    const StreamId id = adopt(waiting[input_.below(8) % waiting.size()].id);
     const std::uint8_t words[] = {1, 2, 3};
-    network_->inject_to_client(id.value(), words);
+    network_->inject_to_client(id, words);
   }
 
   void client_writes() {
@@ -163,13 +114,11 @@ class World {
     std::vector<std::uint8_t> bytes(1 + input_.below(50'000));
     std::error_code ignored;
     clients_[input_.below(8) % clients_.size()].write_some(asio::buffer(bytes), ignored);
-    loop_.restart();
-    loop_.poll();
+    run_loop();
   }
 
   /// Of the guest, to one of the connections of the usual state, near to what it expects.
   void segment() {
-    const AddressPlan& plan = config_.addresses;
     TcpSegment segment;
     segment.source_port = 5432;
     segment.destination_port = static_cast<std::uint16_t>(49'999 - input_.below(3));
@@ -178,32 +127,8 @@ class World {
     segment.flags = input_.below(3) == 0 ? input_.take<std::uint8_t>() : kTcpAck;
     segment.window = input_.take<std::uint16_t>();
     const std::size_t length = input_.below(4) == 0 ? input_.below(60'000) : 0;
-    std::uint8_t header[kTcpHeaderLimit];
-    const std::size_t header_length = write_tcp_header(header, segment);
-    std::vector<std::uint8_t> frame(kEthernetHeader + kIpv4Header + header_length + length);
-    write_ethernet(frame.data(), plan.host_mac, MacAddress{{2, 0x53, 0x47, 0, 0, 1}},
-                   kEtherTypeIpv4);
-    write_ipv4(&frame[kEthernetHeader], plan.guest, plan.pipe, kProtocolTcp,
-               header_length + length);
-    std::copy_n(header, header_length, &frame[kEthernetHeader + kIpv4Header]);
-    base::FrameOffload offload;
-    offload.checksum_missing = true;
-    offload.checksum_start = kEthernetHeader + kIpv4Header;
-    offload.checksum_offset = 16;
-    network_->on_frame(frame, offload);
-    loop_.restart();
-    loop_.poll();
+    deliver_segment(config_.addresses.pipe, segment, length);
   }
-
-  fuzz::Input input_;
-  asio::io_context loop_;
-  base::ManualClock clock_;
-  base::SeededRandom random_{1};
-  FuzzAlarm alarm_;
-  Card card_;
-  NetworkConfig config_;
-  std::unique_ptr<Network> network_;
-  std::vector<Socket> clients_;
 };
 
 }  // namespace

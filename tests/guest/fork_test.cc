@@ -1,6 +1,7 @@
 // tests/guest/fork_test.cc - machines made of one: what they share and what they must not, a
 // hundred of them, and snapshots that outlive their database.
 #include "tests/guest/machine_fixture.h"
+#include "tests/support/temporary_folder.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -109,6 +110,29 @@ TEST_F(ForkTest, ForksDifferInAllThatIsToBeRandom) {
   EXPECT_EQ(numbers.size(), 4U);
 }
 
+TEST_F(ForkTest, EachHasAHardwareAddressOfItsOwn) {
+  const auto address = [](Database& database) {
+    return database.guest().exec({"cat", "/sys/class/net/eth0/address"}).out;
+  };
+  const std::string own = address(db());
+  const Snapshot before = db().save();
+  Database one = db().fork(before);
+  Database other = db().fork(before);
+  Database opened = Database::open_in_memory({.from = before});
+  std::set<std::string> all = {own, address(one), address(other), address(opened)};
+  EXPECT_EQ(all.size(), 4U);
+  for (Database* fork : {&one, &other, &opened}) {
+    // Frames find their way in both directions at once: nobody waits for a retransmission.
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_EQ(fork->one<int>("select 1"), 1);
+    EXPECT_LT(milliseconds_since(start), 2000);
+  }
+  const Snapshot of_fork = one.save();
+  db().restore(of_fork);
+  EXPECT_EQ(address(db()), own) << "it is the machine's, not the snapshot's";
+  EXPECT_EQ(db().one<int>("select 1"), 1);
+}
+
 TEST_F(ForkTest, ForksUnderLoadKeepTheirSumsApart) {
   db().script("create table sums(n int); insert into sums values (0)");
   const Snapshot before = db().save();
@@ -169,27 +193,8 @@ TEST_F(ForkTest, ManyForksAreAliveAtOnce) {
   db().script("drop table many");
 }
 
-/// A folder of the test's own.
-class Folder {
- public:
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "snowglobe-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
 TEST_F(ForkTest, AStoredSnapshotOpensRestoresAndTravels) {
-  const Folder folder;
+  const test::TemporaryFolder folder;
   SnapshotStore store = SnapshotStore::open(folder.path() / "store");
   db().script("create table kept(n int); insert into kept values (7)");
   const Snapshot in_memory = db().save("first", {.note = "seven"});
@@ -230,7 +235,7 @@ TEST_F(ForkTest, AStoredSnapshotOpensRestoresAndTravels) {
 }
 
 TEST_F(ForkTest, ADamagedSnapshotIsNotRestored) {
-  const Folder folder;
+  const test::TemporaryFolder folder;
   SnapshotStore::open(folder.path()).put(db().save("whole"));
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder.path())) {
     if (!entry.is_regular_file() || entry.path().string().find("pack") == std::string::npos) {

@@ -3,6 +3,7 @@
 // from a file.
 #include "api/src/ready_files.h"
 #include "api/src/ready_state.h"
+#include "tests/support/temporary_folder.h"
 #include <snowglobe/snowglobe.hpp>
 
 #include <algorithm>
@@ -42,9 +43,8 @@ std::string sha256_of(const std::string& bytes) {
 class ReadyTest : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    std::string name = (fs::temp_directory_path() / "snowglobe-ready-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    folder_ = name;
+    temporary_ = std::make_unique<test::TemporaryFolder>();
+    folder_ = temporary_->path();
     Options cold;
     cold.start = Start::cold;
     Database database = Database::open_in_memory(cold);
@@ -65,7 +65,7 @@ class ReadyTest : public ::testing::Test {
                                   {"sha256", sha256_of(bytes)}};
     std::ofstream(folder_ / "image/ready.json") << about;
   }
-  static void TearDownTestSuite() { fs::remove_all(folder_); }
+  static void TearDownTestSuite() { temporary_.reset(); }
 
   void SetUp() override {
     cache_ = folder_ / "caches" / ::testing::UnitTest::GetInstance()->current_test_info()->name();
@@ -94,6 +94,7 @@ class ReadyTest : public ::testing::Test {
     return {};
   }
 
+  static inline std::unique_ptr<test::TemporaryFolder> temporary_;
   static inline fs::path folder_;
   fs::path cache_;
   Options options_;

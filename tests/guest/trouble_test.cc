@@ -228,22 +228,5 @@ TEST(Trouble, TwoDatabasesAreStrangers) {
   EXPECT_NE(one.conninfo(), two.conninfo());
 }
 
-TEST(Trouble, TheDataDiskStaysWithinItsLimit) {
-  Database db = Database::open_in_memory({.disk_limit_mb = 24, .settings = {{"fsync", "on"}}});
-  within(120s, [&] {
-    EXPECT_THROW(
-        {
-          db.script("create table big(t text)");
-          for (int i = 0; i < 30; ++i) {
-            db.execute(
-                "insert into big select repeat(md5(i::text), 30) from generate_series(1, 2000) i");
-            db.execute("checkpoint");
-          }
-        },
-        Error);
-  });
-  EXPECT_LE(db.stats().disk_bytes, 24U << 20);
-}
-
 }  // namespace
 }  // namespace snowglobe

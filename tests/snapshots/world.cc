@@ -8,18 +8,6 @@
 
 namespace snowglobe::snapshots::testing_world {
 
-TemporaryFolder::TemporaryFolder() {
-  const bool in_memory = ::access("/dev/shm", W_OK) == 0;
-  std::string pattern =
-      (in_memory ? "/dev/shm" : testing::TempDir()) + std::string("/sg_store_XXXXXX");
-  path_ = ::mkdtemp(pattern.data());
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
-
 StoreOptions quick_options(FileSystem* files) {
   StoreOptions options;
   options.chunk_bytes = kChunk;

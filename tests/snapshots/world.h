@@ -4,6 +4,7 @@
 
 #include "snapshots/file_system.h"
 #include "snapshots/store.h"
+#include "tests/support/temporary_folder.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -22,17 +23,9 @@ using Model = std::map<std::string, Bytes>;
 
 inline constexpr std::uint32_t kChunk = kMinChunkBytes;
 
-/// A folder in memory if the host has one, removed at the end.
-class TemporaryFolder {
+class TemporaryFolder : public test::TemporaryFolder {
  public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
+  TemporaryFolder() : test::TemporaryFolder(test::place_in_memory()) {}
 };
 
 /// Small chunks, short waits, no threads.

@@ -1,6 +1,7 @@
 // tests/suites/instructions_test.cc - QEMU's and valgrind's instruction checks for i386: the same
 // static programs run in the guest and on this host's processor must print the same.
 #include "tests/suites/child.h"
+#include "tests/support/temporary_folder.h"
 #include <snowglobe/snowglobe.hpp>
 
 #include <cstdlib>
@@ -70,14 +71,7 @@ class InstructionsTest : public ::testing::Test {
     }
     tests_ = nlohmann::json::parse(read_file(folder_ / "tests.json"));
     database_ = std::make_unique<Database>(Database::open_in_memory());
-    std::string pattern = "/tmp/snowglobe-instructions-XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    work_ = pattern;
     database_->guest().exec({"mkdir", work_.string()});
-  }
-  void TearDown() override {
-    std::error_code ignored;
-    if (!work_.empty()) fs::remove_all(work_, ignored);
   }
 
   Outcome on_host(const fs::path& program) const {
@@ -118,7 +112,9 @@ class InstructionsTest : public ::testing::Test {
   }
 
   fs::path folder_ = instructions_folder();
-  fs::path work_;
+  // In /tmp, which the guest has too, under the same name.
+  const test::TemporaryFolder temporary_{"/tmp"};
+  const fs::path work_ = temporary_.path();
   nlohmann::json tests_;
   std::unique_ptr<Database> database_;
 };

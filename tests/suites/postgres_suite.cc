@@ -62,20 +62,11 @@ PostgresSuite::PostgresSuite()
     : database_(Database::open_in_memory(suite_options())),
       endpoint_(database_.expose()),
       testing_(image_folder() / "testing") {
-  // In /tmp, which the guest has too, and may write to.
-  std::string pattern = "/tmp/snowglobe-suite-XXXXXX";
-  if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("no temporary folder");
-  folder_ = pattern;
   fs::permissions(folder_, fs::perms(0755));
   for (const char* input : {"regress", "isolation"}) {
     fs::create_directory_symlink(fs::canonical(testing_ / input), folder_ / input);
   }
   put_server_files();
-}
-
-PostgresSuite::~PostgresSuite() {
-  std::error_code ignored;
-  if (!keep_) fs::remove_all(folder_, ignored);
 }
 
 void PostgresSuite::put_server_files() {
@@ -129,7 +120,7 @@ SuiteResult PostgresSuite::run(const std::string& driver, const std::string& inp
   constexpr std::size_t kShown = 20'000;
   result.differences = read_file(output / "regression.diffs").substr(0, kShown);
   read_report(result);
-  keep_ = keep_ || result.status != 0;
+  if (result.status != 0) temporary_.keep();
   return result;
 }
 

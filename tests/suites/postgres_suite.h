@@ -2,6 +2,7 @@
 // drivers and psql on the host, by TCP; the files that the server reads, in the guest.
 #pragma once
 
+#include "tests/support/temporary_folder.h"
 #include <snowglobe/snowglobe.hpp>
 
 #include <chrono>
@@ -22,10 +23,9 @@ struct SuiteResult {
 
 class PostgresSuite {
  public:
-  /// Boots. Throws as Database::open_in_memory, and std::runtime_error.
+  /// Boots. Keeps the folder of results after a failure. Throws as Database::open_in_memory, and
+  /// std::runtime_error.
   PostgresSuite();
-  /// Keeps the folder of results after a failure.
-  ~PostgresSuite();
   PostgresSuite(const PostgresSuite&) = delete;
   PostgresSuite& operator=(const PostgresSuite&) = delete;
 
@@ -49,8 +49,9 @@ class PostgresSuite {
   Database database_;
   Endpoint endpoint_;
   std::filesystem::path testing_;  ///< of the image
-  std::filesystem::path folder_;   ///< has the same name on the host and in the guest
-  bool keep_ = false;
+  // In /tmp, which the guest has too, under the same name, and may write to.
+  test::TemporaryFolder temporary_{"/tmp"};
+  const std::filesystem::path folder_ = temporary_.path();
 };
 
 }  // namespace snowglobe::testing

@@ -5,10 +5,10 @@
 
 #include "base/check.h"
 #include "tests/fuzz/input.h"
+#include "tests/support/load_state.h"
 #include "tests/support/mock_driver.h"
 #include "vm/boot/linux.h"
 #include "vm/machine_board.h"
-#include "vm/machine_state.h"
 
 #include <algorithm>
 #include <array>

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
+#include <map>
 #include <string>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -204,35 +205,62 @@ void PageArena::retain(std::span<const PageRef> refs) {
   }
 }
 
+// The host takes milliseconds for a large hole, and everybody's pages are behind the one lock: holes
+// are made without it. Meanwhile their slots count as in use and are not free.
 void PageArena::release(std::span<const PageRef> refs) {
-  const pid_t process = ::getpid();
-  const std::lock_guard lock(mutex_);
-  u32 hole = 0;  // slots to give back to the host, behind one another in one file
-  u32 holes = 0;
-  Books* of_hole = nullptr;
-  const auto give_back = [&] {
-    if (holes != 0 && of_hole->filler == process) of_hole->file->discard(hole, holes);
-    holes = 0;
+  struct Run {
+    u32 number;
+    MemoryFile* file;
+    u32 slot;
+    u32 count;
   };
-  for (const PageRef ref : refs) {
-    if (ref.is_zero()) continue;
-    Books& books = *books_[ref.file()];
-    const u32 slot = ref.slot();
-    SG_ASSERT(books.users[slot] != 0, "a page is released once more than it was used");
-    if (--books.users[slot] != 0) continue;
-    if (books.filler == process) books.free.push_back(slot);
-    if (of_hole != &books || slot != hole + holes) {
-      give_back();
-      of_hole = &books;
-      hole = slot;
+  const pid_t process = ::getpid();
+  std::vector<Run> runs;                        // without users now
+  std::vector<std::unique_ptr<Books>> emptied;  // unmapped at the end, without the lock as well
+  const auto take_out = [&](u32 number) {
+    files_[number].store(nullptr, std::memory_order_release);
+    emptied.push_back(std::move(books_[number]));
+  };
+  {
+    const std::lock_guard lock(mutex_);
+    std::map<u32, u32> leaving;
+    for (const PageRef ref : refs) {
+      if (ref.is_zero()) continue;
+      const u32 number = ref.file();
+      Books& books = *books_[number];
+      const u32 slot = ref.slot();
+      SG_ASSERT(books.users[slot] != 0, "a page is released once more than it was used");
+      if (--books.users[slot] != 0) continue;
+      ++leaving[number];
+      if (runs.empty() || runs.back().number != number ||
+          slot != runs.back().slot + runs.back().count) {
+        runs.push_back({number, books.file.get(), slot, 0});
+      }
+      ++runs.back().count;
     }
-    ++holes;
-    if (--books.in_use == 0) {
-      holes = 0;
-      close(ref.file());
+    for (const auto& [number, count] : leaving) {
+      Books& books = *books_[number];
+      if (count == books.in_use) {
+        take_out(number);
+      } else if (books.filler != process) {
+        books.in_use -= count;
+      } else {
+        continue;
+      }
+      std::erase_if(runs, [number = number](const Run& run) { return run.number == number; });
     }
   }
-  give_back();
+  if (runs.empty()) return;
+  for (const Run& run : runs)
+    run.file->discard(run.slot, run.count);
+  const std::lock_guard lock(mutex_);
+  for (const Run& run : runs) {
+    Books& books = *books_[run.number];
+    for (u32 i = 0; i < run.count; ++i)
+      books.free.push_back(run.slot + i);
+    books.in_use -= run.count;
+    if (books.in_use == 0) take_out(run.number);
+  }
 }
 
 u64 PageArena::pages_in_use() const {

@@ -133,6 +133,8 @@ struct StoreOptions {
   /// Memory is kept in pieces of this size, a power of two from 4 to 1024; a snapshot has its
   /// parent's. Small ones share more among snapshots, large ones are packed tighter.
   unsigned chunk_kib = 64;
+  /// Folder of the guest image that its snapshots need, as Options::image; empty: look for it.
+  std::filesystem::path image = {};
 };
 
 struct ExportOptions {

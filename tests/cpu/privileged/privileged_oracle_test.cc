@@ -4,12 +4,12 @@
 // SNOWGLOBE_SEED and SNOWGLOBE_CASES choose other cases than the fixed ones.
 #include "tests/cpu/privileged/cases.h"
 #include "tests/cpu/privileged/executors.h"
+#include "tests/support/temporary_folder.h"
 #include "vm/cpu/cpu.h"
 #include "vm/cpu/translator/host_support.h"
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
 #include <gtest/gtest.h>
 #include <map>
 #include <set>
@@ -119,14 +119,11 @@ TEST(PrivilegedOracle, BochsAndTheInterpreterAgree) {
   const std::vector<Case> cases = make_cases(seed, count);
   const std::vector<u8> payload = make_payload(runner, cases);
 
-  const std::string folder = std::filesystem::temp_directory_path() / "snowglobe-privileged-XXXXXX";
-  std::string path = folder;
-  ASSERT_NE(::mkdtemp(path.data()), nullptr);
-  const auto from_bochs = run_in_bochs(payload, reset, path);
+  const snowglobe::test::TemporaryFolder folder;
+  const auto from_bochs = run_in_bochs(payload, reset, folder.path());
   ASSERT_TRUE(from_bochs.ok()) << from_bochs.error().message;
   const std::vector<Report> theirs = parse_reports(from_bochs.value());
   const std::vector<Report> ours = parse_reports(run_here(payload));
-  std::filesystem::remove_all(path);
 
   std::set<u32> endings;  // vectors that ended cases
   std::map<std::string, unsigned> failures;

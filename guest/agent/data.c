@@ -1,0 +1,241 @@
+/* guest/agent/data.c - the data disk: mounted and unmounted, grown, and limited to what it is to
+ * seem. */
+#include "agent.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/statfs.h>
+#include <time.h>
+#include <unistd.h>
+
+/* From fs/ext4/ext4.h; the kernel does not export it. */
+#define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t)
+/* What files with FS_UNRM_FL may use and others not (guest/patches/linux-ext4-reserve.patch). */
+#define RESERVE_FILE "/sys/fs/ext4/vdb/reserved_clusters"
+/* For PostgreSQL's log (max_wal_size is 128 MB) and its books. */
+#define RESERVE_BYTES (192ull << 20)
+/* How long the kernel may take to learn of a disk's new size. */
+#define CAPACITY_PATIENCE_MS 2000
+
+static bool mounted;
+static uint64_t present_limit;
+
+bool data_mounted(void) { return mounted; }
+
+static uint64_t device_bytes(void) {
+  int disk = open(DATA_DISK, O_RDONLY | O_CLOEXEC);
+  uint64_t bytes = 0;
+  if (disk >= 0 && ioctl(disk, BLKGETSIZE64, &bytes) < 0) bytes = 0;
+  if (disk >= 0) close(disk);
+  return bytes;
+}
+
+/* The device tells its size by an interrupt, and a thread of the kernel takes it up. */
+static bool wait_for_capacity(uint64_t wanted) {
+  int64_t deadline = monotonic_ms() + CAPACITY_PATIENCE_MS;
+  while (wanted != 0 && device_bytes() != wanted) {
+    struct timespec moment = {.tv_nsec = 1000000};
+    if (monotonic_ms() >= deadline) {
+      errno = ETIMEDOUT;
+      return false;
+    }
+    nanosleep(&moment, NULL);
+  }
+  return true;
+}
+
+/* What the kernel remembers of a disk may be another disk's. */
+static bool forget_disk(void) {
+  int disk = open(DATA_DISK, O_RDONLY | O_CLOEXEC);
+  if (disk < 0) return false;
+  bool done = ioctl(disk, BLKFLSBUF, NULL) == 0;
+  int error = errno;
+  close(disk);
+  errno = error;
+  return done;
+}
+
+/* --- the reserve ------------------------------------------------------------------------------ */
+
+static bool mark_file(const char* path) {
+  int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+  int flags;
+  if (fd < 0) return false;
+  bool done = ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0;
+  flags |= FS_UNRM_FL;
+  done = done && ioctl(fd, FS_IOC_SETFLAGS, &flags) == 0;
+  close(fd);
+  return done;
+}
+
+static bool is_marked(const char* path) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  int flags = 0;
+  if (fd < 0) return false;
+  bool marked = ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && flags & FS_UNRM_FL;
+  close(fd);
+  return marked;
+}
+
+/* Tables and what users put on the disk must do without the reserve. */
+static bool holds_tables(const char* name) {
+  return strcmp(name, "base") == 0 || strcmp(name, "pg_tblspc") == 0;
+}
+
+/* A folder after what is in it: one that is marked has been done whole. */
+static bool mark_folder(const char* path, unsigned depth) {
+  DIR* folder = opendir(path);
+  if (!folder) return false;
+  bool done = true;
+  struct dirent* entry;
+  while ((entry = readdir(folder))) {
+    char inner[512];
+    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+    if (depth == 0 && holds_tables(entry->d_name)) continue;
+    int length = snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name);
+    if (length < 0 || (size_t)length >= sizeof inner) continue;
+    if (entry->d_type == DT_REG) done = mark_file(inner) && done;
+    if (entry->d_type == DT_DIR && depth < 4) done = mark_folder(inner, depth + 1) && done;
+  }
+  closedir(folder);
+  return done && mark_file(path);
+}
+
+/* Once in the life of a disk: new files take the mark from their folder. */
+static void mark_reserve_users(void) {
+  if (access(DATA_FOLDER, F_OK) < 0 || is_marked(DATA_FOLDER)) return;
+  if (!mark_folder(DATA_FOLDER, 0)) log_line("mark " DATA_FOLDER ": %s", strerror(errno));
+}
+
+/* --- size ------------------------------------------------------------------------------------- */
+
+/* Grows the file system to `wanted` bytes and what it needs for itself (0: to the whole disk). */
+static bool grow(uint64_t wanted) {
+  int folder = open(DATA_MOUNT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  struct statfs status;
+  bool done = folder >= 0 && fstatfs(folder, &status) == 0;
+  if (done) {
+    uint64_t block = (uint64_t)status.f_bsize, have = (uint64_t)status.f_blocks;
+    uint64_t blocks = device_bytes() / block;
+    /* f_blocks leaves out what the file system needs for itself: at most 1/32 here. */
+    uint64_t target = wanted / block;
+    target += target / 32 + 32768;
+    if (wanted != 0 && target < blocks) blocks = target;
+    if (blocks > have + have / 32 + 32768) done = ioctl(folder, EXT4_IOC_RESIZE_FS, &blocks) == 0;
+  }
+  int error = errno;
+  if (folder >= 0) close(folder);
+  errno = error;
+  return done;
+}
+
+/* All that lies above the limit is reserve. */
+static bool set_reserve(uint64_t limit, struct data_size* size) {
+  char text[24];
+  struct statfs status;
+  if (statfs(DATA_MOUNT, &status) < 0) return false;
+  uint64_t block = (uint64_t)status.f_bsize, blocks = (uint64_t)status.f_blocks;
+  uint64_t reserve = blocks / 8;
+  if (reserve > RESERVE_BYTES / block) reserve = RESERVE_BYTES / block;
+  if (limit != 0 && limit / block < blocks - reserve) reserve = blocks - limit / block;
+  snprintf(text, sizeof text, "%" PRIu64, reserve);
+  size->bytes = block * (blocks - reserve);
+  size->used = block * (blocks - (uint64_t)status.f_bfree);
+  return write_text(RESERVE_FILE, text);
+}
+
+/* Both of the above; NULL or what failed (errno says why). */
+static const char* settle(uint64_t limit, struct data_size* size) {
+  uint64_t wanted = limit == 0 || limit > UINT64_MAX / 2 ? 0 : limit + RESERVE_BYTES;
+  present_limit = limit;
+  if (!grow(wanted)) return "grow the data disk's file system";
+  if (!set_reserve(limit, size)) return "set the data disk's reserve";
+  return NULL;
+}
+
+const char* data_mount(uint64_t limit, struct data_size* size) {
+  /* noinit_itable: the inode tables of the image are zero as they are; no thread need see to it.
+   * discard: what is deleted is the host's again, and snapshots and files do not carry it along. */
+  if (mount(DATA_DISK, DATA_MOUNT, "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME,
+            "noinit_itable,discard") < 0) {
+    return "mount the data disk (" DATA_DISK ")";
+  }
+  mounted = true;
+  mark_reserve_users();
+  return settle(limit, size);
+}
+
+void data_keep_limit(uint64_t limit) {
+  struct data_size size;
+  if (!mounted || limit == present_limit) return;
+  const char* failed = settle(limit, &size);
+  if (failed) log_line("%s: %s", failed, strerror(errno));
+}
+
+/* --- requests --------------------------------------------------------------------------------- */
+
+static void send_size(uint32_t id, const struct data_size* size) {
+  frame_begin(id, SNOWGLOBE_OK);
+  frame_u64(size->bytes);
+  frame_u64(size->used);
+  frame_end();
+}
+
+/* MOUNT_DATA and DISK_LIMIT have one shape. */
+static void size_request(uint32_t id, struct reader* reader, bool mounts) {
+  uint64_t device = read_u64(reader), limit = read_u64(reader);
+  struct data_size size;
+  const char* failed = NULL;
+  if (!read_all(reader)) {
+    send_error(id, EPROTO, "malformed %s", mounts ? "MOUNT_DATA" : "DISK_LIMIT");
+    return;
+  }
+  if (mounted == mounts) {
+    send_error(id, mounts ? EALREADY : ENODEV, "the data disk is %smounted",
+               mounts ? "already " : "not ");
+    return;
+  }
+  if (getpid() != 1) {
+    errno = EPERM; /* a disk of somebody else's machine */
+    failed = "touch the data disk";
+  } else if (!wait_for_capacity(device)) {
+    failed = "see the data disk's new size";
+  } else if (!mounts) {
+    failed = settle(limit, &size);
+  } else if (!forget_disk()) {
+    failed = "forget what was known of the data disk";
+  } else {
+    failed = data_mount(limit, &size);
+  }
+  if (failed) {
+    send_error(id, errno, "%s", failed);
+  } else {
+    send_size(id, &size);
+  }
+}
+
+void data_request_mount(uint32_t id, struct reader* reader) { size_request(id, reader, true); }
+void data_request_limit(uint32_t id, struct reader* reader) { size_request(id, reader, false); }
+
+void data_request_unmount(uint32_t id, struct reader* reader) {
+  if (!read_all(reader)) {
+    send_error(id, EPROTO, "malformed UNMOUNT_DATA");
+  } else if (postgres_running()) {
+    send_error(id, EBUSY, "PostgreSQL is running");
+  } else if (!mounted) {
+    send_error(id, ENODEV, "the data disk is not mounted");
+  } else if (umount(DATA_MOUNT) < 0) {
+    send_error(id, errno, "unmount the data disk");
+  } else {
+    mounted = false;
+    memory_clear_huge_pages();
+    send_outcome(id, forget_disk(), "forget the data disk");
+  }
+}
