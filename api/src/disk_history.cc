@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <unistd.h>
 
 namespace snowglobe::detail {
 namespace {
@@ -63,9 +64,14 @@ class DiskHistory::Instant final : public DiskBase {
 
 DiskHistory::DiskHistory(std::unique_ptr<HostFile> file, u64 start, u64 capacity,
                          std::shared_ptr<const void> lease)
-    : file_(std::move(file)), start_(start), capacity_(capacity), lease_(std::move(lease)) {}
+    : file_(std::move(file)),
+      start_(start),
+      capacity_(capacity),
+      lease_(std::move(lease)),
+      owner_(getpid()) {}
 
 DiskHistory::~DiskHistory() {
+  if (getpid() != owner_) return;
   Registry& all = registry();
   const std::lock_guard lock(all.mutex);
   const auto found = all.known.find(file_->identity());
@@ -76,15 +82,12 @@ base::Result<std::shared_ptr<DiskHistory>> DiskHistory::of(
     HostFile::Identity identity,
     const std::function<base::Result<std::unique_ptr<HostFile>>()>& make, u64 start, u64 capacity,
     std::shared_ptr<const void> lease) {
+  std::shared_ptr<DiskHistory> there;  // if it ends here, then after the lock
   Registry& all = registry();
   const std::lock_guard lock(all.mutex);
   std::weak_ptr<DiskHistory>& known = all.known[identity];
-  if (auto there = known.lock()) {  // the file's size is what it was
-    const std::lock_guard there_lock(there->mutex_);
-    ++there->disks_;
-    there->lease_ = std::move(lease);
-    return there;
-  }
+  there = known.lock();
+  if (there != nullptr && there->disk_opened(lease)) return there;
   auto file = make();
   if (!file) return file.error();
   if (file.value()->identity() != identity) {
@@ -114,11 +117,23 @@ std::shared_ptr<const DiskBase> DiskHistory::instant() {
   return make_instant(std::prev(epochs_.end()), true);
 }
 
+/// False: others may have written the file meanwhile, of which this knows nothing.
+bool DiskHistory::disk_opened(std::shared_ptr<const void>& lease) {
+  const std::lock_guard lock(mutex_);
+  if (abandoned_) return false;
+  ++disks_;
+  lease_.swap(lease);  // the caller lets the old one go, after the lock
+  return true;
+}
+
+/// Once nobody writes the file and nobody reads what it was, others may have it. Outlines may still
+/// be there; they have nothing to do with what the file holds from then on.
 std::shared_ptr<const void> DiskHistory::lease_to_drop() {
   if (disks_ != 0) return nullptr;
   for (const Epoch& epoch : epochs_) {
     if (epoch.readers != 0) return nullptr;
   }
+  abandoned_ = true;
   return std::move(lease_);
 }
 
@@ -130,6 +145,7 @@ void DiskHistory::disk_closed() {
 }
 
 void DiskHistory::release(Epochs::iterator epoch, bool reads) {
+  if (getpid() != owner_) return;
   std::shared_ptr<const void> dropped;
   const std::lock_guard lock(mutex_);
   if (reads) --epoch->readers;

@@ -16,6 +16,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <sys/types.h>
 #include <unordered_map>
 #include <vector>
 
@@ -26,7 +27,8 @@ namespace snowglobe::detail {
 /// with the history that images of it need.
 ///
 /// Thread rule: any thread; but two threads must not note() the same page at the same time, nor
-/// anybody take an instant between a note() and the write that it is for.
+/// anybody take an instant between a note() and the write that it is for. After the application's
+/// fork() images in the child are let go without a word: the locks are the parent's.
 class DiskHistory : public std::enable_shared_from_this<DiskHistory> {
  public:
   static constexpr vm::u64 kPage = DiskPage::kBytes;
@@ -78,6 +80,7 @@ class DiskHistory : public std::enable_shared_from_this<DiskHistory> {
   void release(Epochs::iterator epoch, bool reads);
   void drop_epoch(Epochs::iterator epoch);
   void drop_unread();
+  bool disk_opened(std::shared_ptr<const void>& lease);
   [[nodiscard]] std::shared_ptr<const void> lease_to_drop();
   [[nodiscard]] bool read(Epochs::const_iterator epoch, vm::u64 offset, base::Bytes out);
   [[nodiscard]] std::vector<vm::u64> changed_between(const Instant& a, const Instant& b) const;
@@ -88,9 +91,11 @@ class DiskHistory : public std::enable_shared_from_this<DiskHistory> {
   const std::unique_ptr<HostFile> file_;
   const vm::u64 start_;
   const vm::u64 capacity_;
+  const pid_t owner_;
   mutable std::mutex mutex_;
   std::shared_ptr<const void> lease_;  ///< guarded by mutex_
   unsigned disks_ = 1;                 ///< guarded by mutex_; that are open
+  bool abandoned_ = false;             ///< guarded by mutex_; the lease was dropped
   Epochs epochs_;                      ///< guarded by mutex_; ascending
   std::atomic<std::size_t> epochs_alive_ = 0;
 };

@@ -5,6 +5,7 @@
 #include "base/random.h"
 
 #include <algorithm>
+#include <unistd.h>
 #include <vector>
 
 namespace snowglobe::detail {
@@ -107,7 +108,10 @@ base::Result<std::unique_ptr<PersistentDisk>> PersistentDisk::open(const Path& p
                            .durability = options.durability,
                            .window = options.window,
                            .on_failed = options.on_failed});
-  if (!io) return io.error();
+  if (!io) {
+    history.value()->disk_closed();
+    return io.error();
+  }
   std::unique_ptr<PersistentDisk> disk(new PersistentDisk(
       path, std::move(options), std::move(io).value(), head.value(), std::move(history).value()));
   if (auto done = disk->complete_restore(); !done) return done.error();
@@ -124,7 +128,7 @@ PersistentDisk::PersistentDisk(Path path, Options options, std::unique_ptr<DiskI
       history_(std::move(history)) {}
 
 PersistentDisk::~PersistentDisk() {
-  close();
+  if (getpid() == owner_) close();
 }
 
 void PersistentDisk::close() {

@@ -20,6 +20,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <unistd.h>
 
 namespace snowglobe::detail {
 
@@ -119,6 +120,7 @@ class PersistentDisk final : public DataDisk {
   DiskHead head_;
   const std::shared_ptr<DiskHistory> history_;
   std::atomic<bool> closed_ = false;
+  const pid_t owner_ = getpid();       ///< a forked child's copy does nothing
   std::unique_ptr<RedoJournal> redo_;  ///< prepared, not committed
 };
 

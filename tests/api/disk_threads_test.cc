@@ -5,7 +5,9 @@
 
 #include <atomic>
 #include <mutex>
+#include <sys/wait.h>
 #include <thread>
+#include <unistd.h>
 
 namespace snowglobe::detail {
 namespace {
@@ -126,6 +128,29 @@ TEST(DiskThreads, ClosingAndAttachingDoNotWaitForWhatIsUnderWay) {
     disk.reset();
     EXPECT_EQ(wakes, then);
   }
+}
+
+/// The parent's threads and locks are not there: letting go must not wait for them.
+TEST(DiskThreads, AForkedChildLetsGoOfDisksAndImages) {
+  const test::DiskFolder folder;
+  const auto path = folder.path() / "disk";
+  ASSERT_TRUE(PersistentDisk::create(path, *test::striped_image(1), kPages * kBlock).ok());
+  auto disk = PersistentDisk::open(path, {}).value();
+  ASSERT_TRUE(disk->mark_running().ok());
+  auto image = disk->capture();
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    image.reset();
+    disk.reset();
+    _exit(0);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  ASSERT_TRUE(disk->write(0, Contents(kBlock, 9)).ok());
+  EXPECT_GT(disk->own_bytes(), 0u) << "the parent's image is still there";
+  EXPECT_EQ(test::contents_of(*image)[0], 1);
 }
 
 }  // namespace

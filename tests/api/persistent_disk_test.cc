@@ -196,6 +196,22 @@ TEST_F(PersistentDiskTest, AnOutlineTellsDifferencesAndKeepsNothing) {
   EXPECT_TRUE(outline->base()->damaged());
 }
 
+TEST_F(PersistentDiskTest, AnOutlineOfADiskThatOthersMayHaveWrittenTellsNothingOfIt) {
+  auto disk = run({.lease = std::make_shared<int>(1)});
+  const auto outline = disk->capture()->outline();
+  disk.reset();  // the lease is gone with it
+  {
+    std::fstream file(path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(DiskHead::kDataStart + 30 * kBlock);
+    file << "written by another process";
+  }
+  disk = run();
+  std::vector<u64> pages;
+  disk->capture()->for_each_difference(outline.get(), kBlock,
+                                       [&](u64 offset, u64) { pages.push_back(offset / kBlock); });
+  EXPECT_TRUE(std::find(pages.begin(), pages.end(), 30) != pages.end());
+}
+
 TEST_F(PersistentDiskTest, RestoresImagesOfOtherDisks) {
   auto disk = run();
   OverlayDisk other(SparseDisk::zeros(kCapacity), 0);
