@@ -67,8 +67,8 @@ DiskHistory::DiskHistory(std::unique_ptr<HostFile> file, u64 start, u64 capacity
     : file_(std::move(file)),
       start_(start),
       capacity_(capacity),
-      lease_(std::move(lease)),
-      owner_(getpid()) {}
+      owner_(getpid()),
+      lease_(std::move(lease)) {}
 
 DiskHistory::~DiskHistory() {
   if (getpid() != owner_) return;

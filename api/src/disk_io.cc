@@ -65,6 +65,19 @@ Error DiskIo::fail(const Error& error, bool tell) {
   return error;
 }
 
+bool DiskIo::close(const Error& why, base::Nanoseconds limit) {
+  const bool was_sound = check().ok();
+  (void)fail(why, false);
+  const bool idle = wait_idle(limit);
+  bool planned = false;
+  {
+    const std::lock_guard lock(mutex_);
+    planned = std::exchange(sync_planned_, false);
+  }
+  if (was_sound && planned) (void)file_->sync();  // nobody is left to hear of a failure
+  return idle;
+}
+
 std::optional<Error> DiskIo::failed() const {
   const std::lock_guard lock(mutex_);
   return failed_;

@@ -83,6 +83,9 @@ class DiskIo final : public vm::AsyncBlock {
   void take_writes(bool take) { takes_writes_.store(take, std::memory_order_relaxed); }
   /// Turns the disk failed, unless it is. Returns why it is. `tell`: its user hears of it.
   base::Error fail(const base::Error& error, bool tell = true);
+  /// Fails all requests from now on, with `why`, and keeps the promise of a window that is open.
+  /// False: what is under way has not ended within `limit`. Any thread.
+  bool close(const base::Error& why, base::Nanoseconds limit);
   [[nodiscard]] std::optional<base::Error> failed() const;
   /// Ok while the disk has not failed.
   [[nodiscard]] base::Result<void> check() const;

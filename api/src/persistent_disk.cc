@@ -132,10 +132,10 @@ PersistentDisk::~PersistentDisk() {
 }
 
 void PersistentDisk::close() {
-  (void)io_->fail(not_now("the database's disk was closed"), false);
   // What a thread is still writing must have ended before somebody else may have the file.
   constexpr std::chrono::seconds kLimit{10};
-  if (!closed_.exchange(true) && io_->wait_idle(kLimit)) history_->disk_closed();
+  if (closed_.exchange(true)) return;
+  if (io_->close(not_now("the database's disk was closed"), kLimit)) history_->disk_closed();
 }
 
 // --- marked

@@ -97,7 +97,8 @@ class PersistentDisk final : public DataDisk {
   base::Result<void> sync();
   /// Why the disk failed, or nothing. Any thread.
   [[nodiscard]] std::optional<base::Error> failed() const { return io_->failed(); }
-  /// Every request fails from then on. Does not sync. Images of the disk go on. Any thread.
+  /// Every request fails from then on, and what is under way is waited for, ten seconds at most.
+  /// Syncs only what a window of kRelaxed has promised. Images of the disk go on. Any thread.
   void close();
 
   /// Any thread.
