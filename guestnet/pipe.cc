@@ -1,4 +1,5 @@
-// guestnet/pipe.cc - the private pipe of this process, and the loopback port for others.
+// guestnet/pipe.cc - the private pipe of this process, and the loopback port or Unix socket for
+// others.
 #include "guestnet/pipe.h"
 
 #include "guestnet/network_parts.h"
@@ -6,6 +7,8 @@
 #include <asio/ip/tcp.hpp>
 #include <asio/local/stream_protocol.hpp>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <utility>
 
@@ -37,6 +40,21 @@ bool is_this_process(Acceptor::Protocol::socket& client) {
     return false;
   }
   return length == sizeof peer && peer.pid == ::getpid() && peer.uid == ::geteuid();
+}
+
+std::uint64_t inode_of(const std::string& path) {
+  struct stat about {};
+  return ::lstat(path.c_str(), &about) == 0 && S_ISSOCK(about.st_mode) ? about.st_ino : 0;
+}
+
+/// Whether the file is a socket that was left behind by a process that is gone.
+bool is_abandoned(asio::io_context& loop, const asio::local::stream_protocol::endpoint& endpoint) {
+  asio::local::stream_protocol::socket probe(loop);
+  std::error_code error;
+  probe.open(endpoint.protocol(), error);
+  if (!error) probe.non_blocking(true, error);  // a full backlog must not hold the machine up
+  if (!error) probe.connect(endpoint, error);
+  return error.value() == ECONNREFUSED;
 }
 
 Error at_address(const Error& error, const std::string& address) {
@@ -94,6 +112,10 @@ std::shared_ptr<Acceptor> Listener::make_acceptor(Network& network, const Stream
 
 base::RandomSource& Listener::random_of(Network& network) {
   return *network.parts_->config.random;
+}
+
+asio::io_context& Listener::loop_of(Network& network) {
+  return *network.parts_->config.loop;
 }
 
 base::Result<std::unique_ptr<PipeListener>> PipeListener::create(Network& network,
@@ -160,5 +182,38 @@ base::Result<std::unique_ptr<LoopbackListener>> LoopbackListener::create(Network
 LoopbackListener::LoopbackListener(std::shared_ptr<Acceptor> acceptor, const StreamTarget& target,
                                    std::string address, std::uint16_t port)
     : Listener(std::move(acceptor), target), address_(std::move(address)), port_(port) {}
+
+base::Result<std::unique_ptr<FolderListener>> FolderListener::create(Network& network,
+                                                                     const Options& options) {
+  const std::string path = options.folder + "/.s.PGSQL." + std::to_string(options.port);
+  if (path.size() >= sizeof(sockaddr_un::sun_path)) {
+    return Error{ErrorCode::kInvalidArgument,
+                 "listen on '" + path + "': the path is too long for a Unix socket"};
+  }
+  StreamTarget target;
+  target.source = network.addresses().gateway;
+  target.guest_port = options.guest_port;
+  target.listener = next_id(network);
+  auto acceptor = make_acceptor(network, target, {});
+  const asio::local::stream_protocol::endpoint endpoint(path);
+  auto listening = acceptor->listen(endpoint, options.backlog);
+  if (!listening.ok() && listening.error().code == ErrorCode::kAlreadyExists &&
+      inode_of(path) != 0 && is_abandoned(loop_of(network), endpoint)) {
+    ::unlink(path.c_str());
+    listening = acceptor->listen(endpoint, options.backlog);
+  }
+  if (!listening.ok()) return at_address(listening.error(), path);
+  acceptor->resume();
+  return std::unique_ptr<FolderListener>(new FolderListener(acceptor, target, path));
+}
+
+FolderListener::FolderListener(std::shared_ptr<Acceptor> acceptor, const StreamTarget& target,
+                               std::string path)
+    : Listener(std::move(acceptor), target), path_(std::move(path)), inode_(inode_of(path_)) {}
+
+FolderListener::~FolderListener() {
+  // Another one may have taken the name since.
+  if (inode_ != 0 && inode_of(path_) == inode_) ::unlink(path_.c_str());
+}
 
 }  // namespace snowglobe::net

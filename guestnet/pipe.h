@@ -1,6 +1,6 @@
 // guestnet/pipe.h - listeners: where clients on the host come in, and which guest port they get.
-// PipeListener is for this process only (libpq in the application); LoopbackListener for psql and
-// others.
+// PipeListener is for this process only (libpq in the application); LoopbackListener and
+// FolderListener for psql and others.
 #pragma once
 
 #include "base/error.h"
@@ -15,7 +15,7 @@ namespace snowglobe::net {
 
 class Acceptor;
 
-/// What both kinds of listener can do. Thread rule: as Network. Destroy listeners before their
+/// What all kinds of listener can do. Thread rule: as Network. Destroy listeners before their
 /// network (Network::shutdown() closes them, but does not destroy them).
 class Listener {
  public:
@@ -44,6 +44,7 @@ class Listener {
   static std::shared_ptr<Acceptor> make_acceptor(Network& network, const StreamTarget& target,
                                                  OnClient on_client);
   static base::RandomSource& random_of(Network& network);
+  static asio::io_context& loop_of(Network& network);
 
   std::shared_ptr<Acceptor> acceptor_;
   StreamTarget target_;
@@ -104,6 +105,31 @@ class LoopbackListener final : public Listener {
 
   std::string address_;
   std::uint16_t port_ = 0;
+};
+
+/// A Unix socket in a folder of the host, where libpq looks for one: ".s.PGSQL.<port>". Its mode is
+/// the process's umask's affair. Clients appear in the guest as those of a LoopbackListener do. The
+/// destructor removes the file.
+class FolderListener final : public Listener {
+ public:
+  struct Options {
+    std::string folder;
+    std::uint16_t port = 5432;  ///< part of the file's name
+    std::uint16_t guest_port = 5432;
+    int backlog = 128;
+  };
+
+  /// A socket that nobody listens on any more is replaced. Errors: kInvalidArgument (a path that is
+  /// too long for a socket), kAlreadyExists (somebody listens there), kIo.
+  static base::Result<std::unique_ptr<FolderListener>> create(Network& network,
+                                                              const Options& options);
+  ~FolderListener() override;
+
+ private:
+  FolderListener(std::shared_ptr<Acceptor> acceptor, const StreamTarget& target, std::string path);
+
+  std::string path_;
+  std::uint64_t inode_ = 0;  // of the file that is ours
 };
 
 }  // namespace snowglobe::net

@@ -5,9 +5,9 @@
 #include "api/src/conninfo.h"
 #include "api/src/errors.h"
 #include "api/src/leak.h"
+#include "api/src/statement_parts.h"
 
 #include <cerrno>
-#include <limits>
 #include <poll.h>
 #include <unistd.h>
 
@@ -21,63 +21,6 @@ constexpr std::chrono::milliseconds kCancelGrace = std::chrono::seconds(10);
 constexpr std::chrono::milliseconds kSilenceGrace = std::chrono::seconds(1);
 // And after a backend told that the server is dead: the agent is certain to say so as well.
 constexpr std::chrono::milliseconds kVerdictGrace = std::chrono::seconds(5);
-
-/// What PQsendQueryParams wants, from Parameters.
-struct ParameterArrays {
-  std::vector<Oid> types;
-  std::vector<const char*> values;
-  std::vector<int> lengths;
-  std::vector<int> formats;
-  std::vector<std::string> terminated;  // libpq wants a NUL behind text
-
-  explicit ParameterArrays(std::span<const Parameter> parameters) {
-    terminated.reserve(parameters.size());
-    std::size_t number = 0;
-    for (const Parameter& parameter : parameters)
-      add(parameter, ++number);
-  }
-
-  void add(const Parameter& parameter, std::size_t number) {
-    const std::string_view data = parameter.data();
-    if (data.size() > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
-      throw InvalidArgument("parameter $" + std::to_string(number) + " is larger than 2 GiB");
-    }
-    types.push_back(parameter.type_oid());
-    formats.push_back(parameter.is_binary() ? 1 : 0);
-    lengths.push_back(static_cast<int>(data.size()));
-    if (parameter.is_null()) {
-      values.push_back(nullptr);
-    } else if (parameter.is_binary()) {
-      values.push_back(data.data());
-    } else if (data.find('\0') != std::string_view::npos) {
-      throw InvalidArgument("parameter $" + std::to_string(number) +
-                            " is text with a NUL byte at offset " +
-                            std::to_string(data.find('\0')) +
-                            ", which PostgreSQL's text cannot hold; send it as Bytes");
-    } else {
-      values.push_back(terminated.emplace_back(data).c_str());
-    }
-  }
-};
-
-std::string statement_text(std::string_view sql) {
-  if (sql.find('\0') != std::string_view::npos) {
-    throw InvalidArgument("the statement contains a NUL byte at offset " +
-                          std::to_string(sql.find('\0')));
-  }
-  return std::string(sql);
-}
-
-/// Whether "$number" stands anywhere in the statement.
-bool mentions(std::string_view sql, std::size_t number) {
-  std::string name = "$";
-  name += std::to_string(number);
-  for (std::size_t at = sql.find(name); at != sql.npos; at = sql.find(name, at + 1)) {
-    const std::size_t behind = at + name.size();
-    if (behind == sql.size() || sql[behind] < '0' || sql[behind] > '9') return true;
-  }
-  return false;
-}
 
 /// What a connection's last words leave open about the server; the news of its end is waited for
 /// that long, and no longer than until it comes.
@@ -292,8 +235,12 @@ PqResult Connection::collect(Call& call) {
     }
   }
   if (!error && PQstatus(connection_) == CONNECTION_OK) return last;
+  throw_result_error(error.get(), call);
+}
+
+void Connection::throw_result_error(const PGresult* error, const Call& call) {
   SqlDiagnostics diagnostics;
-  if (error) diagnostics = diagnostics_of(error.get());
+  if (error != nullptr) diagnostics = diagnostics_of(error);
   if (diagnostics.message.empty()) diagnostics.message = PQerrorMessage(connection_);
   const bool fatal = diagnostics.severity == "FATAL" || diagnostics.severity == "PANIC";
   if (fatal || PQstatus(connection_) == CONNECTION_BAD) lost(diagnostics);
@@ -329,11 +276,9 @@ Result Connection::run(std::string_view sql, std::span<const Parameter> paramete
   const ParameterArrays arrays(parameters);
   require_idle();
   Call call(limit_);
-  // A parameter too many is silently taken by the server if it comes with a type: send none then.
-  const bool counted = parameters.empty() || mentions(text, parameters.size());
   if (PQsendQueryParams(connection_, text.c_str(), static_cast<int>(parameters.size()),
-                        counted ? arrays.types.data() : nullptr, arrays.values.data(),
-                        arrays.lengths.data(), arrays.formats.data(), 0) == 0) {
+                        arrays.types_for(text), arrays.values.data(), arrays.lengths.data(),
+                        arrays.formats.data(), 0) == 0) {
     send_failed();
   }
   PqResult result = collect(call);
@@ -460,6 +405,42 @@ std::optional<Notification> Connection::wait_notification(std::chrono::milliseco
     if (left.count() <= 0) return std::nullopt;
     wait_socket(false, Deadline(std::min(left, kLook)));
   }
+}
+
+void Connection::use_native(const std::function<void(PGconn*)>& use) {
+  const CallScope scope(*this);
+  require_idle();
+  use(connection_);
+  if (PQstatus(connection_) == CONNECTION_BAD) {
+    SqlDiagnostics diagnostics;
+    diagnostics.message = PQerrorMessage(connection_);
+    lost(diagnostics);
+  }
+  PQsetnonblocking(connection_, 1);
+  if (PQtransactionStatus(connection_) == PQTRANS_ACTIVE ||
+      PQpipelineStatus(connection_) != PQ_PIPELINE_OFF) {
+    close();
+    throw InvalidArgument("native() left libpq in the middle of something: the session is closed");
+  }
+}
+
+SessionState Connection::state() const noexcept {
+  if (!usable()) return SessionState::closed;
+  const std::lock_guard lock(gate_);
+  if (connection_ == nullptr) return SessionState::closed;
+  switch (PQtransactionStatus(connection_)) {
+    case PQTRANS_IDLE:
+      return SessionState::idle;
+    case PQTRANS_INTRANS:
+      return SessionState::in_transaction;
+    case PQTRANS_INERROR:
+      return SessionState::failed;
+    case PQTRANS_ACTIVE:
+      return SessionState::busy;
+    case PQTRANS_UNKNOWN:
+      break;
+  }
+  return SessionState::closed;
 }
 
 std::string Connection::quoted_identifier(std::string_view name) const {

@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <deque>
+#include <functional>
 #include <libpq-fe.h>
 #include <map>
 #include <memory>
@@ -22,6 +23,8 @@
 #include <vector>
 
 namespace snowglobe::detail {
+
+struct PipelineStep;
 
 /// Thread rule: one thread at a time; cancel() from any. What saves and restores
 /// (connection_picture.cc) works on any thread while somebody holds the sessions
@@ -65,7 +68,17 @@ class Connection {
   bool copy_out_next(std::vector<char>& piece);
   void copy_out_abort() noexcept;
 
+  /// Runs all steps in libpq's pipeline mode and fills their outcomes in. Throws the first error.
+  void run_pipeline(std::span<const PipelineStep> steps);
+  /// The text that a prepared statement's name stands for.
+  [[nodiscard]] bool has_prepared(const std::string& name) const {
+    return statements_.contains(name);
+  }
+
   std::optional<Notification> wait_notification(std::chrono::milliseconds limit);
+  /// Throws InvalidArgument, and closes the session, if libpq's object is left busy.
+  void use_native(const std::function<void(PGconn*)>& use);
+  [[nodiscard]] SessionState state() const noexcept;
 
   /// Sends a cancel request and waits a little for it to be taken.
   void cancel() noexcept;
@@ -150,6 +163,15 @@ class Connection {
   /// All results of what was sent: the last good one, or the error thrown.
   PqResult collect(Call& call);
   void expect_copy(std::string_view sql, ExecStatusType wanted, const char* what);
+  /// The error of a failed result, thrown; a session that is over with it is closed.
+  [[noreturn]] void throw_result_error(const PGresult* error, const Call& call);
+
+  // connection_pipeline.cc
+  void send_steps(std::span<const PipelineStep> steps);
+  void read_outcome(const PipelineStep& step, std::chrono::milliseconds limit);
+  void end_pipeline(Call& call);
+
+  static void on_notice(void* connection, const PGresult* notice);
 
   std::shared_ptr<Server> server_;
   std::chrono::milliseconds limit_;
@@ -161,8 +183,9 @@ class Connection {
   std::atomic<bool> stale_ = false;  // by a restore
   PGconn* connection_ = nullptr;     // null once closed
   int socket_ = -1;                  // libpq's, once it is connected; the user's thread
-  base::AdaptiveSpin spin_;          // before sleeping for an answer
-  std::mutex cancel_mutex_;          // of cancel_
+  std::function<void(const Notice&)> notice_;
+  base::AdaptiveSpin spin_;  // before sleeping for an answer
+  std::mutex cancel_mutex_;  // of cancel_
   std::shared_ptr<PGcancel> cancel_;
   std::atomic<int> backend_pid_ = 0;
   std::map<std::string, std::string> statements_;  // name and text of each Statement that is there

@@ -14,12 +14,6 @@ namespace {
 // How long cancel() waits for the request to be taken; the machine may be slow, or stand still.
 constexpr std::chrono::milliseconds kCancelWait = std::chrono::seconds(2);
 
-void on_notice(void* server, const PGresult* notice) {
-  const char* text = PQresultErrorField(notice, PG_DIAG_MESSAGE_PRIMARY);
-  if (text == nullptr) return;
-  static_cast<Server*>(server)->log({LogSource::postgres, LogLevel::info, text});
-}
-
 SessionToken next_token() {
   static std::atomic<SessionToken> last = 0;
   return ++last;
@@ -46,7 +40,8 @@ Connection::Connection(std::shared_ptr<Server> server, const SessionOptions& opt
       limit_(options.statement_limit),
       pooled_(pooled),
       token_(next_token()),
-      owner_(getpid()) {
+      owner_(getpid()),
+      notice_(options.on_notice) {
   server_->sessions().add(*this);
 }
 
@@ -74,7 +69,7 @@ void Connection::connect(const SessionOptions& options, Deadline deadline) {
   connection_ = PQconnectStartParams(keywords.data(), values.data(), 0);
   if (connection_ == nullptr) throw std::bad_alloc();
   PQsetErrorVerbosity(connection_, PQERRORS_VERBOSE);
-  PQsetNoticeReceiver(connection_, on_notice, server_.get());
+  PQsetNoticeReceiver(connection_, on_notice, this);
   PostgresPollingStatusType state = PGRES_POLLING_WRITING;
   while (PQstatus(connection_) != CONNECTION_BAD && state != PGRES_POLLING_OK) {
     if (!wait_socket(state == PGRES_POLLING_WRITING, deadline)) {
@@ -108,6 +103,19 @@ void Connection::refuse_connect() {
   close();
   if (stale_) throw_stale();
   throw_sql_error(std::move(diagnostics));
+}
+
+void Connection::on_notice(void* self, const PGresult* notice) {
+  auto& connection = *static_cast<Connection*>(self);
+  const SqlDiagnostics d = diagnostics_of(notice);
+  try {  // libpq is C: nothing may fly through it
+    connection.server_->log({LogSource::postgres, LogLevel::info, d.message});
+    if (connection.notice_) {
+      connection.notice_({d.severity, d.sqlstate, d.message, d.detail, d.hint});
+    }
+  } catch (...) {
+    // As documented: dropped.
+  }
 }
 
 void Connection::cancel() noexcept {

@@ -60,6 +60,8 @@ class Category final : public std::error_category {
         return "not a database";
       case Errc::disk_failed:
         return "the database's disk failed";
+      case Errc::pipeline_aborted:
+        return "an earlier statement of the pipeline failed";
     }
     return "unknown error";
   }
@@ -171,6 +173,7 @@ void throw_error(const base::Error& error, std::vector<std::string> console) {
     case Errc::database_incompatible:
     case Errc::database_not_ours:
     case Errc::disk_failed:
+    case Errc::pipeline_aborted:
       throw Error(code, error.message);
   }
   throw Error(Errc::internal, error.message);

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include <snowglobe/error.hpp>
+#include <snowglobe/sql_errors.hpp>
 
 #include <string>
 #include <vector>

@@ -32,11 +32,21 @@ std::string random_password() {
   return password;
 }
 
-asio::ip::address parse_address(const std::string& text) {
+/// An address as the listener spells it.
+struct Place {
+  std::string address;
+  bool is_outside = false;  // other hosts reach it
+};
+
+Place parse_place(const std::string& text) {
+  if (text.starts_with('/')) return {text, false};
   std::error_code error;
-  asio::ip::address address = asio::ip::make_address(text, error);
-  if (error) throw InvalidArgument("ExposeOptions::address '" + text + "' is not an IP address");
-  return address;
+  const asio::ip::address address = asio::ip::make_address(text, error);
+  if (error) {
+    throw InvalidArgument("ExposeOptions::address '" + text +
+                          "' is neither an IP address nor the absolute path of a folder");
+  }
+  return {address.to_string(), !address.is_loopback()};
 }
 
 void require_password(const std::string& password) {
@@ -70,8 +80,7 @@ void Exposure::put_back(DatabaseState& database) {
 }
 
 Endpoint Exposure::open(DatabaseState& database, const ExposeOptions& options) {
-  const asio::ip::address parsed = parse_address(options.address);
-  const std::string address = parsed.to_string();  // spelt as the listener spells it
+  const auto [address, is_outside] = parse_place(options.address);
   if (options.password) require_password(*options.password);
   const std::lock_guard lock(mutex_);
   std::string password = options.password ? *options.password : passwords_[options.user];
@@ -81,7 +90,7 @@ Endpoint Exposure::open(DatabaseState& database, const ExposeOptions& options) {
     passwords_[options.user] = password;
   }
   const std::uint16_t port = database.server()->listen(address, options.port);
-  if (!parsed.is_loopback()) {
+  if (is_outside) {
     database.server()->log(
         {LogSource::network, LogLevel::warning,
          "the database is exposed to other hosts at " + address + " port " + std::to_string(port)});
@@ -116,7 +125,8 @@ Endpoint::Endpoint(std::string host, std::uint16_t port, std::string user, std::
     : host_(std::move(host)), port_(port), user_(std::move(user)), password_(std::move(password)) {}
 
 std::string Endpoint::uri(std::string_view database) const {
-  const std::string host = host_.find(':') == std::string::npos ? host_ : '[' + host_ + ']';
+  std::string host = host_.find(':') == std::string::npos ? host_ : '[' + host_ + ']';
+  if (host_.starts_with('/')) host = percent_encoded(host_);
   return "postgresql://" + percent_encoded(user_) + ':' + percent_encoded(password_) + '@' + host +
          ':' + std::to_string(port_) + '/' + percent_encoded(database);
 }

@@ -1,6 +1,7 @@
 // api/src/image.cc - finding the guest image and reading its manifest.
 #include "api/src/image.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <dlfcn.h>
 #include <fstream>
@@ -31,18 +32,32 @@ std::optional<fs::path> from_environment(const char* name) {
   return value;
 }
 
-/// The folders of the library's own file and of the program.
-std::vector<fs::path> binary_folders() {
+/// Where an image that was installed with the library or with the program would be, wherever the
+/// prefix was moved to.
+std::vector<fs::path> neighbours() {
   std::vector<fs::path> folders;
   Dl_info about{};
   if (dladdr(static_cast<const void*>(kRemedy), &about) != 0 && about.dli_fname != nullptr) {
-    std::error_code ignored;
-    folders.push_back(fs::absolute(about.dli_fname, ignored).parent_path());
+    std::error_code failed;
+    // Behind the links: another folder may have a link to the library.
+    const fs::path library = fs::canonical(about.dli_fname, failed);
+    if (!failed) {
+      folders.push_back(library.parent_path() / "../share/snowglobe");
+#ifdef SNOWGLOBE_RELATIVE_IMAGE
+      folders.push_back(library.parent_path() / SNOWGLOBE_RELATIVE_IMAGE);
+#endif
+    }
   }
   std::error_code failed;
   const fs::path program = fs::read_symlink("/proc/self/exe", failed);
-  if (!failed) folders.push_back(program.parent_path());
+  if (!failed) folders.push_back(program.parent_path() / "../share/snowglobe");
   return folders;
+}
+
+/// Behind those that are there, unless it is one of them.
+void add(std::vector<fs::path>& places, const fs::path& folder) {
+  const fs::path plain = folder.lexically_normal();
+  if (std::find(places.begin(), places.end(), plain) == places.end()) places.push_back(plain);
 }
 
 /// Typed access that never throws: what is missing or of another type is nothing.
@@ -166,20 +181,19 @@ ImagePlaces image_places(const fs::path& option) {
   if (const auto list = from_environment("SNOWGLOBE_IMAGE_PATH")) {
     std::stringstream folders(list->string());
     for (std::string folder; std::getline(folders, folder, ':');) {
-      if (!folder.empty()) places.others.emplace_back(folder);
+      if (!folder.empty()) add(places.others, folder);
     }
   }
-  for (const fs::path& folder : binary_folders()) {
-    places.others.push_back((folder / "../share/snowglobe").lexically_normal());
-  }
+  for (const fs::path& folder : neighbours())
+    add(places.others, folder);
 #ifdef SNOWGLOBE_BUILD_TREE_IMAGE
-  places.others.emplace_back(SNOWGLOBE_BUILD_TREE_IMAGE);
+  add(places.others, SNOWGLOBE_BUILD_TREE_IMAGE);
 #endif
 #ifdef SNOWGLOBE_INSTALLED_IMAGE
-  places.others.emplace_back(SNOWGLOBE_INSTALLED_IMAGE);
+  add(places.others, SNOWGLOBE_INSTALLED_IMAGE);
 #endif
   if (const fs::path cache = user_cache(); !cache.empty()) {
-    places.others.push_back(cache / "image");
+    add(places.others, cache / "image");
   }
   return places;
 }

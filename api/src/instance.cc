@@ -16,6 +16,7 @@ namespace {
 
 // For put() and get(); megabytes a second are moved.
 constexpr std::chrono::milliseconds kFileLimit = std::chrono::minutes(2);
+constexpr std::uint16_t kPostgresPort = 5432;  // of sockets in a folder, unless another is named
 constexpr std::chrono::milliseconds kStatisticsLimit = std::chrono::seconds(1);
 
 TranslatorStats translator_stats(const vm::MachineStatistics& machine) {
@@ -182,18 +183,28 @@ std::string Instance::get(std::string_view path) {
 std::uint16_t Instance::listen(const std::string& address, std::uint16_t port) {
   using Outcome = base::Result<std::uint16_t>;
   const Outcome outcome = on_machine_thread<Outcome>([address, port, this]() -> Outcome {
-    auto listener = net::LoopbackListener::create(*parts_->network, {address, port});
-    if (!listener) return listener.error();
-    parts_->exposed.push_back(std::move(listener).value());
-    return parts_->exposed.back()->port();
+    Parts::Exposed exposed{address, port, nullptr};
+    if (address.starts_with('/')) {
+      if (port == 0) exposed.port = kPostgresPort;
+      auto listener = net::FolderListener::create(*parts_->network, {address, exposed.port});
+      if (!listener) return listener.error();
+      exposed.listener = std::move(listener).value();
+    } else {
+      auto listener = net::LoopbackListener::create(*parts_->network, {address, port});
+      if (!listener) return listener.error();
+      exposed.port = listener.value()->port();
+      exposed.listener = std::move(listener).value();
+    }
+    parts_->exposed.push_back(std::move(exposed));
+    return parts_->exposed.back().port;
   });
   return value_or_throw(outcome);
 }
 
 void Instance::unlisten(const std::string& address, std::uint16_t port) {
   on_machine_thread<bool>([address, port, this] {
-    std::erase_if(parts_->exposed, [&](const auto& listener) {
-      return address.empty() || (listener->address() == address && listener->port() == port);
+    std::erase_if(parts_->exposed, [&](const Parts::Exposed& exposed) {
+      return address.empty() || (exposed.address == address && exposed.port == port);
     });
     return true;
   });

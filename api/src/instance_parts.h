@@ -102,8 +102,13 @@ struct Instance::Parts {
   std::unique_ptr<net::Network> network;
   std::unique_ptr<PipeClients> clients;
   std::unique_ptr<net::PipeListener> pipe;
-  std::vector<std::unique_ptr<net::LoopbackListener>> exposed;  // the machine's thread
-  std::mutex stop_mutex;  // of the machine's end, which two threads may ask for
+  struct Exposed {
+    std::string address;  // or folder
+    std::uint16_t port;
+    std::unique_ptr<net::Listener> listener;
+  };
+  std::vector<Exposed> exposed;  // the machine's thread
+  std::mutex stop_mutex;         // of the machine's end, which two threads may ask for
   std::unique_ptr<vm::Machine> machine;
 
   /// For Options::on_log; a callback that throws is not heard again.

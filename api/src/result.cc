@@ -31,6 +31,14 @@ void throw_conversion(const Cell& cell, const char* wanted) {
                         "', which is not " + wanted + " in range");
 }
 
+void throw_user_conversion(const Cell& cell, const char* why) {
+  throw ConversionError(std::string("column \"") + cell.column + "\": " + why);
+}
+
+void throw_bad_value(const char* what) {
+  throw InvalidArgument(what);
+}
+
 namespace {
 
 int hex_digit(char c) {
@@ -55,7 +63,44 @@ Bytes decode_bytea(const Cell& cell) {
   return bytes;
 }
 
+Uuid decode_uuid(const Cell& cell) {
+  try {
+    return Uuid::parse(cell.text());
+  } catch (const InvalidArgument&) {
+    throw_conversion(cell, "a uuid");
+  }
+}
+
 }  // namespace detail
+
+std::string Uuid::to_string() const {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+    const auto byte = static_cast<unsigned>(bytes[i]);
+    text += kDigits[byte >> 4];
+    text += kDigits[byte & 15];
+  }
+  return text;
+}
+
+Uuid Uuid::parse(std::string_view text) {
+  Uuid uuid;
+  const std::string_view all = text;
+  for (std::size_t i = 0; i < uuid.bytes.size(); ++i) {
+    if ((i == 4 || i == 6 || i == 8 || i == 10) && text.starts_with('-')) text.remove_prefix(1);
+    const int value =
+        text.size() < 2 ? -1 : detail::hex_digit(text[0]) << 4 | detail::hex_digit(text[1]);
+    if (value < 0) throw InvalidArgument("'" + std::string(all.substr(0, 40)) + "' is not a uuid");
+    uuid.bytes[i] = static_cast<std::byte>(value);
+    text.remove_prefix(2);
+  }
+  if (!text.empty() || all.size() != 36) {
+    throw InvalidArgument("'" + std::string(all.substr(0, 40)) + "' is not a uuid");
+  }
+  return uuid;
+}
 
 Result::Result() noexcept = default;
 

@@ -175,6 +175,14 @@ int Session::backend_pid() const {
   return connection().backend_pid();
 }
 
+SessionState Session::state() const noexcept {
+  return connection_ ? connection_->state() : SessionState::closed;
+}
+
+void Session::use_native(const std::function<void(pg_conn*)>& use) {
+  connection().use_native(use);
+}
+
 bool Session::usable() const noexcept {
   return connection_ && connection_->usable();
 }

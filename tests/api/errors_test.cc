@@ -116,6 +116,23 @@ TEST_F(ErrorsTest, ADeadlockIsReportedToOneOfTheTwo) {
   EXPECT_EQ(deadlocks, 1);
 }
 
+template <class Expected>
+void expect_class(const char* sqlstate) {
+  SqlDiagnostics diagnostics;
+  diagnostics.sqlstate = sqlstate;
+  EXPECT_THROW(detail::throw_sql_error(diagnostics), Expected) << sqlstate;
+}
+
+TEST(Errors, ACodeWithoutAClassOfItsOwnIsThrownAsItsClass) {
+  expect_class<InvalidDatetimeFormat>("22007");
+  expect_class<DataException>("22023");
+  expect_class<ProgramLimitExceeded>("54001");
+  expect_class<InternalError>("XX002");
+  expect_class<InvalidCatalogName>("3D000");
+  expect_class<SqlError>("ZZ999");
+  expect_class<SqlError>("");
+}
+
 TEST(Errors, EachCodeOfTheLayersBecomesItsException) {
   const auto thrown = [](base::ErrorCode code) { detail::throw_error({code, "words"}); };
   EXPECT_THROW(thrown(base::ErrorCode::kInvalidArgument), InvalidArgument);

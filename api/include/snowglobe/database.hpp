@@ -13,10 +13,12 @@
 #include <snowglobe/session.hpp>
 #include <snowglobe/snapshot.hpp>
 #include <snowglobe/statements.hpp>
+#include <snowglobe/subscription.hpp>
 
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -106,6 +108,13 @@ class SNOWGLOBE_API Database : public detail::Statements<Database> {
     return pooled_session().transact(std::forward<Fn>(fn), options);
   }
 
+  /// Calls `callback` for each notification of a channel, on a thread of its own, until the
+  /// Subscription is dropped. Whoever is told of this call's return can be sure that what is sent
+  /// from then on arrives. Throws as session().
+  [[nodiscard]] Subscription subscribe(std::string_view channel,
+                                       std::function<void(const Notification&)> callback,
+                                       const SessionOptions& options = {});
+
   /// The whole machine as it is at this moment: all sessions, locks, caches and files. It stands
   /// still for about a millisecond, whatever is under way in it. A snapshot with a name is kept by
   /// the database (see snapshots()) and takes the name from another one that has it; one without
@@ -144,9 +153,9 @@ class SNOWGLOBE_API Database : public detail::Statements<Database> {
   [[nodiscard]] Stats stats() const;
   [[nodiscard]] Guest guest() const;
 
-  /// Lets programs outside of this process in by TCP, with a password (SCRAM); the guest sees them
-  /// as 10.5.0.1. Nothing listens before this. Throws InvalidArgument (address), SqlError (no such
-  /// role), Error (port in use).
+  /// Lets programs outside of this process in by TCP or a Unix socket, with a password (SCRAM); the
+  /// guest sees them as 10.5.0.1. Nothing listens before this. Throws InvalidArgument (address),
+  /// SqlError (no such role), Error (port in use).
   Endpoint expose(const ExposeOptions& options = {});
   /// Nobody new gets in there, or anywhere. Clients that are connected stay.
   void hide(const Endpoint& endpoint);

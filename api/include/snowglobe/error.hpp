@@ -1,16 +1,19 @@
-// snowglobe/error.hpp - every exception that the library throws.
+// snowglobe/error.hpp - every exception that the library throws, but for those of sql_errors.hpp.
 //
-// One root, Error. Catch by the question "what now?":
-//   SqlError          PostgreSQL refused the statement; the session goes on. Subclasses by
-//   SQLSTATE. ConnectionLost    this session is over; open another. TimeoutError      a time limit
-//   passed; the statement was cancelled. GuestCrashed      the machine died; open another database.
-//   Carries its last console lines. ImageError        the guest image is missing or damaged; the
-//   message says what to do. InvalidArgument   the call can never work as written; nothing was
-//   sent. ConversionError   a value of a result does not fit the C++ type that was asked for.
-//   StaleSession      a restore ended this session (a ConnectionLost); open another.
-//   SnapshotError     a snapshot cannot be made, found, read or used; the database is as it was.
-//   DatabaseError     a database folder cannot be opened; nothing in it has changed. Subclasses say
-//   why. DiskFailed   the host could not write or sync the database's disk; open it again.
+// One root, Error. Catch by the question "what now?"; docs/api.md has the table:
+//   SqlError          PostgreSQL refused the statement; the session goes on (sql_errors.hpp)
+//   ConnectionLost    this session is over; open another
+//   StaleSession      a restore ended this session (a ConnectionLost); open another
+//   PipelineAborted   not run, since an earlier statement of its pipeline failed
+//   TimeoutError      a time limit passed; the statement was cancelled
+//   GuestCrashed      the machine died; open another database. Has its last console lines
+//   ImageError        the guest image is missing or damaged; the message says what to do
+//   InvalidArgument   the call can never work as written; nothing was sent
+//   ConversionError   a value of a result does not fit the C++ type that was asked for
+//   SnapshotError     a snapshot cannot be made, found, read or used; the database is as it was
+//   DatabaseError     a database folder cannot be opened; nothing in it has changed. Subclasses
+//                     say why
+//   DiskFailed        the host could not write or sync the database's disk; open it again
 #pragma once
 
 #include <snowglobe/export.hpp>
@@ -49,6 +52,7 @@ enum class Errc : int {
   database_incompatible,
   database_not_ours,
   disk_failed,
+  pipeline_aborted,
 };
 
 [[nodiscard]] SNOWGLOBE_API const std::error_category& error_category() noexcept;
@@ -112,6 +116,12 @@ class SNOWGLOBE_API StaleSession : public ConnectionLost {
  public:
   explicit StaleSession(const std::string& message)
       : ConnectionLost(Errc::stale_session, message, "57P01") {}
+};
+
+/// A statement of a Pipeline that the server passed over, since one before it had failed.
+class SNOWGLOBE_API PipelineAborted : public Error {
+ public:
+  explicit PipelineAborted(const std::string& message) : Error(Errc::pipeline_aborted, message) {}
 };
 
 /// A snapshot cannot be made, found, read, stored or used here; the message says why. The running
@@ -219,174 +229,6 @@ class SNOWGLOBE_API GuestCrashed : public Error {
 
  private:
   std::shared_ptr<const std::vector<std::string>> console_;
-};
-
-/// What PostgreSQL says about an error; empty where it says nothing.
-struct SqlDiagnostics {
-  std::string sqlstate, severity, message, detail, hint, context, schema, table, column, constraint;
-  int position = 0;  ///< in characters of the statement, from 1; 0: none
-};
-
-class SNOWGLOBE_API SqlError : public Error {
- public:
-  explicit SqlError(SqlDiagnostics diagnostics);
-  [[nodiscard]] std::string_view sqlstate() const noexcept { return diagnostics_->sqlstate; }
-  [[nodiscard]] std::string_view message() const noexcept { return diagnostics_->message; }
-  [[nodiscard]] std::string_view detail() const noexcept { return diagnostics_->detail; }
-  [[nodiscard]] std::string_view hint() const noexcept { return diagnostics_->hint; }
-  [[nodiscard]] std::string_view context() const noexcept { return diagnostics_->context; }
-  [[nodiscard]] std::string_view schema() const noexcept { return diagnostics_->schema; }
-  [[nodiscard]] std::string_view table() const noexcept { return diagnostics_->table; }
-  [[nodiscard]] std::string_view column() const noexcept { return diagnostics_->column; }
-  [[nodiscard]] std::string_view constraint() const noexcept { return diagnostics_->constraint; }
-  [[nodiscard]] int position() const noexcept { return diagnostics_->position; }
-
- private:
-  std::shared_ptr<const SqlDiagnostics> diagnostics_;  // an exception's copy must not throw
-};
-
-// One class a SQLSTATE class (its first two characters) ...
-class SNOWGLOBE_API FeatureNotSupported : public SqlError {  // 0A
- public:
-  using SqlError::SqlError;
-};
-class SNOWGLOBE_API DataException : public SqlError {  // 22
- public:
-  using SqlError::SqlError;
-};
-class SNOWGLOBE_API IntegrityConstraintViolation : public SqlError {  // 23
- public:
-  using SqlError::SqlError;
-};
-class SNOWGLOBE_API InvalidTransactionState : public SqlError {  // 25
- public:
-  using SqlError::SqlError;
-};
-class SNOWGLOBE_API TransactionRollback : public SqlError {  // 40
- public:
-  using SqlError::SqlError;
-};
-class SNOWGLOBE_API SyntaxErrorOrAccessRuleViolation : public SqlError {  // 42
- public:
-  using SqlError::SqlError;
-};
-class SNOWGLOBE_API InsufficientResources : public SqlError {  // 53
- public:
-  using SqlError::SqlError;
-};
-class SNOWGLOBE_API ObjectNotInPrerequisiteState : public SqlError {  // 55
- public:
-  using SqlError::SqlError;
-};
-class SNOWGLOBE_API OperatorIntervention : public SqlError {  // 57
- public:
-  using SqlError::SqlError;
-};
-class SNOWGLOBE_API PlpgsqlError : public SqlError {  // P0
- public:
-  using SqlError::SqlError;
-};
-
-// ... and one for each code that people catch.
-class SNOWGLOBE_API StringDataRightTruncation : public DataException {  // 22001
- public:
-  using DataException::DataException;
-};
-class SNOWGLOBE_API NumericValueOutOfRange : public DataException {  // 22003
- public:
-  using DataException::DataException;
-};
-class SNOWGLOBE_API DivisionByZero : public DataException {  // 22012
- public:
-  using DataException::DataException;
-};
-class SNOWGLOBE_API InvalidTextRepresentation : public DataException {  // 22P02
- public:
-  using DataException::DataException;
-};
-class SNOWGLOBE_API NotNullViolation : public IntegrityConstraintViolation {  // 23502
- public:
-  using IntegrityConstraintViolation::IntegrityConstraintViolation;
-};
-class SNOWGLOBE_API ForeignKeyViolation : public IntegrityConstraintViolation {  // 23503
- public:
-  using IntegrityConstraintViolation::IntegrityConstraintViolation;
-};
-class SNOWGLOBE_API UniqueViolation : public IntegrityConstraintViolation {  // 23505
- public:
-  using IntegrityConstraintViolation::IntegrityConstraintViolation;
-};
-class SNOWGLOBE_API CheckViolation : public IntegrityConstraintViolation {  // 23514
- public:
-  using IntegrityConstraintViolation::IntegrityConstraintViolation;
-};
-class SNOWGLOBE_API ExclusionViolation : public IntegrityConstraintViolation {  // 23P01
- public:
-  using IntegrityConstraintViolation::IntegrityConstraintViolation;
-};
-class SNOWGLOBE_API ReadOnlyTransaction : public InvalidTransactionState {  // 25006
- public:
-  using InvalidTransactionState::InvalidTransactionState;
-};
-class SNOWGLOBE_API InFailedTransaction : public InvalidTransactionState {  // 25P02
- public:
-  using InvalidTransactionState::InvalidTransactionState;
-};
-class SNOWGLOBE_API SerializationFailure : public TransactionRollback {  // 40001
- public:
-  using TransactionRollback::TransactionRollback;
-};
-class SNOWGLOBE_API DeadlockDetected : public TransactionRollback {  // 40P01
- public:
-  using TransactionRollback::TransactionRollback;
-};
-class SNOWGLOBE_API InsufficientPrivilege : public SyntaxErrorOrAccessRuleViolation {  // 42501
- public:
-  using SyntaxErrorOrAccessRuleViolation::SyntaxErrorOrAccessRuleViolation;
-};
-class SNOWGLOBE_API SyntaxError : public SyntaxErrorOrAccessRuleViolation {  // 42601
- public:
-  using SyntaxErrorOrAccessRuleViolation::SyntaxErrorOrAccessRuleViolation;
-};
-class SNOWGLOBE_API UndefinedColumn : public SyntaxErrorOrAccessRuleViolation {  // 42703
- public:
-  using SyntaxErrorOrAccessRuleViolation::SyntaxErrorOrAccessRuleViolation;
-};
-class SNOWGLOBE_API UndefinedFunction : public SyntaxErrorOrAccessRuleViolation {  // 42883
- public:
-  using SyntaxErrorOrAccessRuleViolation::SyntaxErrorOrAccessRuleViolation;
-};
-class SNOWGLOBE_API UndefinedTable : public SyntaxErrorOrAccessRuleViolation {  // 42P01
- public:
-  using SyntaxErrorOrAccessRuleViolation::SyntaxErrorOrAccessRuleViolation;
-};
-class SNOWGLOBE_API DuplicateTable : public SyntaxErrorOrAccessRuleViolation {  // 42P07
- public:
-  using SyntaxErrorOrAccessRuleViolation::SyntaxErrorOrAccessRuleViolation;
-};
-class SNOWGLOBE_API DiskFull : public InsufficientResources {  // 53100
- public:
-  using InsufficientResources::InsufficientResources;
-};
-class SNOWGLOBE_API OutOfMemory : public InsufficientResources {  // 53200
- public:
-  using InsufficientResources::InsufficientResources;
-};
-class SNOWGLOBE_API TooManyConnections : public InsufficientResources {  // 53300
- public:
-  using InsufficientResources::InsufficientResources;
-};
-class SNOWGLOBE_API LockNotAvailable : public ObjectNotInPrerequisiteState {  // 55P03
- public:
-  using ObjectNotInPrerequisiteState::ObjectNotInPrerequisiteState;
-};
-class SNOWGLOBE_API QueryCanceled : public OperatorIntervention {  // 57014
- public:
-  using OperatorIntervention::OperatorIntervention;
-};
-class SNOWGLOBE_API RaiseException : public PlpgsqlError {  // P0001
- public:
-  using PlpgsqlError::PlpgsqlError;
 };
 
 }  // namespace snowglobe

@@ -11,10 +11,11 @@
 namespace snowglobe {
 
 struct ExposeOptions {
-  /// An IP address of this host. Anything but a loopback address lets other hosts in: that is
-  /// logged as a warning.
+  /// An IP address of this host, or the absolute path of a folder: then it is a Unix socket in it,
+  /// ".s.PGSQL.PORT", for whoever may write to the folder. Anything but a folder or a loopback
+  /// address lets other hosts in: that is logged as a warning.
   std::string address = "127.0.0.1";
-  std::uint16_t port = 0;         ///< 0: any free one
+  std::uint16_t port = 0;         ///< 0: any free one; in a folder 5432
   std::string user = "postgres";  ///< a role that may log in
   /// The role's password from now on; nothing: one of 24 random characters, the same for all
   /// endpoints of a database.
@@ -27,6 +28,7 @@ class SNOWGLOBE_API Endpoint {
  public:
   Endpoint(std::string host, std::uint16_t port, std::string user, std::string password);
 
+  /// The address, or the folder: libpq takes either as `host`.
   [[nodiscard]] const std::string& host() const noexcept { return host_; }
   [[nodiscard]] std::uint16_t port() const noexcept { return port_; }
   [[nodiscard]] const std::string& user() const noexcept { return user_; }

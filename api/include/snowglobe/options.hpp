@@ -127,12 +127,24 @@ struct ForkOptions {
   std::function<void(const LogLine&)> on_log = {};
 };
 
+/// What the server says besides results: a NOTICE, a WARNING, ...
+struct Notice {
+  std::string severity;
+  std::string sqlstate;
+  std::string message;
+  std::string detail;
+  std::string hint;
+};
+
 struct SessionOptions {
   std::string database = "postgres";
   std::string user = "postgres";
   std::string application_name = "snowglobe";
   /// As in Options, for this session; negative: what Options says.
   std::chrono::milliseconds statement_limit = std::chrono::milliseconds(-1);
+  /// Runs on the thread that uses the session, inside of its call, and must not use it. What it
+  /// throws is dropped. Notices go to Options::on_log as well.
+  std::function<void(const Notice&)> on_notice = {};
 };
 
 enum class Isolation : std::uint8_t { read_committed, repeatable_read, serializable };

@@ -8,6 +8,7 @@
 // is a view (std::string_view) lives as long as some copy of its Result does.
 #pragma once
 
+#include <snowglobe/aggregate.hpp>
 #include <snowglobe/convert.hpp>
 #include <snowglobe/export.hpp>
 
@@ -66,20 +67,21 @@ class SNOWGLOBE_API Result {
     return detail::convert<T>(cell(row, column));
   }
 
-  /// Rows as tuples. Throws InvalidArgument unless there are as many columns as types.
+  /// Rows as tuples, or as structs (aggregate.hpp). Throws InvalidArgument unless there are as many
+  /// columns as types or members.
   template <class... Ts>
   [[nodiscard]] TypedRows<Ts...> rows() const {
-    require_columns(sizeof...(Ts));
+    require_columns(detail::kColumns<Ts...>);
     return TypedRows<Ts...>(*this);
   }
-  /// All rows: of one T for one column, of a std::tuple for several types.
+  /// All rows: of one T for one column, of a std::tuple for several types, of a struct.
   template <class T, class... Ts>
-  [[nodiscard]] auto into() const {
-    require_columns(1 + sizeof...(Ts));
+  [[nodiscard]] std::vector<detail::RowOf<T, Ts...>> into() const {
+    require_columns(detail::kColumns<T, Ts...>);
     std::vector<detail::RowOf<T, Ts...>> all;
     all.reserve(size());
     for (std::size_t row = 0; row < size(); ++row)
-      all.push_back(typed<T, Ts...>(row));
+      all.push_back(typed<detail::RowOf<T, Ts...>>(row));
     return all;
   }
 
@@ -87,19 +89,10 @@ class SNOWGLOBE_API Result {
   [[nodiscard]] Iterator begin() const;
   [[nodiscard]] Iterator end() const;
 
-  /// For the templates of this library: one row as its C++ types; columns have been counted.
-  template <class T, class... Ts>
-  [[nodiscard]] detail::RowOf<T, Ts...> typed(std::size_t row) const {
-    if constexpr (sizeof...(Ts) == 0) {
-      return get<T>(row, 0);
-    } else {
-      return typed_tuple<T, Ts...>(row, std::index_sequence_for<T, Ts...>{});
-    }
-  }
-  template <class... Ts, std::size_t... kIndex>
-  [[nodiscard]] std::tuple<Ts...> typed_tuple(std::size_t row,
-                                              std::index_sequence<kIndex...>) const {
-    return std::tuple<Ts...>{get<Ts>(row, kIndex)...};
+  /// For the templates of this library: one row; columns have been counted.
+  template <class RowType>
+  [[nodiscard]] RowType typed(std::size_t row) const {
+    return detail::make_row<RowType>([this, row](std::size_t column) { return cell(row, column); });
   }
   void require_columns(std::size_t count) const;
   /// Throws InvalidArgument unless there are `least` to `most` rows.
@@ -139,10 +132,11 @@ class Row {
   [[nodiscard]] Field operator[](std::string_view column) const {
     return {result_, row_, result_.column(column)};
   }
+  /// A tuple, or a struct.
   template <class... Ts>
-  [[nodiscard]] std::tuple<Ts...> as() const {
-    result_.require_columns(sizeof...(Ts));
-    return result_.typed_tuple<Ts...>(row_, std::index_sequence_for<Ts...>{});
+  [[nodiscard]] detail::TupleOf<Ts...> as() const {
+    result_.require_columns(detail::kColumns<Ts...>);
+    return result_.typed<detail::TupleOf<Ts...>>(row_);
   }
 
  private:
@@ -184,23 +178,21 @@ inline Result::Iterator Result::end() const {
   return {*this, size()};
 }
 
-/// The rows of a Result as tuples, for structured bindings.
+/// The rows of a Result as tuples or structs, for structured bindings.
 template <class... Ts>
 class TypedRows {
  public:
   class Iterator {
    public:
     using iterator_category = std::input_iterator_tag;
-    using value_type = std::tuple<Ts...>;
+    using value_type = detail::TupleOf<Ts...>;
     using difference_type = std::ptrdiff_t;
     using pointer = void;
     using reference = value_type;
 
     Iterator() = default;
     Iterator(const Result* result, std::size_t row) : result_(result), row_(row) {}
-    value_type operator*() const {
-      return result_->typed_tuple<Ts...>(row_, std::index_sequence_for<Ts...>{});
-    }
+    value_type operator*() const { return result_->typed<value_type>(row_); }
     Iterator& operator++() {
       ++row_;
       return *this;

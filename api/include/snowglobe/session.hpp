@@ -9,10 +9,14 @@
 #include <snowglobe/error.hpp>
 #include <snowglobe/export.hpp>
 #include <snowglobe/options.hpp>
+#include <snowglobe/pipeline.hpp>
+#include <snowglobe/sql_errors.hpp>
 #include <snowglobe/statements.hpp>
+#include <snowglobe/subscription.hpp>
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -22,6 +26,8 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
+
+struct pg_conn;  // libpq's PGconn
 
 namespace snowglobe {
 namespace detail {
@@ -96,9 +102,9 @@ class SNOWGLOBE_API Statement {
   [[nodiscard]] detail::RowOf<T, Ts...> one(const Args&... args) {
     static_assert(!detail::kHasView<T, Ts...>, "the view would dangle: ask for std::string");
     const Result result = call(args...);
-    result.require_columns(1 + sizeof...(Ts));
+    result.require_columns(detail::kColumns<T, Ts...>);
     result.require_rows(1, 1);
-    return result.typed<T, Ts...>(0);
+    return result.typed<detail::RowOf<T, Ts...>>(0);
   }
 
  private:
@@ -107,6 +113,7 @@ class SNOWGLOBE_API Statement {
     const std::array<Parameter, sizeof...(Args)> parameters{Parameter(args)...};
     return run(parameters);
   }
+  friend class Pipeline;
   Result run(std::span<const Parameter> parameters);
 
   std::shared_ptr<detail::Connection> connection_;
@@ -121,7 +128,12 @@ class SNOWGLOBE_API CopyWriter {
   CopyWriter& operator=(CopyWriter&&) = delete;
   ~CopyWriter();
 
-  /// One row, for the text format (COPY's default).
+  /// One row of values, or of one struct's members (aggregate.hpp), for the text format (COPY's
+  /// default).
+  template <detail::RowStruct T>
+  void row(const T& values) {
+    std::apply([this](const auto&... members) { row(members...); }, detail::members(values));
+  }
   template <class... Args>
   void row(const Args&... args) {
     const std::array<Parameter, sizeof...(Args)> values{Parameter(args)...};
@@ -152,12 +164,13 @@ class SNOWGLOBE_API CopyReader {
   /// The next piece as the server sent it (in text and CSV format a line with its newline); nothing
   /// at the end. Valid until the next call.
   std::optional<std::string_view> raw();
-  /// The next row of the text format (COPY's default); nothing at the end.
+  /// The next row of the text format (COPY's default) as a tuple or a struct; nothing at the end.
   template <class... Ts>
-  std::optional<std::tuple<Ts...>> next() {
+  std::optional<detail::TupleOf<Ts...>> next() {
     static_assert(!detail::kHasView<Ts...>, "the view would dangle: ask for std::string");
-    if (!read_row(sizeof...(Ts))) return std::nullopt;
-    return tuple<Ts...>(std::index_sequence_for<Ts...>{});
+    if (!read_row(detail::kColumns<Ts...>)) return std::nullopt;
+    return detail::make_row<detail::TupleOf<Ts...>>(
+        [this](std::size_t column) -> const detail::Cell& { return cells_[column]; });
   }
 
   template <class... Ts>
@@ -169,10 +182,6 @@ class SNOWGLOBE_API CopyReader {
   }
 
  private:
-  template <class... Ts, std::size_t... kIndex>
-  std::tuple<Ts...> tuple(std::index_sequence<kIndex...>) {
-    return std::tuple<Ts...>{detail::convert<Ts>(cells_[kIndex])...};
-  }
   /// Takes the next row apart into cells_. False at the end.
   bool read_row(std::size_t columns);
 
@@ -188,7 +197,7 @@ class CopyReader::Rows {
   class Iterator {
    public:
     using iterator_category = std::input_iterator_tag;
-    using value_type = std::tuple<Ts...>;
+    using value_type = detail::TupleOf<Ts...>;
     using difference_type = std::ptrdiff_t;
     using pointer = void;
     using reference = const value_type&;
@@ -215,10 +224,13 @@ class CopyReader::Rows {
   CopyReader* reader_;
 };
 
-struct Notification {
-  std::string channel;
-  std::string payload;
-  int backend_pid = 0;  ///< of the session that sent it
+/// What a session is in the middle of.
+enum class SessionState : std::uint8_t {
+  idle,            ///< nothing
+  in_transaction,  ///< a transaction, between two statements
+  failed,          ///< a transaction in which a statement failed: only a rollback is of use
+  busy,            ///< a COPY
+  closed,          ///< or lost
 };
 
 /// A backend of its own. Move-only; keeps the machine alive.
@@ -246,6 +258,7 @@ class SNOWGLOBE_API Session : public detail::Statements<Session> {
   }
 
   [[nodiscard]] Statement prepare(std::string_view sql) { return {connection_, sql}; }
+  [[nodiscard]] Pipeline pipeline() { return Pipeline(connection_); }
   [[nodiscard]] CopyWriter copy_in(std::string_view copy_statement) {
     return {connection_, copy_statement};
   }
@@ -264,6 +277,20 @@ class SNOWGLOBE_API Session : public detail::Statements<Session> {
   /// For statements from now on; 0: no limit.
   void set_statement_limit(std::chrono::milliseconds limit);
   [[nodiscard]] int backend_pid() const;
+  [[nodiscard]] SessionState state() const noexcept;
+  /// What is not wrapped: calls fn(PGconn*) with libpq's object, and returns what it returns.
+  /// Inside of it the session counts as busy (a restore ends it), and no time limit of ours holds.
+  /// The object is non-blocking, to be left idle or in a transaction, and not to be kept or closed.
+  template <class Fn>
+  auto native(Fn&& fn) {
+    if constexpr (std::is_void_v<std::invoke_result_t<Fn&, pg_conn*>>) {
+      use_native([&fn](pg_conn* connection) { fn(connection); });
+    } else {
+      std::optional<std::invoke_result_t<Fn&, pg_conn*>> value;
+      use_native([&](pg_conn* connection) { value.emplace(fn(connection)); });
+      return std::move(*value);
+    }
+  }
   /// False after ConnectionLost, GuestCrashed or close().
   [[nodiscard]] bool usable() const noexcept;
   void close() noexcept;
@@ -272,6 +299,7 @@ class SNOWGLOBE_API Session : public detail::Statements<Session> {
   friend class detail::Statements<Session>;
   Result run(std::string_view sql, std::span<const Parameter> parameters);
   void run_script(std::string_view sql);
+  void use_native(const std::function<void(pg_conn*)>& use);
   detail::Connection& connection() const;
 
   template <class Fn>

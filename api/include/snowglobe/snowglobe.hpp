@@ -15,7 +15,11 @@
 #include <snowglobe/guest.hpp>
 #include <snowglobe/options.hpp>
 #include <snowglobe/parameter.hpp>
+#include <snowglobe/pipeline.hpp>
 #include <snowglobe/result.hpp>
 #include <snowglobe/session.hpp>
 #include <snowglobe/snapshot.hpp>
+#include <snowglobe/sql_errors.hpp>
+#include <snowglobe/subscription.hpp>
+#include <snowglobe/types.hpp>
 #include <snowglobe/version.hpp>

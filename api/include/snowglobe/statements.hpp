@@ -51,21 +51,26 @@ class Statements {
     return call(sql, args...);
   }
 
-  /// Runs one statement. Returns its rows as tuples of T, Ts...
+  /// The same for parameters whose number is known at run time only.
+  [[nodiscard]] Result query_with(std::string_view sql, std::span<const Parameter> parameters) {
+    return static_cast<Derived*>(this)->run(sql, parameters);
+  }
+
+  /// Runs one statement. Returns its rows as tuples of T, Ts..., or as structs (aggregate.hpp).
   template <class T, class... Ts, class... Args>
   requires(!std::is_same_v<T, NoTypes>)
       [[nodiscard]] TypedRows<T, Ts...> query(std::string_view sql, const Args&... args) {
     return call(sql, args...).template rows<T, Ts...>();
   }
 
-  /// The only row: a T, or a std::tuple for several types.
+  /// The only row: a T (a value or a struct), or a std::tuple for several types.
   template <class T, class... Ts, class... Args>
   [[nodiscard]] RowOf<T, Ts...> one(std::string_view sql, const Args&... args) {
     static_assert(!kHasView<T, Ts...>, "the view would dangle: ask for std::string");
     const Result result = call(sql, args...);
-    result.require_columns(1 + sizeof...(Ts));
+    result.require_columns(kColumns<T, Ts...>);
     result.require_rows(1, 1);
-    return result.typed<T, Ts...>(0);
+    return result.typed<RowOf<T, Ts...>>(0);
   }
 
   /// The only row if there is one.
@@ -73,10 +78,10 @@ class Statements {
   [[nodiscard]] std::optional<RowOf<T, Ts...>> maybe(std::string_view sql, const Args&... args) {
     static_assert(!kHasView<T, Ts...>, "the view would dangle: ask for std::string");
     const Result result = call(sql, args...);
-    result.require_columns(1 + sizeof...(Ts));
+    result.require_columns(kColumns<T, Ts...>);
     result.require_rows(0, 1);
     if (result.empty()) return std::nullopt;
-    return result.typed<T, Ts...>(0);
+    return result.typed<RowOf<T, Ts...>>(0);
   }
 
   /// Runs many statements, separated by semicolons; without BEGIN in it, as one transaction.

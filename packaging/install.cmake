@@ -1,0 +1,61 @@
+# What `cmake --install` and CPack put where: the components runtime, devel, image and tools. docs/packaging.md.
+include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
+
+set(SNOWGLOBE_IMAGE_DIR "${PROJECT_SOURCE_DIR}/build/guest"
+    CACHE PATH "The guest's image that is installed, if it is there (./dev guest makes it)")
+
+# --- runtime and devel
+install(TARGETS snowglobe EXPORT snowglobeTargets
+        LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime NAMELINK_COMPONENT devel
+        ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT devel
+        RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT runtime
+        INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/api/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT devel)
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
+if(NOT BUILD_SHARED_LIBS)
+  install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT devel)
+endif()
+
+set(snowglobe_is_static ON)
+if(BUILD_SHARED_LIBS)
+  set(snowglobe_is_static OFF)
+endif()
+set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/snowglobe)
+install(EXPORT snowglobeTargets NAMESPACE snowglobe:: DESTINATION ${config_dir} COMPONENT devel)
+configure_package_config_file(
+  ${CMAKE_CURRENT_LIST_DIR}/snowglobeConfig.cmake.in ${PROJECT_BINARY_DIR}/packaging/snowglobeConfig.cmake
+  INSTALL_DESTINATION ${config_dir} PATH_VARS CMAKE_INSTALL_DATADIR)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/packaging/snowglobeConfigVersion.cmake
+                                 COMPATIBILITY SameMajorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/packaging/snowglobeConfig.cmake
+              ${PROJECT_BINARY_DIR}/packaging/snowglobeConfigVersion.cmake
+        DESTINATION ${config_dir} COMPONENT devel)
+
+# pkg-config finds the prefix from its own file's place, so that the tree can be moved.
+file(RELATIVE_PATH pc_to_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+if(BUILD_SHARED_LIBS)
+  set(pc_requires "")
+  set(pc_libs_private "")
+else()
+  set(pc_requires "libpq libcrypto libzstd libxxhash sqlite3 fmt")
+  set(pc_libs_private "-lZydis -lZycore -lstdc++ -lm -ldl -pthread")
+endif()
+configure_file(${CMAKE_CURRENT_LIST_DIR}/snowglobe.pc.in ${PROJECT_BINARY_DIR}/packaging/snowglobe.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/packaging/snowglobe.pc
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT devel)
+
+# --- tools
+if(TARGET snowglobe_cli)
+  file(RELATIVE_PATH bin_to_lib /${CMAKE_INSTALL_BINDIR} /${CMAKE_INSTALL_LIBDIR})
+  set_target_properties(snowglobe_cli PROPERTIES INSTALL_RPATH "$ORIGIN/${bin_to_lib}")
+  install(TARGETS snowglobe_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT tools)
+endif()
+
+# --- image: the files that the manifest names, as they are when it is installed
+install(FILES ${SNOWGLOBE_IMAGE_DIR}/manifest.json ${SNOWGLOBE_IMAGE_DIR}/vmlinux
+              ${SNOWGLOBE_IMAGE_DIR}/root.erofs ${SNOWGLOBE_IMAGE_DIR}/cluster.disk.zst
+              ${SNOWGLOBE_IMAGE_DIR}/ready.json ${SNOWGLOBE_IMAGE_DIR}/ready.snap
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/snowglobe COMPONENT image OPTIONAL)
+
+include(${CMAKE_CURRENT_LIST_DIR}/cpack.cmake)

@@ -1,0 +1,25 @@
+# The shared library shows the C API with its version, the marked part of the C++ one, and nothing else.
+# Use: cmake -DNM=... -DLIBRARY=... -DHEADER=... -P c_symbols_test.cmake
+execute_process(COMMAND ${NM} --dynamic --defined-only --with-symbol-versions --demangle ${LIBRARY}
+                OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
+file(STRINGS ${HEADER} declared REGEX "snowglobe_[a-z0-9_]+\\(")
+foreach(line ${declared})
+  if(line MATCHES "^ \\*" OR line MATCHES "^/")
+    continue()
+  endif()
+  string(REGEX MATCH "snowglobe_[a-z0-9_]+\\(" name "${line}")
+  string(REPLACE "(" "" name "${name}")
+  if(NOT symbols MATCHES " ${name}@@SNOWGLOBE_1\n")
+    message(FATAL_ERROR "${name} is declared and not exported with the version SNOWGLOBE_1")
+  endif()
+endforeach()
+# Typeinfo and tables of marked classes belong to them; templates of the standard library are weak.
+string(REPLACE "\n" ";" lines "${symbols}")
+foreach(line ${lines})
+  if(line MATCHES "snowglobe::(vm|net|base|snapshots)::" AND NOT line MATCHES " [VWu] ")
+    message(FATAL_ERROR "an insider is exported: ${line}")
+  endif()
+  if(line MATCHES " (T|D|B|R) (PQ|sqlite3|ZSTD|Zydis)")
+    message(FATAL_ERROR "another library's name is exported: ${line}")
+  endif()
+endforeach()
