@@ -166,9 +166,9 @@ class Connection {
   /// The error of a failed result, thrown; a session that is over with it is closed.
   [[noreturn]] void throw_result_error(const PGresult* error, const Call& call);
 
-  // connection_pipeline.cc
-  void send_steps(std::span<const PipelineStep> steps);
-  void read_outcome(const PipelineStep& step, std::chrono::milliseconds limit);
+  // pipeline.cc
+  void send_steps(std::span<const PipelineStep> steps, Call& call);
+  void read_outcome(const PipelineStep& step, Call& call);
   void end_pipeline(Call& call);
 
   static void on_notice(void* connection, const PGresult* notice);

@@ -74,17 +74,16 @@ void Connection::run_pipeline(std::span<const PipelineStep> steps) {
   const CallScope scope(*this);
   try {
     require_idle();
+    Call call(limit_);
     for (const PipelineStep& step : steps) {
       // A restore took the backend back to before the statement was prepared.
       if (step.name.empty() || prepared_.contains(step.name)) continue;
-      Call call(limit_);
       prepare_as(step.name, statements_[step.name], call);
     }
     if (PQenterPipelineMode(connection_) == 0) send_failed();
-    send_steps(steps);
+    send_steps(steps, call);
     for (const PipelineStep& step : steps)
-      read_outcome(step, limit_);
-    Call call(limit_);
+      read_outcome(step, call);
     end_pipeline(call);
   } catch (...) {
     // Whatever it was: an answer that nobody waits for must not meet the next statement.
@@ -97,7 +96,7 @@ void Connection::run_pipeline(std::span<const PipelineStep> steps) {
   }
 }
 
-void Connection::send_steps(std::span<const PipelineStep> steps) {
+void Connection::send_steps(std::span<const PipelineStep> steps, Call& call) {
   for (const PipelineStep& step : steps) {
     const ParameterArrays arrays(step.parameters);
     const int sent = step.name.empty()
@@ -110,12 +109,10 @@ void Connection::send_steps(std::span<const PipelineStep> steps) {
     if (sent == 0) send_failed();
   }
   if (PQpipelineSync(connection_) == 0) send_failed();
-  Call call(limit_);
   flush(call);
 }
 
-void Connection::read_outcome(const PipelineStep& step, std::chrono::milliseconds limit) {
-  Call call(limit);
+void Connection::read_outcome(const PipelineStep& step, Call& call) {
   PipelineOutcome& outcome = *step.outcome;
   // The results of one statement end with a null one.
   while (PqResult result = next_result(call)) {

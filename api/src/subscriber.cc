@@ -55,13 +55,13 @@ void Subscriber::stop() noexcept {
 }
 
 void Subscriber::run(std::shared_ptr<Connection> connection) noexcept {
-  while (!stopped_) {
+  while (!stopped_ && database_->server().is_open()) {
     try {
       if (!connection) connection = listening_connection();
       serve(*connection);
     } catch (const std::exception& error) {
       connection.reset();
-      if (stopped_ || !database_->server().is_open()) break;
+      if (stopped_ || !database_->server().is_open()) break;  // that is why
       database_->server().log({LogSource::postgres, LogLevel::warning,
                                "listens anew on '" + channel_ + "': " + error.what()});
       std::this_thread::sleep_for(kPause);
@@ -71,7 +71,7 @@ void Subscriber::run(std::shared_ptr<Connection> connection) noexcept {
 }
 
 void Subscriber::serve(Connection& connection) {
-  while (!stopped_) {
+  while (!stopped_ && database_->server().is_open()) {
     const std::optional<Notification> notification = connection.wait_notification(kLook);
     if (notification && !stopped_) call_back(*notification);
   }

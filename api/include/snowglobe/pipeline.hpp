@@ -23,6 +23,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 namespace snowglobe {
 
@@ -82,8 +83,8 @@ class SNOWGLOBE_API Pipeline {
   [[nodiscard]] std::size_t size() const noexcept;
 
   /// Runs them, and throws the first error that one of them met, ConnectionLost, TimeoutError (the
-  /// session's limit holds for each statement) or GuestCrashed. The pipeline is empty then, and can
-  /// be filled again.
+  /// session's limit holds for all of them together: the server answers at the end) or
+  /// GuestCrashed. The pipeline is empty then, and can be filled again.
   void sync();
 
  private:
