@@ -1,5 +1,9 @@
 // bench/suite_session.cc - the small things that applications and tests do all day.
 #include "bench/suites.h"
+#include <cstdlib>
+#include <fmt/core.h>
+#include <libpq-fe.h>
+#include <memory>
 #include <stdexcept>
 #include <sys/socket.h>
 #include <thread>
@@ -10,6 +14,7 @@ namespace {
 
 constexpr double kSelectBound = 1.5;
 constexpr double kConnectBound = 3.5;
+constexpr double kTypedBound = 1.2;
 
 void select_one(Bench& bench, const Emit& emit, bool spinning) {
   const Sides<std::unique_ptr<Client>> clients = connect_all(bench);
@@ -79,6 +84,50 @@ void hop(Bench& bench, const Emit& emit) {
   emit(row);
 }
 
+// What the face adds to bare libpq: the same rows read as C++ values by both, each from a session
+// of its own to the same machine.
+void typed_reads(Bench& bench, const Emit& emit) {
+  const int rows = bench.scaled(100'000);
+  const std::string sql = "select g, 'row number ' || g, g * 0.5::float8 from generate_series(1, " +
+                          std::to_string(rows) + ") g";
+  snowglobe::Session session = bench.snowglobe().session();
+  const std::unique_ptr<PGconn, void (*)(PGconn*)> libpq(
+      PQconnectdb(bench.conninfo(Side::snowglobe).c_str()), PQfinish);
+  const auto through_face = [&] {
+    double sum = 0;
+    for (const auto& [number, text, half] : session.query<int, std::string, double>(sql))
+      sum += number + half + static_cast<double>(text.size());
+    return sum;
+  };
+  const auto through_libpq = [&] {
+    const std::unique_ptr<PGresult, void (*)(PGresult*)> result(PQexec(libpq.get(), sql.c_str()),
+                                                                PQclear);
+    double sum = 0;
+    for (int row = 0; row < PQntuples(result.get()); ++row) {
+      const std::string text(PQgetvalue(result.get(), row, 1),
+                             static_cast<std::size_t>(PQgetlength(result.get(), row, 1)));
+      sum += std::atoi(PQgetvalue(result.get(), row, 0)) +  // NOLINT: as programs do
+             std::strtod(PQgetvalue(result.get(), row, 2), nullptr) +
+             static_cast<double>(text.size());
+    }
+    return sum;
+  };
+  if (through_face() != through_libpq()) throw std::runtime_error("the two read different rows");
+  Samples face;
+  Samples bare;
+  for (int i = 0; i < bench.choose(10, 4) && !bench.time_is_over(); ++i) {
+    bare.add(milliseconds([&] { (void)through_libpq(); }));
+    face.add(milliseconds([&] { (void)through_face(); }));
+  }
+  Row row{.name = std::to_string(rows) + " typed rows read, over bare libpq",
+          .unit = "x",
+          .ratio = Ratio::none};
+  row.warm[Side::snowglobe] = face.median() / bare.median();
+  row.bound = kTypedBound;
+  row.remark = fmt::format("{:.1f} ms and {:.1f} ms", face.median(), bare.median());
+  emit(row);
+}
+
 }  // namespace
 
 Suite session_suite() {
@@ -88,6 +137,7 @@ Suite session_suite() {
                   "loopback TCP",
               .tasks = {}};
   suite.tasks.push_back({"hop between threads", hop});
+  suite.tasks.push_back({"typed rows", typed_reads});
   for (const bool spinning : {false, true}) {
     suite.tasks.push_back(
         {"select 1" + beside(spinning),

@@ -69,7 +69,15 @@ typedef enum snowglobe_code {
   SNOWGLOBE_SNAPSHOT = 14,
   SNOWGLOBE_SNAPSHOT_NOT_FOUND = 15,
   SNOWGLOBE_SNAPSHOT_DAMAGED = 16,
-  SNOWGLOBE_PIPELINE_ABORTED = 17
+  SNOWGLOBE_DATABASE = 17, /**< a database folder cannot be opened; the next six say why */
+  SNOWGLOBE_DATABASE_NOT_FOUND = 18,
+  SNOWGLOBE_DATABASE_EXISTS = 19,
+  SNOWGLOBE_DATABASE_LOCKED = 20, /**< somebody has it open */
+  SNOWGLOBE_DATABASE_DAMAGED = 21,
+  SNOWGLOBE_DATABASE_INCOMPATIBLE = 22,
+  SNOWGLOBE_DATABASE_NOT_OURS = 23,
+  SNOWGLOBE_DISK_FAILED = 24, /**< the host could not write; open the database again */
+  SNOWGLOBE_PIPELINE_ABORTED = 25
 } snowglobe_code;
 
 /** The library's version at run time, e.g. "0.1.0". */
@@ -103,6 +111,9 @@ SNOWGLOBE_C_API void snowglobe_options_init(snowglobe_options *options);
 /** A fresh database that is gone when it is closed. `options` may be null. */
 SNOWGLOBE_C_API int snowglobe_open_in_memory(const snowglobe_options *options,
                                              snowglobe_database **out);
+/** The database that is kept in the folder `path`, made there if it is missing. */
+SNOWGLOBE_C_API int snowglobe_open(const char *path, const snowglobe_options *options,
+                                   snowglobe_database **out);
 /** Ends the machine. Sessions that are still there fail from now on, and are still to be closed. */
 SNOWGLOBE_C_API void snowglobe_close(snowglobe_database *database);
 /** A libpq connection string for this process. To be freed with snowglobe_string_free(). */

@@ -2,6 +2,7 @@
 #include <snowglobe/snowglobe.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -33,6 +34,7 @@ struct snowglobe_endpoint {
 namespace {
 
 static_assert(SNOWGLOBE_INVALID_ARGUMENT == static_cast<int>(snowglobe::Errc::invalid_argument));
+static_assert(SNOWGLOBE_DISK_FAILED == static_cast<int>(snowglobe::Errc::disk_failed));
 static_assert(SNOWGLOBE_INTERNAL == static_cast<int>(snowglobe::Errc::internal));
 static_assert(SNOWGLOBE_PIPELINE_ABORTED == static_cast<int>(snowglobe::Errc::pipeline_aborted));
 
@@ -189,46 +191,14 @@ const char* snowglobe_version(void) {
 }
 
 const char* snowglobe_code_name(int code) {
-  switch (code) {
-    case SNOWGLOBE_OK:
-      return "ok";
-    case SNOWGLOBE_INVALID_ARGUMENT:
-      return "invalid argument";
-    case SNOWGLOBE_CONVERSION:
-      return "value does not fit the type";
-    case SNOWGLOBE_SQL:
-      return "SQL error";
-    case SNOWGLOBE_CONNECTION_LOST:
-      return "connection lost";
-    case SNOWGLOBE_TIMEOUT:
-      return "time limit passed";
-    case SNOWGLOBE_CANCELLED:
-      return "cancelled";
-    case SNOWGLOBE_IMAGE:
-      return "guest image missing or damaged";
-    case SNOWGLOBE_GUEST_CRASHED:
-      return "guest crashed";
-    case SNOWGLOBE_RESOURCE_EXHAUSTED:
-      return "resource exhausted";
-    case SNOWGLOBE_UNSUPPORTED:
-      return "unsupported";
-    case SNOWGLOBE_IO:
-      return "input/output error of the host";
-    case SNOWGLOBE_INTERNAL:
-      return "internal error";
-    case SNOWGLOBE_STALE_SESSION:
-      return "session ended by a restore";
-    case SNOWGLOBE_SNAPSHOT:
-      return "snapshot cannot be used";
-    case SNOWGLOBE_SNAPSHOT_NOT_FOUND:
-      return "no such snapshot";
-    case SNOWGLOBE_SNAPSHOT_DAMAGED:
-      return "snapshot is damaged";
-    case SNOWGLOBE_PIPELINE_ABORTED:
-      return "an earlier statement of the pipeline failed";
-    default:
-      return "unknown error";
-  }
+  static const std::array<std::string, SNOWGLOBE_PIPELINE_ABORTED + 1> names = [] {
+    std::array<std::string, SNOWGLOBE_PIPELINE_ABORTED + 1> all;
+    for (std::size_t i = 0; i < all.size(); ++i)
+      all[i] = i == 0 ? "ok" : snowglobe::error_category().message(static_cast<int>(i));
+    return all;
+  }();
+  return code < 0 || code > SNOWGLOBE_PIPELINE_ABORTED ? "unknown error"
+                                                       : names[static_cast<std::size_t>(code)].c_str();
 }
 
 const char* snowglobe_error_message(void) {
@@ -252,6 +222,12 @@ void snowglobe_options_init(snowglobe_options* options) {
 
 int snowglobe_open_in_memory(const snowglobe_options* options, snowglobe_database** out) {
   return produce(out, [&] { return snowglobe::Database::open_in_memory(options_of(options)); });
+}
+
+int snowglobe_open(const char* path, const snowglobe_options* options, snowglobe_database** out) {
+  return produce(out, [&] {
+    return snowglobe::Database::open(&required(path, "the path"), options_of(options));
+  });
 }
 
 void snowglobe_close(snowglobe_database* database) {

@@ -55,23 +55,26 @@ void Subscriber::stop() noexcept {
 }
 
 void Subscriber::run(std::shared_ptr<Connection> connection) noexcept {
-  while (!stopped_ && database_->server().is_open()) {
+  while (!stopped_) {
+    const bool anew = connection == nullptr;
     try {
-      if (!connection) connection = listening_connection();
+      if (anew) connection = listening_connection();
       serve(*connection);
     } catch (const std::exception& error) {
-      connection.reset();
-      if (stopped_ || !database_->server().is_open()) break;  // that is why
-      database_->server().log({LogSource::postgres, LogLevel::warning,
-                               "listens anew on '" + channel_ + "': " + error.what()});
+      if (stopped_) break;
+      // A machine that is down may be started again by the next session, if Options say so.
+      if (anew && !database_->server()->is_open()) break;
+      database_->server()->log({LogSource::postgres, LogLevel::warning,
+                                "listens anew on '" + channel_ + "': " + error.what()});
       std::this_thread::sleep_for(kPause);
     }
+    connection.reset();
   }
   active_ = false;
 }
 
 void Subscriber::serve(Connection& connection) {
-  while (!stopped_ && database_->server().is_open()) {
+  while (!stopped_ && database_->server()->is_open()) {
     const std::optional<Notification> notification = connection.wait_notification(kLook);
     if (notification && !stopped_) call_back(*notification);
   }
@@ -86,8 +89,8 @@ void Subscriber::call_back(const Notification& notification) noexcept {
     what = error.what();
   } catch (...) {
   }
-  database_->server().log({LogSource::postgres, LogLevel::error,
-                           "the callback of channel '" + channel_ + "' threw: " + what});
+  database_->server()->log({LogSource::postgres, LogLevel::error,
+                            "the callback of channel '" + channel_ + "' threw: " + what});
 }
 
 }  // namespace detail

@@ -1,6 +1,8 @@
 /* tests/api/c_api_test.c - snowglobe.h from plain C11, against the shared library. */
+#define _POSIX_C_SOURCE 200809L /* mkdtemp */
 #include <snowglobe.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static int failures = 0;
@@ -28,6 +30,8 @@ static void null_is_safe(void) {
   int flag = 7;
   size_t size = 7;
   CHECK(snowglobe_open_in_memory(NULL, NULL) == SNOWGLOBE_INVALID_ARGUMENT);
+  CHECK(snowglobe_open(NULL, NULL, &database) == SNOWGLOBE_INVALID_ARGUMENT && database == NULL);
+  database = (snowglobe_database *)1;
   CHECK(snowglobe_query(NULL, "select 1", NULL, 0, &result) == SNOWGLOBE_INVALID_ARGUMENT);
   CHECK(result == NULL);
   CHECK(strstr(snowglobe_error_message(), "null") != NULL);
@@ -190,6 +194,26 @@ static void programs_outside_are_let_in(snowglobe_database *database) {
   snowglobe_string_free(conninfo);
 }
 
+/* What was committed is there again. */
+static void folders_keep_their_database(void) {
+  char path[] = "/tmp/snowglobe-c-XXXXXX";
+  char folder[sizeof path + 8];
+  char remove[sizeof folder + 16];
+  snowglobe_database *database = NULL;
+  snowglobe_database *second = NULL;
+  CHECK(mkdtemp(path) != NULL);
+  snprintf(folder, sizeof folder, "%s/c.globe", path);
+  CHECK(snowglobe_open(folder, NULL, &database) == SNOWGLOBE_OK);
+  CHECK(snowglobe_script(database, "create table kept(i int); insert into kept values (7)") == 0);
+  CHECK(snowglobe_open(folder, NULL, &second) == SNOWGLOBE_DATABASE_LOCKED && second == NULL);
+  snowglobe_close(database);
+  CHECK(snowglobe_open(folder, NULL, &database) == SNOWGLOBE_OK);
+  CHECK(number(database, "select i from kept") == 7);
+  snowglobe_close(database);
+  snprintf(remove, sizeof remove, "rm -r '%s'", path);
+  CHECK(system(remove) == 0);
+}
+
 int main(int count, char **arguments) {
   snowglobe_database *database = NULL;
   snowglobe_session *session = NULL;
@@ -208,6 +232,7 @@ int main(int count, char **arguments) {
   snowglobe_close(database);
   CHECK(snowglobe_session_script(session, "select 1") == SNOWGLOBE_CONNECTION_LOST);
   snowglobe_session_close(session);
+  folders_keep_their_database();
   if (failures == 0) puts("all checks hold");
   return failures != 0;
 }

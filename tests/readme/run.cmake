@@ -1,0 +1,20 @@
+# Runs each snippet of a program that extract.py made, in a folder of its own: PROGRAM, FOLDER. OUTPUT: what the first
+# one prints.
+file(REMOVE_RECURSE ${FOLDER})
+file(MAKE_DIRECTORY ${FOLDER})
+foreach(number RANGE 1 100)
+  execute_process(COMMAND ${PROGRAM} ${number} WORKING_DIRECTORY ${FOLDER}
+                  OUTPUT_VARIABLE said ERROR_VARIABLE errors RESULT_VARIABLE code TIMEOUT 100)
+  if(code EQUAL 99)
+    break()
+  endif()
+  if(NOT code EQUAL 0)
+    message(FATAL_ERROR "snippet ${number} ends with ${code}: ${said}${errors}")
+  endif()
+  if(number EQUAL 1 AND NOT said STREQUAL OUTPUT)
+    message(FATAL_ERROR "the first snippet prints '${said}', not '${OUTPUT}'")
+  endif()
+endforeach()
+if(number LESS 4)
+  message(FATAL_ERROR "only ${number} snippets ran")
+endif()
