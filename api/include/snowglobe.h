@@ -104,7 +104,16 @@ typedef struct snowglobe_options {
   unsigned boot_limit_ms;      /**< how long the open may take; 0: two minutes */
   unsigned statement_limit_ms; /**< then a statement is cancelled; 0: five minutes */
   unsigned pool_size;          /**< sessions kept for snowglobe_query(); 0: 8 */
+  int create;                  /**< of snowglobe_open(): one of snowglobe_create */
+  int read_only;               /**< of snowglobe_open(): changes nothing in the folder */
 } snowglobe_options;
+
+/** What snowglobe_open() does about a database that is there, or is not. */
+typedef enum snowglobe_create {
+  SNOWGLOBE_CREATE_IF_MISSING = 0,
+  SNOWGLOBE_CREATE_NEVER = 1, /**< fails with SNOWGLOBE_DATABASE_NOT_FOUND */
+  SNOWGLOBE_CREATE_ALWAYS = 2 /**< fails with SNOWGLOBE_DATABASE_EXISTS */
+} snowglobe_create;
 
 SNOWGLOBE_C_API void snowglobe_options_init(snowglobe_options *options);
 

@@ -121,6 +121,19 @@ snowglobe::Options options_of(const snowglobe_options* given) {
     options.statement_limit = milliseconds(wanted.statement_limit_ms);
   }
   if (wanted.pool_size != 0) options.pool_size = wanted.pool_size;
+  switch (wanted.create) {
+    case SNOWGLOBE_CREATE_IF_MISSING:
+      break;
+    case SNOWGLOBE_CREATE_NEVER:
+      options.create = snowglobe::Create::never;
+      break;
+    case SNOWGLOBE_CREATE_ALWAYS:
+      options.create = snowglobe::Create::always;
+      break;
+    default:
+      throw snowglobe::InvalidArgument("snowglobe_options::create is none of snowglobe_create");
+  }
+  options.read_only = wanted.read_only != 0;
   return options;
 }
 
@@ -197,8 +210,9 @@ const char* snowglobe_code_name(int code) {
       all[i] = i == 0 ? "ok" : snowglobe::error_category().message(static_cast<int>(i));
     return all;
   }();
-  return code < 0 || code > SNOWGLOBE_PIPELINE_ABORTED ? "unknown error"
-                                                       : names[static_cast<std::size_t>(code)].c_str();
+  return code < 0 || code > SNOWGLOBE_PIPELINE_ABORTED
+             ? "unknown error"
+             : names[static_cast<std::size_t>(code)].c_str();
 }
 
 const char* snowglobe_error_message(void) {

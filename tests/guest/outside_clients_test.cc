@@ -257,7 +257,9 @@ TEST_F(OutsideClients, HalfOpenClientsAreNobodysTrouble) {
     const int client = dial(endpoint());
     ASSERT_GE(client, 0);
     // Half of them begin a startup packet and do not end it.
-    if (i % 2 == 0) EXPECT_EQ(::send(client, "\0\0\1\0\0\3", 6, MSG_NOSIGNAL), 6);
+    if (i % 2 == 0) {
+      EXPECT_EQ(::send(client, "\0\0\1\0\0\3", 6, MSG_NOSIGNAL), 6);
+    }
     silent.push_back(client);
   }
   EXPECT_EQ(ask(connect(endpoint()), "select 1"), "1");

@@ -132,7 +132,7 @@ class SNOWGLOBE_API CopyWriter {
   /// default).
   template <detail::RowStruct T>
   void row(const T& values) {
-    std::apply([this](const auto&... members) { row(members...); }, detail::members(values));
+    std::apply([this](const auto&... members) { this->row(members...); }, detail::members(values));
   }
   template <class... Args>
   void row(const Args&... args) {
