@@ -107,8 +107,8 @@ TEST_F(OutsideClients, PsqlListsTablesAndCopies) {
 }
 
 TEST_F(OutsideClients, Psycopg2QueriesAndListens) {
-  if (!works("python3 -c \"import psycopg2\"")) GTEST_SKIP() << "psycopg2 is not installed";
-  const Said said = shell(R"(python3 -c "
+  if (!works("/usr/bin/python3 -c \"import psycopg2\"")) GTEST_SKIP() << "psycopg2 is not installed";
+  const Said said = shell(R"(/usr/bin/python3 -c "
 import os, select, psycopg2
 c = psycopg2.connect(os.environ[\"DATABASE_URL\"])
 with c, c.cursor() as k:
@@ -136,7 +136,7 @@ TEST_F(OutsideClients, PgcliAnswers) {
   if (!works("pgcli --version")) GTEST_SKIP() << "pgcli is not installed";
   const Said said = shell(
       "printf \"select 6*7 as answer;\\n\\\\q\\n\" | "
-      "HOME=/tmp/snowglobe-pgcli PAGER=cat pgcli --no-warn \"$DATABASE_URL\"");
+      "HOME=/tmp/snowglobe-pgcli PAGER=cat pgcli \"$DATABASE_URL\"");
   EXPECT_NE(said.text.find("42"), std::string::npos) << said.text;
 }
 
