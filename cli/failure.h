@@ -2,6 +2,7 @@
 #pragma once
 
 #include <snowglobe/error.hpp>
+#include <snowglobe/sql_errors.hpp>
 
 #include "cli/exit_codes.h"
 #include <exception>
