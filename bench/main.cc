@@ -38,9 +38,9 @@ const std::map<std::string, snowglobe::Executor> kExecutors = {
     {"interpreter", snowglobe::Executor::interpreter}};
 
 std::vector<bench::Suite> all_suites() {
-  return {bench::machine_suite(),  bench::cpu_suite(),      bench::session_suite(),
-          bench::memory_suite(),   bench::bulk_suite(),     bench::pgbench_suite(),
-          bench::machines_suite(), bench::snapshots_suite()};
+  return {bench::machine_suite(),  bench::cpu_suite(),       bench::session_suite(),
+          bench::memory_suite(),   bench::bulk_suite(),      bench::pgbench_suite(),
+          bench::machines_suite(), bench::snapshots_suite(), bench::persistence_suite()};
 }
 
 // Of the wanted suites the tasks whose suite and name contain `only`.

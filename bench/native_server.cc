@@ -181,6 +181,15 @@ double NativeServer::restart() {
   return start();
 }
 
+double NativeServer::restart_after_kill() {
+  ::kill(pid_, SIGKILL);
+  wait_child(pid_, kStopLimit);
+  pid_ = -1;
+  // Its processes notice that they are alone; until then the data directory is in use.
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  return start();
+}
+
 std::unique_ptr<NativeServer> NativeServer::twin(const fs::path& image, std::string& why,
                                                  const NativeOptions& options) {
   const fs::path root = image / "root";

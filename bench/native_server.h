@@ -43,6 +43,8 @@ class NativeServer {
   /// Stops the server and starts it again; returns the seconds from exec to the first query's
   /// answer.
   double restart();
+  /// The same after all of it was killed.
+  double restart_after_kill();
 
   /// The twin from the image's unpacked root folder, or null with the reason in `why`.
   static std::unique_ptr<NativeServer> twin(const std::filesystem::path& image, std::string& why,

@@ -32,6 +32,7 @@ Suite bulk_suite();     ///< COPY, single inserts
 Suite pgbench_suite();
 Suite machines_suite();                    ///< ten machines in one process
 Suite snapshots_suite();                   ///< the ready state, save, restore, fork, and the store
+Suite persistence_suite();                 ///< databases in a folder
 std::vector<Task> snapshot_store_tasks();  ///< its part that writes files
 
 }  // namespace bench

@@ -7,8 +7,10 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <signal.h>
 #include <stdexcept>
 #include <thread>
+#include <unistd.h>
 
 namespace bench {
 namespace {
@@ -32,9 +34,15 @@ struct Opened {
   Json json;
 };
 
-Opened open_and_ask(const snowglobe::Options& options, Clock::time_point from) {
+snowglobe::Database open_at(const std::string& path, const snowglobe::Options& options) {
+  return path.empty() ? snowglobe::Database::open_in_memory(options)
+                      : snowglobe::Database::open(path, options);
+}
+
+Opened open_and_ask(const std::string& path, const snowglobe::Options& options,
+                    Clock::time_point from) {
   const auto begin = Clock::now();
-  auto database = snowglobe::Database::open_in_memory(options);
+  auto database = open_at(path, options);
   const auto opened = Clock::now();
   if (database.one<int>("select 1") != 1) throw std::runtime_error("1 is not 1");
   const auto answered = Clock::now();
@@ -44,19 +52,20 @@ Opened open_and_ask(const snowglobe::Options& options, Clock::time_point from) {
            {"all", milliseconds_between(from, answered)}}};
 }
 
-Json open_trial(const snowglobe::Options& options, int count, Clock::time_point started) {
+Json open_trial(const std::string& path, const snowglobe::Options& options, int count,
+                Clock::time_point started) {
   Json told;
-  std::optional<Opened> last = open_and_ask(options, started);
+  std::optional<Opened> last = open_and_ask(path, options, started);
   told["answered_at"] = now_ms();
   told["started"] = last->database.info().started;
   told["why_cold"] = last->database.info().why_cold;
   told["opens"].push_back(last->json);
   if (count > 1) {
     last.reset();
-    last = open_and_ask(options, Clock::now());
+    last = open_and_ask(path, options, Clock::now());
     told["opens"].push_back(last->json);
   }
-  if (count > 2) told["opens"].push_back(open_and_ask(options, Clock::now()).json);
+  if (count > 2) told["opens"].push_back(open_and_ask(path, options, Clock::now()).json);
   return told;
 }
 
@@ -101,15 +110,48 @@ Json forks_trial(const snowglobe::Options& options, int count) {
 
 }  // namespace
 
+std::string log_statement(int megabytes) {
+  // A row of 1,000 bytes takes some 1,070 of log.
+  return fmt::format("insert into logged select i, repeat('x', 1000) from generate_series(1, {}) i",
+                     megabytes * 950);
+}
+
+namespace {
+
+std::vector<std::string> words_of(const Plan& plan, const Trial& trial) {
+  return {std::filesystem::read_symlink("/proc/self/exe").string(),
+          kTrialArgument,
+          trial.name,
+          plan.image.string(),
+          std::to_string(static_cast<int>(plan.options.executor)),
+          std::to_string(static_cast<int>(trial.start)),
+          std::to_string(trial.count),
+          trial.path};
+}
+
+[[noreturn]] void log_trial(const std::string& path, const snowglobe::Options& options, int count) {
+  auto database = snowglobe::Database::open(path, options);
+  database.script(kLogTable);
+  database.execute(log_statement(count));
+  ::kill(::getpid(), SIGKILL);
+  throw std::runtime_error("it outlived SIGKILL");
+}
+
+}  // namespace
+
+void run_until_killed(const Bench& bench, const Trial& trial) {
+  const std::filesystem::path output = bench.plan().folder / "log.output";
+  const int status =
+      wait_child(start_child(words_of(bench.plan(), trial), {.output = output}), kLimit);
+  if (status != 128 + SIGKILL) {
+    throw std::runtime_error(
+        fmt::format("the trial ended with {}, see {}", status, output.string()));
+  }
+}
+
 TrialResult run_trial(const Bench& bench, const Trial& trial) {
   const Plan& plan = bench.plan();
-  const std::vector<std::string> words = {std::filesystem::read_symlink("/proc/self/exe").string(),
-                                          kTrialArgument,
-                                          trial.name,
-                                          plan.image.string(),
-                                          std::to_string(static_cast<int>(plan.options.executor)),
-                                          std::to_string(static_cast<int>(trial.start)),
-                                          std::to_string(trial.count)};
+  const std::vector<std::string> words = words_of(plan, trial);
   const double began = now_ms();
   const Json told =
       Json::parse(run_program(words, {.environment = trial.environment}, plan.folder, kLimit));
@@ -127,14 +169,16 @@ TrialResult run_trial(const Bench& bench, const Trial& trial) {
 }
 
 int trial_main(const std::vector<std::string>& arguments, Clock::time_point started) {
-  if (arguments.size() != 5) throw std::runtime_error("a trial is not started by people");
+  if (arguments.size() != 6) throw std::runtime_error("a trial is not started by people");
   snowglobe::Options options;
   options.image = arguments[1];
   options.executor = static_cast<snowglobe::Executor>(std::stoi(arguments[2]));
   options.start = static_cast<snowglobe::Start>(std::stoi(arguments[3]));
   const int count = std::stoi(arguments[4]);
-  const Json told =
-      arguments[0] == "forks" ? forks_trial(options, count) : open_trial(options, count, started);
+  const std::string& path = arguments[5];
+  if (arguments[0] == "log") log_trial(path, options, count);
+  const Json told = arguments[0] == "forks" ? forks_trial(options, count)
+                                            : open_trial(path, options, count, started);
   fmt::print("{}\n", told.dump());
   return 0;
 }

@@ -13,9 +13,10 @@ namespace bench {
 constexpr const char* kTrialArgument = "--trial";
 
 struct Trial {
-  std::string name;  ///< "open" or "forks"
+  std::string name;  ///< "open", "forks" or "log"
   snowglobe::Start start = snowglobe::Start::warm;
-  int count = 1;  ///< of databases that are opened one after the other, or of forks
+  int count = 1;          ///< of databases that are opened one after the other, of forks, or of MB
+  std::string path = {};  ///< of the database; empty: in memory
   std::map<std::string, std::string> environment = {};
 };
 
@@ -37,6 +38,13 @@ struct TrialResult {
 
 /// Throws std::runtime_error with the output if it fails.
 TrialResult run_trial(const Bench& bench, const Trial& trial);
+/// Of "log": opens the database, writes so many MB of log, and is killed. Throws likewise.
+void run_until_killed(const Bench& bench, const Trial& trial);
+
+/// What "log" does with any server.
+inline constexpr const char* kLogTable =
+    "drop table if exists logged; create table logged(id int, word text); checkpoint";
+std::string log_statement(int megabytes);
 
 /// main() of such a process: `arguments` are those behind kTrialArgument.
 int trial_main(const std::vector<std::string>& arguments,
