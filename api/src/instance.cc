@@ -53,10 +53,7 @@ std::shared_ptr<Instance> Instance::boot(const Options& options,
   parts.build_agent();
   parts.build_network();
   parts.build_machine(translator, nullptr);
-  if (auto started = parts.machine->start([&parts](vm::MachineEnd end) { parts.on_end(end); });
-      !started) {
-    throw_error(started.error());
-  }
+  parts.run();
   parts.wait_until_ready();
   if (options.frozen_time) {
     std::array<std::uint8_t, SNOWGLOBE_RESUME_ENTROPY> entropy;

@@ -36,6 +36,13 @@ class Instance final : public Server {
   static std::shared_ptr<Instance> start_from(const Options& options, const MachinePicture& picture,
                                               const std::string& how, Instance* like = nullptr,
                                               std::unique_ptr<DataDisk> disk = nullptr);
+  /// A machine of a *bare* picture, which knows of no data disk: it is given `disk`, and returns
+  /// when PostgreSQL has recovered there. Throws as boot().
+  static std::shared_ptr<Instance> start_bare(const Options& options, const MachinePicture& picture,
+                                              std::unique_ptr<DataDisk> disk);
+  /// Makes this machine bare: PostgreSQL ends, the data disk is unmounted. For a picture of it.
+  /// Throws as exec().
+  void make_bare();
   /// Keeps a picture as long as the machine: who opens another one finds it.
   void keep(std::shared_ptr<const MachinePicture> picture);
   ~Instance() override;
@@ -83,6 +90,10 @@ class Instance final : public Server {
   struct Parts;
 
   Instance();
+  /// All of start_from() but the start.
+  static std::shared_ptr<Instance> build_from(const Options& options, const MachinePicture& picture,
+                                              const std::string& how, Instance* like,
+                                              std::unique_ptr<DataDisk> disk);
   /// Runs `work` on the machine's thread, where the network lives, and returns what it returns.
   /// Throws ConnectionLost, GuestCrashed, TimeoutError; in these cases it did not run.
   template <class T>

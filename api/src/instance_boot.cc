@@ -235,6 +235,24 @@ void Instance::Parts::shut_network() {
   network->shutdown();
 }
 
+void Instance::Parts::run() {
+  if (auto runs = machine->start([this](vm::MachineEnd end) { on_end(end); }); !runs) {
+    throw_error(runs.error());
+  }
+}
+
+void Instance::Parts::go_on_with_agent(const Deadline& deadline) {
+  if (bare) {
+    const auto mounted = agent->mount_data(data_disk->capacity(), disk_limit(), deadline);
+    if (!mounted) return progress.failed(mounted.error().message);
+  } else {
+    (void)agent->set_clock(clock.wall(), deadline);
+    if (options.settings.empty()) return;
+  }
+  const auto running = agent->start_postgres(setting_list(options.settings), deadline);
+  if (!running) progress.failed(running.error().message);
+}
+
 void Instance::Parts::wait_until_ready() {
   const Deadline deadline(options.boot_limit);
   const std::stop_callback on_stop(options.stop, [this] { progress.wake(); });
@@ -246,11 +264,7 @@ void Instance::Parts::wait_until_ready() {
     if (step) {
       report(++done, *step);
       if (done != kStepsBeforeGuest + 1) continue;
-      // The agent is up. Should it fail now, the state says why.
-      (void)agent->set_clock(clock.wall(), deadline);
-      if (options.settings.empty()) continue;
-      const auto running = agent->start_postgres(setting_list(options.settings), deadline);
-      if (!running) progress.failed(running.error().message);
+      go_on_with_agent(deadline);
       continue;
     }
     const Progression::State state = progress.state();

@@ -79,6 +79,7 @@ struct Instance::Parts {
   Progression progress;
   std::chrono::milliseconds boot_time{0};
   bool executor_from_environment = false;
+  bool bare = false;  ///< the guest is to mount the data disk when it is awake
   std::array<std::uint8_t, 6> mac = vm::MachineConfig().mac;  ///< forks get others: choose_mac()
   std::string started = "cold";
   std::string why_cold;
@@ -125,7 +126,10 @@ struct Instance::Parts {
   void shut_network();
   void on_serial(base::ConstBytes bytes);
   void on_end(vm::MachineEnd end);
+  void run();
   void wait_until_ready();
+  /// The agent answers: what is left to do until PostgreSQL is up. Should it fail, `progress` says.
+  void go_on_with_agent(const Deadline& deadline);
   void stop() noexcept;
 
   // --- snapshots (instance_snapshot.cc): the machine's thread, while the sessions are held still

@@ -330,11 +330,10 @@ void Instance::shut_down(std::chrono::milliseconds patience) {
   }
 }
 
-std::shared_ptr<Instance> Instance::start_from(const Options& options,
+std::shared_ptr<Instance> Instance::build_from(const Options& options,
                                                const MachinePicture& picture,
                                                const std::string& how, Instance* like,
                                                std::unique_ptr<DataDisk> disk) {
-  const auto start = std::chrono::steady_clock::now();
   std::shared_ptr<Instance> instance(new Instance);
   instance->parts_ = std::make_unique<Parts>(options);
   Parts& parts = *instance->parts_;
@@ -353,7 +352,7 @@ std::shared_ptr<Instance> Instance::start_from(const Options& options,
     throw InvalidArgument("the snapshot was made with guest image " + picture.image_id +
                           "; the one in " + parts.image.folder.string() + " is " + parts.image.id);
   }
-  if (how != "warm") parts.choose_mac();
+  if (how != "warm" && how != "recovered") parts.choose_mac();
   parts.build_agent();
   parts.build_network();
   parts.build_machine(nullptr, &picture);
@@ -364,14 +363,48 @@ std::shared_ptr<Instance> Instance::start_from(const Options& options,
       return true;
     });
   }
+  return instance;
+}
+
+std::shared_ptr<Instance> Instance::start_from(const Options& options,
+                                               const MachinePicture& picture,
+                                               const std::string& how, Instance* like,
+                                               std::unique_ptr<DataDisk> disk) {
+  const auto start = std::chrono::steady_clock::now();
+  std::shared_ptr<Instance> instance = build_from(options, picture, how, like, std::move(disk));
+  Parts& parts = *instance->parts_;
   parts.progress.ready();
-  if (auto started = parts.machine->start([&parts](vm::MachineEnd end) { parts.on_end(end); });
-      !started) {
-    throw_error(started.error());
-  }
+  parts.run();
   parts.boot_time = std::chrono::duration_cast<std::chrono::milliseconds>(
       std::chrono::steady_clock::now() - start);
   return instance;
+}
+
+std::shared_ptr<Instance> Instance::start_bare(const Options& options,
+                                               const MachinePicture& picture,
+                                               std::unique_ptr<DataDisk> disk) {
+  const auto start = std::chrono::steady_clock::now();
+  std::shared_ptr<Instance> instance =
+      build_from(options, picture, "recovered", nullptr, std::move(disk));
+  Parts& parts = *instance->parts_;
+  parts.bare = true;
+  parts.when_awake([&parts] { parts.progress.step("the machine is awake"); });
+  parts.run();
+  parts.wait_until_ready();
+  parts.boot_time = std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::steady_clock::now() - start);
+  return instance;
+}
+
+void Instance::make_bare() {
+  constexpr std::uint32_t kFast = 1;  // SNOWGLOBE_STOP_POSTGRES
+  const Deadline deadline(kQuiesceLimit);
+  if (auto done = parts_->agent->stop_postgres(kFast, deadline); !done) {
+    throw_error(done.error(), console());
+  }
+  if (auto done = parts_->agent->unmount_data(deadline); !done) {
+    throw_error(done.error(), console());
+  }
 }
 
 }  // namespace snowglobe::detail

@@ -255,17 +255,55 @@ std::shared_ptr<Instance> Persistence::resume() {
 }
 
 std::shared_ptr<Instance> Persistence::recover(const std::string& why) {
-  auto disk = open_disk();
-  value_of(disk->mark_running());
   if (folder_->description()->image_id != image_.id) {
     Description about = *folder_->description();
     about.image_id = image_.id;
     about.postgres_version = image_.versions.at("postgresql");
     folder_->describe(about);
   }
-  auto instance = Instance::boot(options_, nullptr, std::move(disk));
-  instance->set_why_cold(why);
+  return recover_on(
+      [this]() -> std::unique_ptr<DataDisk> {
+        auto disk = open_disk();
+        value_of(disk->mark_running());
+        return disk;
+      },
+      why);
+}
+
+std::shared_ptr<Instance> Persistence::recover_on(
+    const std::function<std::unique_ptr<DataDisk>()>& disk, const std::string& why) {
+  std::string reason = why;
+  if (const Picture bare = options_.start == Start::warm ? bare_picture() : nullptr) {
+    try {
+      auto instance = Instance::start_bare(options_, *bare, disk());
+      instance->keep(bare);
+      instance->set_why_cold(reason);
+      return instance;
+    } catch (const GuestCrashed& crash) {
+      // Of a damaged copy of the state, say; if it is the disk, the other way finds the same.
+      reason += std::string("; the image's bare state does not do: ") + crash.what();
+      say(LogLevel::warning, reason);
+    }
+  }
+  auto instance = Instance::boot(options_, nullptr, disk());
+  instance->set_why_cold(reason);
   return instance;
+}
+
+Persistence::Picture Persistence::bare_picture() const {
+  const auto tell = [this](const std::string& text) { say(LogLevel::warning, text); };
+  const auto file = find_ready_file(image_, StateKind::bare);
+  if (!file || !file.value()) {
+    if (!file) tell(file.error().message);
+    return nullptr;
+  }
+  auto picture = ready_picture(image_, *file.value(), user_cache(), tell);
+  if (!picture) {
+    tell(picture.error().message);
+    return nullptr;
+  }
+  if (picture.value()->memory_bytes != vm::u64{options_.memory_mb} << 20) return nullptr;
+  return std::move(picture).value();
 }
 
 std::shared_ptr<Instance> Persistence::start_read_only() {
@@ -287,9 +325,7 @@ std::shared_ptr<Instance> Persistence::start_read_only() {
   } else {
     why = picture.error().message;
   }
-  auto instance = Instance::boot(options_, nullptr, overlay());
-  instance->set_why_cold(why);
-  return instance;
+  return recover_on(overlay, why);
 }
 
 unsigned Persistence::relaxed_milliseconds() const {

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -77,6 +78,11 @@ class Persistence {
   std::shared_ptr<Instance> start_read_only();
   std::shared_ptr<Instance> resume();
   std::shared_ptr<Instance> recover(const std::string& why);
+  /// From the image's bare state, or from the beginning. `disk` is asked for each attempt.
+  std::shared_ptr<Instance> recover_on(const std::function<std::unique_ptr<DataDisk>()>& disk,
+                                       const std::string& why);
+  /// Null if there is none that fits.
+  [[nodiscard]] Picture bare_picture() const;
   /// What a hibernated machine is asked for; nothing if the disk has none.
   [[nodiscard]] base::Result<Picture> hibernated() const;
   std::unique_ptr<PersistentDisk> open_disk();

@@ -50,9 +50,15 @@ void describe(Archive& archive, Index& index) {
           index.disk);
 }
 
+const char* name_of(StateKind kind) {
+  return kind == StateKind::ready ? "ready" : "bare";
+}
+
+/// The folder of the unpacked copy is called like it.
 std::string key_of(const GuestImage& image, const ReadyFile& ready) {
-  return image.id.substr(0, 16) + "-" + ready.sha256.substr(0, 16) + "-" +
-         std::to_string(kPictureFormat) + "." + std::to_string(kCopyFormat);
+  return std::string(name_of(ready.kind)) + "-" + image.id.substr(0, 16) + "-" +
+         ready.sha256.substr(0, 16) + "-" + std::to_string(kPictureFormat) + "." +
+         std::to_string(kCopyFormat);
 }
 
 // --- making the unpacked copy
@@ -74,6 +80,8 @@ base::Result<Index> write_parts(const fs::path& folder, const MachinePicture& pi
   });
   if (!written) return written.error();
   index.memory = std::move(written).value();
+  index.picture = archive_of(picture);
+  if (!picture.disk) return index;
 
   const SparseDisk& cluster = dynamic_cast<const SparseDisk&>(*picture.disk->base());
   written = write_chunks(folder / "cluster", cluster.file_bytes(),
@@ -93,7 +101,6 @@ base::Result<Index> write_parts(const fs::path& folder, const MachinePicture& pi
                          });
   if (!written) return written.error();
   index.disk = std::move(written).value();
-  index.picture = archive_of(picture);
   return index;
 }
 
@@ -114,8 +121,9 @@ base::Result<Picture> unpack(const GuestImage& image, const ReadyFile& ready,
   auto picture = read_picture(std::make_shared<const snapshots::Reader>(std::move(reader).value()),
                               [&] { return cluster; });
   if (!picture) return picture;
-  // Nobody but its maker has used the sessions that wait in it.
   auto ready_picture = std::make_shared<MachinePicture>(*picture.value());
+  if (ready.kind == StateKind::bare) ready_picture->disk.reset();  // it knows of none
+  // Nobody but its maker has used the sessions that wait in it.
   for (SessionPicture& session : ready_picture->sessions) {
     if (session.adoption == Adoption::pool) session.adoption = Adoption::anybody;
   }
@@ -194,9 +202,11 @@ base::Result<Picture> map_copy(const fs::path& folder, const GuestImage& image,
   auto ram = vm::RamImage::of_file(std::move(memory).value(), used);
   if (!ram) return ram.error();
   made.machine.memory = std::move(ram).value();
-  auto disk = map_disk(folder, index.value(), image.id);
-  if (!disk) return disk.error();
-  made.disk = std::move(disk).value();
+  if (!index.value().cluster.empty()) {
+    auto disk = map_disk(folder, index.value(), image.id);
+    if (!disk) return disk.error();
+    made.disk = std::move(disk).value();
+  }
   return std::make_shared<const MachinePicture>(std::move(made));
 }
 
@@ -228,7 +238,7 @@ base::Result<Picture> make_copy(const GuestImage& image, const ReadyFile& ready,
     log(done.error().message);
     return picture;
   }
-  const fs::path final = cache / ("ready-" + key);
+  const fs::path final = cache / key;
   fs::rename(final, work.path() / "old", ignored);  // one that was damaged
   fs::rename(copy, final, ignored);                 // fails if another process was faster
   if (auto mapped = map_copy(final, image, key)) return mapped;
@@ -237,8 +247,9 @@ base::Result<Picture> make_copy(const GuestImage& image, const ReadyFile& ready,
 
 }  // namespace
 
-base::Result<std::optional<ReadyFile>> find_ready_file(const GuestImage& image) {
-  const fs::path file = image.folder / "ready.json";
+base::Result<std::optional<ReadyFile>> find_ready_file(const GuestImage& image, StateKind kind) {
+  const std::string name = name_of(kind);
+  const fs::path file = image.folder / (name + ".json");
   std::ifstream stream(file);
   if (!stream) return std::optional<ReadyFile>();
   const auto json = nlohmann::json::parse(stream, nullptr, false);
@@ -247,7 +258,8 @@ base::Result<std::optional<ReadyFile>> find_ready_file(const GuestImage& image) 
     if (json.at("image_id") != image.id || json.at("format") != kPictureFormat) {
       return std::optional<ReadyFile>();
     }
-    ready.path = image.folder / "ready.snap";
+    ready.kind = kind;
+    ready.path = image.folder / (name + ".snap");
     ready.bytes = json.at("bytes");
     ready.sha256 = json.at("sha256");
   } catch (const nlohmann::json::exception& wrong) {
@@ -269,7 +281,7 @@ base::Result<Picture> ready_picture(const GuestImage& image, const ReadyFile& re
   static Known& known = *new Known;
   const std::string key = key_of(image, ready);
   const std::lock_guard lock(mutex);
-  const fs::path folder = cache / ("ready-" + key);
+  const fs::path folder = cache / key;
   std::error_code ignored;
   // Without its index the copy was found damaged, and what maps it is as well.
   const bool mapped = !cache.empty() && fs::exists(folder, ignored);

@@ -24,15 +24,21 @@
 
 namespace snowglobe::detail {
 
-/// What ready.json says.
+/// Two states are made of an image, each with files of its own: ready.*, and bare.*, a machine that
+/// has run PostgreSQL and stands without a data disk, for disks that it must recover from.
+enum class StateKind : std::uint8_t { ready, bare };
+
+/// What ready.json, or bare.json, says.
 struct ReadyFile {
+  StateKind kind = StateKind::ready;
   std::filesystem::path path;  ///< of ready.snap
   std::uint64_t bytes = 0;
   std::string sha256;
 };
 
 /// Null if the image has none, or one of another image or format. Errors: kCorrupt.
-base::Result<std::optional<ReadyFile>> find_ready_file(const GuestImage& image);
+base::Result<std::optional<ReadyFile>> find_ready_file(const GuestImage& image,
+                                                       StateKind kind = StateKind::ready);
 
 /// The machine to start from; the same one for all databases of the process that are alive. `cache`
 /// is the folder for the unpacked copy: made if need be; where it can not be, the copy is in memory

@@ -1,11 +1,17 @@
-// cli/make_ready.cc - makes the image's ready state: boots the image, has sessions run their first
-// statements, and writes the machine as one file. A step of `./dev guest`; users do not need it.
+// api/tools/make_ready.cc - makes the image's ready state: boots the image, has sessions run their
+// first statements, and writes the machine as one file. With `bare`, PostgreSQL then ends, and the
+// machine that is written stands without its data disk. A step of `./dev guest`; users do not need
+// it.
+#include "api/src/database_state.h"
+#include "api/src/instance.h"
+#include "api/src/persistence.h"
 #include <snowglobe/snowglobe.hpp>
 
 #include <cstdio>
 #include <exception>
 #include <filesystem>
 #include <future>
+#include <string_view>
 #include <vector>
 
 namespace {
@@ -62,7 +68,17 @@ snowglobe::Snapshot save_with_first_writes(snowglobe::Database& database, int se
   return database.save("ready", save);
 }
 
-int make(const std::filesystem::path& image, const std::filesystem::path& file) {
+// PostgreSQL has run and ended: its programs are in memory, and what they do has been translated.
+snowglobe::Snapshot save_bare(snowglobe::Database& database,
+                              snowglobe::detail::Instance& instance) {
+  instance.make_bare();
+  snowglobe::SaveOptions save;
+  save.note = "waits for a data disk";
+  save.quiesce = true;
+  return database.save("bare", save);
+}
+
+int make(const std::filesystem::path& image, const std::filesystem::path& file, bool bare) {
   constexpr int kWaitingSessions = 2;
   const std::filesystem::path work = file.string() + ".store";
   std::filesystem::remove_all(work);
@@ -70,14 +86,17 @@ int make(const std::filesystem::path& image, const std::filesystem::path& file) 
   options.image = image;
   options.start = snowglobe::Start::cold;
   options.pool_size = kWaitingSessions;
-  snowglobe::Database database = snowglobe::Database::open_in_memory(options);
+  const auto instance = snowglobe::detail::Instance::boot(options);
+  snowglobe::Database database(
+      std::make_shared<snowglobe::detail::DatabaseState>(instance, options));
   warm_up(database, kWaitingSessions);
-  const snowglobe::Snapshot ready = save_with_first_writes(database, kWaitingSessions);
+  const snowglobe::Snapshot ready =
+      bare ? save_bare(database, *instance) : save_with_first_writes(database, kWaitingSessions);
   snowglobe::SnapshotStore store = snowglobe::SnapshotStore::open(work, {.chunk_kib = 1024});
   const snowglobe::Snapshot stored = store.put(ready);
   store.export_to(stored, file, {.compression_level = 19, .overwrite = true});
   std::filesystem::remove_all(work);
-  std::printf("ready state: %.1f MB, of a machine with %.1f MB of memory\n",
+  std::printf("%s state: %.1f MB, of a machine with %.1f MB of memory\n", bare ? "bare" : "ready",
               static_cast<double>(std::filesystem::file_size(file)) / 1e6,
               static_cast<double>(stored.sizes().memory) / 1e6);
   return 0;
@@ -86,12 +105,13 @@ int make(const std::filesystem::path& image, const std::filesystem::path& file) 
 }  // namespace
 
 int main(int count, char** arguments) {
-  if (count != 3) {
-    std::fprintf(stderr, "usage: snowglobe_make_ready IMAGE-FOLDER FILE\n");
+  const bool bare = count == 4 && std::string_view(arguments[3]) == "bare";
+  if (count != 3 && !bare) {
+    std::fprintf(stderr, "usage: snowglobe_make_ready IMAGE-FOLDER FILE [bare]\n");
     return 2;
   }
   try {
-    return make(arguments[1], arguments[2]);
+    return make(arguments[1], arguments[2], bare);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "the ready state could not be made: %s\n", error.what());
     return 1;
