@@ -97,8 +97,26 @@ StreamInfo Stream::info() const {
 
 void Stream::close(CloseReason reason, base::ConstBytes last_words) {
   if (info_.state == StreamState::kClosed) return;
-  if (!last_words.empty() && info().undelivered == 0 && !end_to_client_) say(last_words);
+  const bool heard = info().undelivered == 0 && !end_to_client_ && !speaks_tls();
+  if (!last_words.empty() && heard) say(last_words);
   finish(reason);
+}
+
+void Stream::note_opening(base::ConstBytes bytes, std::uint64_t at) {
+  if (at >= opening_.size()) return;
+  const auto length = std::min(bytes.size(), opening_.size() - static_cast<std::size_t>(at));
+  std::copy_n(bytes.begin(), length, opening_.begin() + static_cast<std::ptrdiff_t>(at));
+}
+
+/// True if the client began with a handshake of TLS (RFC 8446, 5.1): words from outside would be
+/// damage to it. PostgreSQL's clients ask first, with one or two packets of 8 bytes.
+bool Stream::speaks_tls() const {
+  constexpr std::size_t kAsking = 8;
+  for (std::size_t at = 0; at + 4 <= opening_.size(); at += kAsking) {
+    if (opening_[at] == 0x16 && opening_[at + 1] == 3) return true;
+    if (base::load_be<std::uint32_t>(&opening_[at]) != kAsking) break;
+  }
+  return false;
 }
 
 void Stream::say(base::ConstBytes last_words) {
@@ -169,6 +187,8 @@ void Stream::read_socket() {
                                                       asio::buffer(room[1].data(), room[1].size())};
     std::error_code error;
     const std::size_t got = socket_.read_some(buffers, error);
+    note_opening(base::ConstBytes(room[0]).first(std::min(got, room[0].size())),
+                 info_.bytes_to_guest + total);
     connection_->commit_send(got);
     total += got;
     if (error == asio::error::eof) {

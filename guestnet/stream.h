@@ -3,6 +3,7 @@
 
 #include "guestnet/tcp_endpoint.h"
 
+#include <array>
 #include <asio/generic/stream_protocol.hpp>
 #include <functional>
 #include <memory>
@@ -52,6 +53,8 @@ class Stream final : public TcpUser, public std::enable_shared_from_this<Stream>
  private:
   void begin();
   void say(base::ConstBytes last_words);
+  void note_opening(base::ConstBytes bytes, std::uint64_t at);
+  [[nodiscard]] bool speaks_tls() const;
   void read_socket();
   void wait_readable();
   void wait_writable();
@@ -70,6 +73,7 @@ class Stream final : public TcpUser, public std::enable_shared_from_this<Stream>
   bool writing_ = false;
   bool end_to_client_ = false;  // the client has been told that there is no more
   std::size_t read_size_;
+  std::array<std::uint8_t, 20> opening_{};  // what the client said first
 };
 
 }  // namespace snowglobe::net

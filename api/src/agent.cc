@@ -515,7 +515,8 @@ base::Result<std::uint64_t> AgentClient::trim(std::chrono::milliseconds limit) {
   // "/var/lib/postgresql: 123456 bytes trimmed"
   const std::string& out = ran.value().out;
   const std::size_t number = out.find(": ");
-  if (ran.value().exit_code != 0 || number == std::string::npos) {
+  const bool said = number != std::string::npos && out.find(" bytes trimmed") != std::string::npos;
+  if (ran.value().exit_code != 0 || !said) {
     return Error{ErrorCode::kIo, "trim the data disk: " + ran.value().err};
   }
   return std::strtoull(out.c_str() + number + 2, nullptr, 10);
