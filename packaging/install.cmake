@@ -57,6 +57,7 @@ endif()
 install(FILES ${SNOWGLOBE_IMAGE_DIR}/manifest.json ${SNOWGLOBE_IMAGE_DIR}/vmlinux
               ${SNOWGLOBE_IMAGE_DIR}/root.erofs ${SNOWGLOBE_IMAGE_DIR}/cluster.disk.zst
               ${SNOWGLOBE_IMAGE_DIR}/ready.json ${SNOWGLOBE_IMAGE_DIR}/ready.snap
+              ${SNOWGLOBE_IMAGE_DIR}/bare.json ${SNOWGLOBE_IMAGE_DIR}/bare.snap
         DESTINATION ${CMAKE_INSTALL_DATADIR}/snowglobe COMPONENT image OPTIONAL)
 
 include(${CMAKE_CURRENT_LIST_DIR}/cpack.cmake)
