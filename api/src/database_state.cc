@@ -25,8 +25,8 @@ DatabaseState::~DatabaseState() {
 }
 
 std::shared_ptr<DatabaseState> DatabaseState::open(const std::filesystem::path& path,
-                                                   const Options& options) {
-  auto persistence = std::make_unique<Persistence>(path, options);
+                                                   const Options& options, HostFiles* files) {
+  auto persistence = std::make_unique<Persistence>(path, options, files);
   auto instance = persistence->start();
   Options own = options;
   own.from.reset();  // it would be kept in memory

@@ -19,6 +19,7 @@
 
 namespace snowglobe::detail {
 
+class HostFiles;
 class Persistence;
 
 /// Thread rule: any thread.
@@ -34,7 +35,7 @@ class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
   static std::shared_ptr<DatabaseState> open(const Options& options);
   /// Database::open().
   static std::shared_ptr<DatabaseState> open(const std::filesystem::path& path,
-                                             const Options& options);
+                                             const Options& options, HostFiles* files = nullptr);
 
   /// As it is; after a crash that was repaired it is another one.
   [[nodiscard]] std::shared_ptr<Server> server() const;

@@ -102,7 +102,8 @@ std::string now_utc() {
   return {text.data(), length};
 }
 
-Persistence::Persistence(const fs::path& path, const Options& options) : options_(options) {
+Persistence::Persistence(const fs::path& path, const Options& options, HostFiles* files)
+    : options_(options), files_(files) {
   require_options(options);
   // Ahead of the folder: without an image nothing is made.
   image_ = value_or_throw(find_image(image_places(options.image)));
@@ -143,6 +144,7 @@ std::unique_ptr<PersistentDisk> Persistence::open_disk() {
   PersistentDisk::Options how;
   how.durability = durability_of(options_.durability);
   how.read_only = options_.read_only;
+  how.files = files_;
   how.lease = folder_->lease();
   how.on_failed = [log = options_.on_log, health = health_](const base::Error& why) {
     health->why = why.message;
@@ -167,7 +169,8 @@ std::shared_ptr<Instance> Persistence::create() {
   std::shared_ptr<const DiskImage> contents =
       picture ? picture->disk
               : std::make_shared<const DiskImage>(value_or_throw(cluster_disk(image_)));
-  if (auto made = PersistentDisk::create(folder_->new_disk(), *contents, contents->capacity());
+  if (auto made = PersistentDisk::create(folder_->new_disk(), *contents, contents->capacity(),
+                                         files_ != nullptr ? *files_ : HostFiles::host());
       !made) {
     throw_disk_error(made.error());
   }

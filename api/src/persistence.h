@@ -18,6 +18,7 @@
 namespace snowglobe::detail {
 
 class Connection;
+class HostFiles;
 class PersistentDisk;
 
 /// As text; both are lower case and ISO 8601.
@@ -28,8 +29,9 @@ std::string now_utc();
 class Persistence {
  public:
   /// Takes the folder and says whether it can be opened at all. Throws as Database::open(); nothing
-  /// has changed then.
-  Persistence(const std::filesystem::path& path, const Options& options);
+  /// has changed then. `files`: what the disk is kept by, for tests; not owned; null: the host's.
+  Persistence(const std::filesystem::path& path, const Options& options,
+              HostFiles* files = nullptr);
   ~Persistence();
   Persistence(const Persistence&) = delete;
   Persistence& operator=(const Persistence&) = delete;
@@ -96,6 +98,7 @@ class Persistence {
   };
 
   const Options options_;
+  HostFiles* const files_;
   std::filesystem::path path_;
   const std::shared_ptr<Health> health_ = std::make_shared<Health>();
   GuestImage image_;

@@ -213,7 +213,7 @@ class SNOWGLOBE_API NotADatabase : public DatabaseError {
       : DatabaseError(Errc::database_not_ours, message) {}
 };
 
-/// A read, a write or a sync of the database's disk failed on the host. It is not tried again,
+/// A write or a sync of the database's disk failed on the host. It is not tried again,
 /// since nobody can say what became of it: close the database and open it again, which recovers
 /// what was committed.
 class SNOWGLOBE_API DiskFailed : public Error {
