@@ -227,6 +227,27 @@ TEST_F(AsyncBlockTest, AResetForgetsWhatIsUnderWay) {
   EXPECT_EQ(status(after), kOk);
 }
 
+TEST_F(AsyncBlockTest, AnswersOfAQueueThatWasSetUpAnewAreNobodys) {
+  const Sent before = send(kIn, 1, {{data, 512, true}});
+  const u32 address = bench.driver.queue(0).address();
+  bench.ports.out(test::VirtioBench::kBar + 14, 2, 0);  // the first queue
+  bench.ports.out(test::VirtioBench::kBar + 8, 4, 0);
+  bench.ports.out(test::VirtioBench::kBar + 8, 4, address / 4096);
+  disk.finish(0);
+  device.take_completions();
+  EXPECT_EQ(status(before), kUntouched);
+  EXPECT_TRUE(device.could_be(device.state()));
+}
+
+TEST_F(AsyncBlockTest, AnswersComeToADriverThatIsNotReadyAnyMore) {
+  const Sent read = send(kIn, 1, {{data, 512, true}});
+  bench.ports.out(test::VirtioBench::kBar + 18, 1, 1 | 2);  // all but DRIVER_OK
+  disk.finish(0);
+  device.take_completions();
+  EXPECT_EQ(status(read), kOk);
+  EXPECT_TRUE(device.could_be(device.state()));
+}
+
 TEST_F(AsyncBlockTest, ADriverThatChangesARequestUnderWayStopsTheDeviceAndNothingElse) {
   send(kIn, 1, {{data, 512, true}});
   bench.driver.queue(0).set_descriptor(1, data, 100, test::kDescNext | test::kDescWrite, 2);

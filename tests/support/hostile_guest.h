@@ -17,10 +17,11 @@
 
 namespace snowglobe::vm::test {
 
-/// A small disk of which every other access fails if the input says so.
-class FailingDisk final : public BlockBackend {
+/// A small disk whose writes fail, or are answered later, if the input says so.
+class FailingDisk final : public BlockBackend, public AsyncBlock {
  public:
-  explicit FailingDisk(bool is_read_only) : bytes_(64 << 10), read_only_(is_read_only) {}
+  FailingDisk(bool is_read_only, bool is_asynchronous)
+      : bytes_(64 << 10), read_only_(is_read_only), asynchronous_(is_asynchronous) {}
   u64 capacity() const override { return bytes_.size(); }
   bool read_only() const override { return read_only_; }
   base::Result<void> read(u64 offset, base::Bytes out) override {
@@ -39,7 +40,45 @@ class FailingDisk final : public BlockBackend {
     check(offset, length);
     return {};
   }
+
+  AsyncBlock* asynchronous() override { return asynchronous_ ? this : nullptr; }
+  void attach(std::function<void()> wake) override {
+    wake_ = std::move(wake);
+    under_way_.clear();
+  }
+  BlockAnswer submit_read(u64 ticket, u64 offset, std::span<const base::Bytes> into) override {
+    u64 length = 0;
+    for (const base::Bytes part : into) {
+      std::fill(part.begin(), part.end(), u8{1});
+      length += part.size();
+    }
+    check(offset, length);
+    return answer(ticket, length);
+  }
+  BlockAnswer submit_write(u64 ticket, u64 offset,
+                           std::span<const base::ConstBytes> from) override {
+    u64 length = 0;
+    for (const base::ConstBytes part : from)
+      length += part.size();
+    check(offset, length);
+    return answer(ticket, 0);
+  }
+  BlockAnswer submit_flush(u64 ticket) override { return answer(ticket, 0); }
+  BlockAnswer submit_discard(u64 ticket, u64 offset, u64 length) override {
+    check(offset, length);
+    return answer(ticket, 0);
+  }
+  [[nodiscard]] bool has_completions() const noexcept override { return !under_way_.empty(); }
+  void take_completions(const std::function<void(const Completion&)>& visit) override {
+    for (const auto& [ticket, length] : std::exchange(under_way_, {})) {
+      const std::vector<u8> data(failing ? 0 : length, u8{2});
+      visit({.ticket = ticket, .ok = !failing, .data = data});
+    }
+  }
+  [[nodiscard]] bool wait_idle(base::Nanoseconds) override { return true; }
+
   bool failing = false;
+  bool later = false;
 
  private:
   void check(u64 offset, u64 length) const {
@@ -47,8 +86,17 @@ class FailingDisk final : public BlockBackend {
         offset % 512 == 0 && length % 512 == 0 && base::range_fits(offset, length, capacity()),
         "the device broke the backend's contract");
   }
+  BlockAnswer answer(u64 ticket, u64 read_bytes) {
+    if (!later) return failing ? BlockAnswer::kFailed : BlockAnswer::kDone;
+    under_way_.emplace_back(ticket, read_bytes);
+    return BlockAnswer::kLater;
+  }
+
   std::vector<u8> bytes_;
   bool read_only_;
+  bool asynchronous_;
+  std::function<void()> wake_;
+  std::vector<std::pair<u64, u64>> under_way_;  ///< ticket and bytes to be read
 };
 
 class FrameSink final : public base::FrameReceiver {
@@ -107,9 +155,13 @@ class HostileGuest {
   }
 
   /// The state of the board, with a processor and a clock.
-  std::vector<u8> save() { return save_state(cpu_, clock_, *board_); }
+  std::vector<u8> save() {
+    SG_ASSERT(board_->drain({}), "the disks answer");
+    return save_state(cpu_, clock_, *board_);
+  }
   /// Goes on from a state if it is one. A good one must come out again as it went in.
   bool load(base::ConstBytes archive) {
+    SG_ASSERT(board_->drain({}), "the disks answer");
     if (!load_state(archive, cpu_, clock_, *board_).ok()) return false;
     const std::vector<u8> again = save();
     SG_ASSERT(std::equal(archive.begin(), archive.end(), again.begin(), again.end()),
@@ -271,6 +323,7 @@ class HostileGuest {
       default:
         port_.room = input_.take<u16>();
         disk_.failing = port_.room % 2 != 0;
+        disk_.later = port_.room % 4 < 2;
         board_->uart().receive(input_.bytes(4));
     }
   }
@@ -282,8 +335,8 @@ class HostileGuest {
   CpuState cpu_;
   std::vector<u8> saved_;
   base::SeededRandom random_{1};
-  FailingDisk disk_{false};
-  FailingDisk read_only_disk_{true};
+  FailingDisk disk_{false, input_.take<u8>() % 2 == 0};
+  FailingDisk read_only_disk_{true, false};
   FrameSink network_;
   SlowPort port_;
   MachineConfig config_;

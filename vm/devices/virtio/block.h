@@ -61,6 +61,7 @@ class VirtioBlock final : public VirtioDevice {
   /// A request that the backend answers later.
   struct Flight {
     u16 head = 0;
+    u32 queue = 0;       ///< Queue::generation()
     u32 read_bytes = 0;  ///< that it is to read; 0: it does not
     u64 cost = 0;        ///< of the bytes that may be under way
     u32 parts = 0;       ///< of its discards, that have not ended

@@ -21,7 +21,8 @@ bool VirtioBlock::has_room() const {
 /// Nothing: the answer comes later.
 std::optional<VirtioBlock::Outcome> VirtioBlock::start(Request& request) {
   const u64 offset = request.sector * kSectorBytes;
-  Flight flight{.head = chain_.head, .cost = kFlightCost, .parts = 1};
+  Flight flight{
+      .head = chain_.head, .queue = queue(0).generation(), .cost = kFlightCost, .parts = 1};
   switch (request.type) {
     case kBlockIn: {
       const u32 length = chain_.writable_bytes;
@@ -92,7 +93,8 @@ std::optional<VirtioBlock::Outcome> VirtioBlock::start_discard(Flight& flight) {
 }
 
 void VirtioBlock::give_answers() {
-  async_->take_completions([this](const AsyncBlock::Completion& completion) {
+  bool landed_any = false;
+  async_->take_completions([&](const AsyncBlock::Completion& completion) {
     const auto found = flights_.find(completion.ticket);
     if (found == flights_.end()) return;  // of before a reset
     Flight& flight = found->second;
@@ -102,7 +104,9 @@ void VirtioBlock::give_answers() {
     flights_.erase(found);
     cost_under_way_ -= landed.cost;
     land(landed, completion.data);
+    landed_any = true;
   });
+  if (!landed_any) return;
   signal(0);
   check_broken();
 }
@@ -110,7 +114,7 @@ void VirtioBlock::give_answers() {
 /// The chain belongs to the device until it is given back, but nothing keeps a driver from changing
 /// it: so it is checked again like a new one.
 void VirtioBlock::land(const Flight& flight, base::ConstBytes data) {
-  if (!driver_ok() || (status() & kStatusNeedsReset) != 0) return;
+  if ((status() & kStatusNeedsReset) != 0 || flight.queue != queue(0).generation()) return;
   if (!queue(0).look_again(flight.head, chain_)) return;
   u8* const status = take_status();
   if (status == nullptr || (flight.read_bytes != 0 && chain_.writable_bytes != flight.read_bytes))
@@ -128,7 +132,7 @@ void VirtioBlock::forget_flights() {
 bool VirtioBlock::drain(base::Nanoseconds limit) {
   if (async_ == nullptr) return true;
   if (!async_->wait_idle(limit)) return false;
-  give_answers();
+  take_completions();
   return true;
 }
 

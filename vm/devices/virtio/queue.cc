@@ -87,7 +87,7 @@ bool Queue::rings_fit(const QueueState& state) const {
 void Queue::set_up(PhysicalAddress address, bool event_index) {
   event_index_ = event_index;
   const u64 size = limits_.size;
-  state_ = {};
+  reset();
   state_.ready = true;
   state_.size = limits_.size;
   state_.descriptors = address;
@@ -105,6 +105,7 @@ bool Queue::could_be(const QueueState& state) const {
 
 void Queue::restore(const QueueState& state, bool event_index) {
   event_index_ = event_index;
+  ++generation_;
   state_ = state;
   if (state_.ready && !rings_fit(state_)) state_.broken = true;
 }

@@ -67,7 +67,13 @@ class Queue {
   /// Places the rings as the legacy interface does: one after the other from `address` on, the used
   /// ring aligned to 4096 (virtio 1.1, 2.6.2). Rings that do not fit into RAM break the queue.
   void set_up(PhysicalAddress address, bool event_index);
-  void reset() { state_ = {}; }
+  void reset() {
+    state_ = {};
+    ++generation_;
+  }
+  /// Another number after each reset(), set_up() and restore(): chains taken before are not this
+  /// queue's any more. No part of its state.
+  [[nodiscard]] u32 generation() const { return generation_; }
 
   [[nodiscard]] bool ready() const { return state_.ready && !state_.broken; }
   [[nodiscard]] bool broken() const { return state_.broken; }
@@ -111,6 +117,7 @@ class Queue {
   GuestRam& ram_;
   Limits limits_;
   bool event_index_ = false;
+  u32 generation_ = 0;
   QueueState state_;
 };
 
