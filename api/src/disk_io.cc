@@ -66,16 +66,8 @@ Error DiskIo::fail(const Error& error, bool tell) {
 }
 
 bool DiskIo::close(const Error& why, base::Nanoseconds limit) {
-  const bool was_sound = check().ok();
   (void)fail(why, false);
-  const bool idle = wait_idle(limit);
-  bool planned = false;
-  {
-    const std::lock_guard lock(mutex_);
-    planned = std::exchange(sync_planned_, false);
-  }
-  if (was_sound && planned) (void)file_->sync();  // nobody is left to hear of a failure
-  return idle;
+  return wait_idle(limit);
 }
 
 std::optional<Error> DiskIo::failed() const {
@@ -253,10 +245,6 @@ BlockAnswer DiskIo::submit_flush(u64 ticket) {
   const bool clean =
       synced_.load(std::memory_order_acquire) >= changes_.load(std::memory_order_acquire);
   if (clean) return BlockAnswer::kDone;
-  if (settings_.durability == DiskDurability::kRelaxed) {
-    sync_later();
-    return BlockAnswer::kDone;
-  }
   const std::lock_guard lock(mutex_);
   flushes_.emplace_back(ticket, user_);
   // Whoever is the first of those that wait calls; the others come along.
@@ -274,19 +262,6 @@ void DiskIo::serve_flushes() {
   const bool ok = sync().ok();
   for (const auto& [ticket, user] : served)
     complete({.ticket = ticket, .user = user, .span = 0, .ok = ok, .data = {}});
-}
-
-void DiskIo::sync_later() {
-  const std::lock_guard lock(mutex_);
-  if (std::exchange(sync_planned_, true)) return;
-  syncs_->post_at(last_sync_ + settings_.window, [this] {
-    {
-      const std::lock_guard planned(mutex_);
-      sync_planned_ = false;
-      last_sync_ = Clock::now();  // the next window begins here
-    }
-    (void)sync();  // a failure is kept
-  });
 }
 
 // --- completions

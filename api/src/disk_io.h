@@ -27,9 +27,8 @@ namespace snowglobe::detail {
 
 /// What a flush of the guest means.
 enum class DiskDurability : std::uint8_t {
-  kFull,     ///< answered when the host's disk has it
-  kRelaxed,  ///< answered at once; the host's disk has it a window later
-  kNone,     ///< answered at once; the host's disk has it when the host thinks fit
+  kFull,  ///< answered when the host's disk has it
+  kNone,  ///< answered at once; the host's disk has it when the host thinks fit
 };
 
 /// Thread rule: as vm::AsyncBlock; failed(), check() and statistics() from any thread.
@@ -38,7 +37,6 @@ class DiskIo final : public vm::AsyncBlock {
   struct Settings {
     vm::u64 start = 0;  ///< of the disk in the file
     DiskDurability durability = DiskDurability::kFull;
-    std::chrono::milliseconds window{200};
     std::function<void(const base::Error&)> on_failed{};
   };
   struct Statistics {
@@ -52,7 +50,7 @@ class DiskIo final : public vm::AsyncBlock {
   static base::Result<std::unique_ptr<DiskIo>> start(std::unique_ptr<HostFile> file,
                                                      std::shared_ptr<DiskHistory> history,
                                                      Settings settings);
-  /// Ends what is under way, the sync of a window as well.
+  /// Ends what is under way.
   ~DiskIo() override;
   DiskIo(const DiskIo&) = delete;
   DiskIo& operator=(const DiskIo&) = delete;
@@ -83,8 +81,8 @@ class DiskIo final : public vm::AsyncBlock {
   void take_writes(bool take) { takes_writes_.store(take, std::memory_order_relaxed); }
   /// Turns the disk failed, unless it is. Returns why it is. `tell`: its user hears of it.
   base::Error fail(const base::Error& error, bool tell = true);
-  /// Fails all requests from now on, with `why`, and keeps the promise of a window that is open.
-  /// False: what is under way has not ended within `limit`. Any thread.
+  /// Fails all requests from now on, with `why`. False: what is under way has not ended within
+  /// `limit`. Any thread.
   bool close(const base::Error& why, base::Nanoseconds limit);
   [[nodiscard]] std::optional<base::Error> failed() const;
   /// Ok while the disk has not failed.
@@ -122,7 +120,6 @@ class DiskIo final : public vm::AsyncBlock {
   base::Result<void> clear(vm::u64 offset, vm::u64 length);
   base::Result<void> write_zeros(vm::u64 offset, vm::u64 length);
   void serve_flushes();
-  void sync_later();
 
   const std::unique_ptr<HostFile> file_;
   const std::shared_ptr<DiskHistory> history_;
@@ -141,8 +138,6 @@ class DiskIo final : public vm::AsyncBlock {
   vm::u64 user_ = 0;
   std::vector<Done> done_;
   std::vector<std::pair<vm::u64, vm::u64>> flushes_;  ///< that wait: ticket and user
-  bool sync_planned_ = false;                         ///< of a window
-  Clock::time_point last_sync_{};
   std::optional<base::Error> failed_;
 
   std::atomic<bool> news_ = false;

@@ -15,14 +15,10 @@
 
 namespace snowglobe::detail {
 
-using Clock = std::chrono::steady_clock;
-
 struct IoWorker::Body {
   std::mutex mutex;
   std::condition_variable changed;
   std::deque<Job> jobs;
-  Job timed;  ///< at `when`; empty: none
-  Clock::time_point when{};
   bool busy = false;
   bool leaving = false;
   std::thread thread;
@@ -39,13 +35,8 @@ void IoWorker::Body::run() {
       job = std::move(jobs.front());
       jobs.pop_front();
       busy = true;
-    } else if (timed && (leaving || Clock::now() >= when)) {
-      job = std::exchange(timed, nullptr);
     } else if (leaving) {
       return;
-    } else if (timed) {
-      changed.wait_until(lock, when);
-      continue;
     } else {
       changed.wait(lock);
       continue;
@@ -91,15 +82,6 @@ void IoWorker::post(Job job) {
   {
     const std::lock_guard lock(body_->mutex);
     body_->jobs.push_back(std::move(job));
-  }
-  body_->changed.notify_all();
-}
-
-void IoWorker::post_at(Clock::time_point when, Job job) {
-  {
-    const std::lock_guard lock(body_->mutex);
-    body_->timed = std::move(job);
-    body_->when = when;
   }
   body_->changed.notify_all();
 }

@@ -18,17 +18,13 @@ class IoWorker {
 
   /// `name`: at most 15 characters, for people who look at threads. Errors: kResourceExhausted.
   static base::Result<std::unique_ptr<IoWorker>> start(const char* name);
-  /// Does all that was given, what waits for its time as well, and ends the thread.
+  /// Does all that was given, and ends the thread.
   ~IoWorker();
   IoWorker(const IoWorker&) = delete;
   IoWorker& operator=(const IoWorker&) = delete;
 
   void post(Job job);
-  /// Does the job at that time, behind those posted before. There is one such job at most: a later
-  /// call takes its place.
-  void post_at(std::chrono::steady_clock::time_point when, Job job);
-  /// Returns when all posted jobs are done; the one of post_at() does not count. False: the limit
-  /// passed.
+  /// Returns when all posted jobs are done. False: the limit passed.
   [[nodiscard]] bool wait_idle(std::chrono::nanoseconds limit);
 
  private:

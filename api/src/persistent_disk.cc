@@ -103,11 +103,9 @@ base::Result<std::unique_ptr<PersistentDisk>> PersistentDisk::open(const Path& p
       capacity, options.lease);
   if (!history) return history.error();
   options.lease.reset();  // the history's now
-  auto io = DiskIo::start(std::move(file).value(), history.value(),
-                          {.start = kStart,
-                           .durability = options.durability,
-                           .window = options.window,
-                           .on_failed = options.on_failed});
+  auto io = DiskIo::start(
+      std::move(file).value(), history.value(),
+      {.start = kStart, .durability = options.durability, .on_failed = options.on_failed});
   if (!io) {
     history.value()->disk_closed();
     return io.error();

@@ -34,8 +34,6 @@ class PersistentDisk final : public DataDisk {
 
   struct Options {
     DiskDurability durability = DiskDurability::kFull;
-    /// Of kRelaxed: a flush is on the host's disk at most this much, and one sync, later.
-    std::chrono::milliseconds window{200};
     bool read_only = false;      ///< the file is not changed; a redo journal left behind is refused
     HostFiles* files = nullptr;  ///< not owned; null: the host's
     /// What keeps other processes away from the file. Images of the disk keep it as well.
@@ -98,7 +96,7 @@ class PersistentDisk final : public DataDisk {
   /// Why the disk failed, or nothing. Any thread.
   [[nodiscard]] std::optional<base::Error> failed() const { return io_->failed(); }
   /// Every request fails from then on, and what is under way is waited for, ten seconds at most.
-  /// Syncs only what a window of kRelaxed has promised. Images of the disk go on. Any thread.
+  /// Does not sync. Images of the disk go on. Any thread.
   void close();
 
   /// Any thread.

@@ -23,10 +23,8 @@ constexpr u64 kCapacity = kPages * kBlock;
 constexpr u64 kSectors = kCapacity / 512;
 const std::filesystem::path kPath = "/disk";
 
-std::unique_ptr<PersistentDisk> open(MemoryFiles& files, DiskDurability durability = {},
-                                     std::chrono::milliseconds window = 200ms) {
-  auto disk =
-      PersistentDisk::open(kPath, {.durability = durability, .window = window, .files = &files});
+std::unique_ptr<PersistentDisk> open(MemoryFiles& files, DiskDurability durability = {}) {
+  auto disk = PersistentDisk::open(kPath, {.durability = durability, .files = &files});
   EXPECT_TRUE(disk.ok()) << disk.error().message;
   return disk.ok() ? std::move(disk).value() : nullptr;
 }
@@ -36,9 +34,8 @@ void create(MemoryFiles& files) {
   ASSERT_TRUE(PersistentDisk::create(kPath, zeros, kCapacity, files).ok());
 }
 
-std::unique_ptr<PersistentDisk> run(MemoryFiles& files, DiskDurability durability = {},
-                                    std::chrono::milliseconds window = 200ms) {
-  auto disk = open(files, durability, window);
+std::unique_ptr<PersistentDisk> run(MemoryFiles& files, DiskDurability durability = {}) {
+  auto disk = open(files, durability);
   EXPECT_TRUE(disk->mark_running().ok());
   return disk;
 }
@@ -396,46 +393,6 @@ TEST(DiskFlush, ThoseThatWaitShareOneSyncThatBeganAfterThem) {
   base::SeededRandom random(1);
   EXPECT_EQ(ledger.judge(contents_after(files.after_cut(files.now(), random), 1), false), "");
   EXPECT_EQ(disk->statistics().flushes, 7u);
-}
-
-TEST(DiskFlush, RelaxedIsAnsweredAtOnceAndSyncedOnceAWindow) {
-  MemoryFiles files;
-  create(files);
-  auto disk = run(files, DiskDurability::kRelaxed, 100ms);
-  Ledger ledger(kSectors);
-  DiskDriver driver(*disk, ledger, 1);
-  const u64 before = files.calls(MemoryFiles::kSync);
-  const auto begin = std::chrono::steady_clock::now();
-  while (std::chrono::steady_clock::now() - begin < 350ms) {
-    driver.write(0, 8);
-    driver.flush();
-    ASSERT_EQ(driver.under_way(), 0u);
-    std::this_thread::sleep_for(1ms);
-  }
-  const u64 syncs = files.calls(MemoryFiles::kSync) - before;
-  EXPECT_GE(syncs, 2u);
-  EXPECT_LE(syncs, 6u);
-  std::this_thread::sleep_for(250ms);
-  base::SeededRandom random(1);
-  for (int i = 0; i < 5; ++i) {
-    EXPECT_EQ(ledger.judge(contents_after(files.after_cut(files.now(), random), 1), false), "");
-  }
-}
-
-TEST(DiskFlush, AWindowThatIsOpenWhenTheDiskIsClosedIsSyncedThen) {
-  MemoryFiles files;
-  create(files);
-  Ledger ledger(kSectors);
-  {
-    auto disk = run(files, DiskDurability::kRelaxed, 10min);
-    DiskDriver driver(*disk, ledger, 1);
-    driver.write(0, 8);
-    driver.flush();
-    driver.write(0, 8);
-    driver.flush();
-  }
-  base::SeededRandom random(1);
-  EXPECT_EQ(ledger.judge(contents_after(files.after_cut(files.now(), random), 1), false), "");
 }
 
 TEST(DiskFlush, NoneSyncsNothingButWhatTheFileSaysOfItself) {
