@@ -144,6 +144,12 @@ SessionOptions Context::session_options() const {
   options.database = globals.dbname;
   options.application_name = globals.application;
   options.statement_limit = std::chrono::milliseconds(0);
+  options.on_notice = [quiet = globals.quiet](const Notice& notice) {
+    if (quiet && notice.severity != "WARNING") return;
+    fmt::print(stderr, "{}:  {}\n", notice.severity, notice.message);
+    if (!notice.detail.empty()) fmt::print(stderr, "DETAIL:  {}\n", notice.detail);
+    if (!notice.hint.empty()) fmt::print(stderr, "HINT:  {}\n", notice.hint);
+  };
   return options;
 }
 

@@ -39,10 +39,11 @@ class Progress::Painter {
 
   void phase(std::string_view text, std::uint64_t done, std::uint64_t total) {
     const std::lock_guard lock(mutex_);
+    const bool news = text_ != text;
     text_ = text;
     done_ = done;
     total_ = total;
-    if (!terminal_ && Clock::now() - start_ >= kFirstPrinted) {
+    if (news && !terminal_ && Clock::now() - start_ >= kFirstPrinted) {
       std::fprintf(stderr, "%s\n", text_.c_str());
     }
   }

@@ -19,6 +19,11 @@ struct ShellOptions {
 /// Returns the exit code.
 int run_shell(Context& context, Running& running, const ShellOptions& options);
 
+/// Runs a program of the guest in the foreground: its outputs as they come, Ctrl-C for it, and our
+/// standard input if it is to have it. Returns its exit code.
+int run_in_guest(Context& context, Database& database, const std::vector<std::string>& command,
+                 ExecOptions options, bool with_input);
+
 /// The guest's own shell. Returns the exit code of its last command.
 int run_console(Context& context, Database& database);
 

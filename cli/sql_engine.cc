@@ -246,6 +246,7 @@ void SqlEngine::show(const Result& result) {
 }
 
 void SqlEngine::show_rows(const Result& result, const FormatOptions& format) {
+  if (options_.discard_rows) return;
   FormatOptions with_width = format;
   with_width.columns = terminal_columns();
   printed_json_ = true;

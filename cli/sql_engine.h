@@ -58,6 +58,7 @@ struct EngineOptions {
   bool timing = false;
   bool single_transaction = false;
   bool json_errors = false;
+  bool discard_rows = false;  ///< a dump's "select set_config(...)" says nothing to anybody
 };
 
 /// Thread rule: one thread.

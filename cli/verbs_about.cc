@@ -11,7 +11,7 @@ namespace snowglobe::cli {
 namespace {
 
 struct InfoArguments {
-  bool no_sizes = false;
+  bool no_sizes = false, no_start = false;
 };
 struct Nothing {};
 
@@ -65,7 +65,46 @@ void print_shipped(const std::vector<ShippedPart>& parts) {
                            human_bytes(compressed));
 }
 
+Json to_json(const DatabaseInfo& info) {
+  return {{"path", info.path.string()},
+          {"id", info.id},
+          {"format", info.format},
+          {"image_id", info.image_id},
+          {"postgres", info.postgres_version},
+          {"created", info.created},
+          {"capacity_bytes", info.capacity},
+          {"disk_bytes", info.disk_bytes},
+          {"machine_bytes", info.machine_bytes},
+          {"state", info.state},
+          {"open", info.open},
+          {"pid", info.pid},
+          {"program", info.program},
+          {"since", info.since}};
+}
+
+/// What the folder says about itself, also while another process has it.
+int folder_info(const Context& context, const DatabaseInfo& info) {
+  if (context.globals.json) {
+    print_json({{"database", to_json(info)}});
+    return kOk;
+  }
+  std::cout << fmt::format(
+      "{:<14} {}\n{:<14} {}, made {}\n{:<14} {} of {} on the host; sleeping machine {}\n{:<14} {}\n"
+      "{:<14} {}\n",
+      "database", info.path.string(), "id", info.id, info.created, "disk",
+      human_bytes(info.disk_bytes), human_bytes(info.capacity), human_bytes(info.machine_bytes),
+      "PostgreSQL", info.postgres_version, "state",
+      info.open
+          ? fmt::format("open since {} by process {} ({})", info.since, info.pid, info.program)
+          : info.state);
+  return kOk;
+}
+
 int info(Context& context, const InfoArguments& arguments) {
+  if (!context.globals.database.empty()) {
+    const DatabaseInfo folder = Database::inspect(context.globals.database);
+    if (folder.open || arguments.no_start) return folder_info(context, folder);
+  }
   Running running(context);
   const Info info = running.database.info();
   const Stats stats = running.database.stats();
@@ -102,6 +141,8 @@ void add_about_verbs(CLI::App& app, Context& context) {
   auto [verb, arguments] = add_verb<InfoArguments>(
       app, context, "info", "About a database, the image, and their sizes", info);
   verb->add_flag("--no-sizes", arguments->no_sizes, "Leave out how large what a product ships is");
+  verb->add_flag("--no-start", arguments->no_start,
+                 "Of a folder: only what it says about itself, without starting it");
   add_verb<Nothing>(app, context, "doctor", "Check that everything works here, with advice",
                     [](Context& the_context, const Nothing&) { return run_doctor(the_context); });
   add_verb<Nothing>(app, context, "version", "The version of the library", version);

@@ -16,13 +16,20 @@ struct InitArguments {
 };
 struct DumpArguments {
   std::string file;
-  bool schema_only = false, data_only = false, clean = false;
+  bool schema_only = false, data_only = false, clean = false, force = false;
   std::vector<std::string> tables;
 };
 struct LoadArguments {
   std::string file = "-";
-  bool go_on = false;
+  bool go_on = false, clean = false;
 };
+struct BackupArguments {
+  std::string destination;
+};
+struct CompactArguments {
+  bool full = false;
+};
+struct Nothing {};
 
 int init(Context& context, const InitArguments& arguments) {
   Globals& globals = context.globals;
@@ -42,72 +49,159 @@ int init(Context& context, const InitArguments& arguments) {
   return kOk;
 }
 
-std::vector<std::string> dump_command(const Context& context, const DumpArguments& arguments) {
-  std::vector<std::string> command = {"pg_dump", "-U", context.globals.user, "-d",
-                                      context.globals.dbname};
-  if (arguments.schema_only) command.emplace_back("--schema-only");
-  if (arguments.data_only) command.emplace_back("--data-only");
-  if (arguments.clean) command.insert(command.end(), {"--clean", "--if-exists"});
+/// What of pg_dump's options somebody asked for.
+std::vector<std::string> dump_words(const DumpArguments& arguments) {
+  std::vector<std::string> words;
+  if (arguments.schema_only) words.emplace_back("--schema-only");
+  if (arguments.data_only) words.emplace_back("--data-only");
   for (const std::string& table : arguments.tables)
-    command.push_back("--table=" + table);
-  return command;
+    words.push_back("--table=" + table);
+  return words;
 }
 
-/// The server's own pg_dump: it always has the server's version.
+/// As SQL, by the guest's pg_dump, which always has the server's version.
+void dump_sql(const Context& context, Database& database, const DumpArguments& arguments) {
+  std::vector<std::string> command = {"pg_dump", "-U", context.globals.user, "-d",
+                                      context.globals.dbname};
+  for (std::string& word : dump_words(arguments))
+    command.push_back(std::move(word));
+  if (arguments.clean) command.insert(command.end(), {"--clean", "--if-exists"});
+  std::ofstream file;
+  const bool to_file = !arguments.file.empty() && arguments.file != "-";
+  if (to_file) file.open(arguments.file, std::ios::binary);
+  std::ostream& out = to_file ? file : std::cout;
+  ExecOptions options;
+  options.limit = std::chrono::hours(24);
+  options.on_out = [&out](std::string_view text) { out << text; };
+  const ExecResult result = database.guest().exec(command, options);
+  if (result.exit_code != 0) throw Failure(kSqlError, "pg_dump: " + result.err);
+  if (!out.flush())
+    throw Failure(kFailed,
+                  fmt::format("cannot write {}", to_file ? arguments.file : "standard output"));
+}
+
+bool wants_sql(const std::string& file) {
+  return file.empty() || file == "-" || file.ends_with(".sql");
+}
+
 int dump(Context& context, const DumpArguments& arguments) {
+  const bool sql = wants_sql(arguments.file);
+  if (sql && !arguments.file.empty() && arguments.file != "-" && !arguments.force &&
+      fs::exists(arguments.file))
+    throw Failure(kFailed, fmt::format("{} is there already; --force replaces it", arguments.file));
+  if (!sql && arguments.clean) throw Failure(kUsage, "--clean belongs to `load`, for an archive");
   Running running(context);
   Progress progress(context.globals.quiet);
   progress.phase("dumping");
-  const ExecResult result = running.database.guest().exec(dump_command(context, arguments),
-                                                          {.limit = std::chrono::hours(24)});
-  progress.end();
-  if (result.exit_code != 0) throw Failure(kSqlError, "pg_dump: " + result.err);
-  if (arguments.file.empty() || arguments.file == "-") {
-    std::cout << result.out;
-    return kOk;
+  if (sql) {
+    dump_sql(context, running.database, arguments);
+  } else {
+    running.database.dump(arguments.file, {.database = context.globals.dbname,
+                                           .arguments = dump_words(arguments),
+                                           .overwrite = arguments.force});
   }
-  std::ofstream file(arguments.file, std::ios::binary);
-  file << result.out;
-  if (!file.flush()) throw Failure(kFailed, fmt::format("cannot write {}", arguments.file));
-  context.say(fmt::format("{}: {}", arguments.file, human_bytes(result.out.size())));
-  if (context.globals.json) print_json({{"file", arguments.file}, {"bytes", result.out.size()}});
+  progress.end();
+  if (arguments.file.empty() || arguments.file == "-") return kOk;
+  const auto bytes = fs::file_size(arguments.file);
+  if (context.globals.json) {
+    print_json({{"file", arguments.file}, {"bytes", bytes}});
+  } else {
+    context.say(fmt::format("{}: {}", arguments.file, human_bytes(bytes)));
+  }
   return kOk;
 }
 
-int load(Context& context, const LoadArguments& arguments) {
-  std::ifstream file;
-  if (arguments.file != "-") {
-    file.open(arguments.file, std::ios::binary);
-    if (!file) throw Failure(kNotFound, fmt::format("cannot read {}", arguments.file));
-    if (file.peek() == 'P' && [&] {
-          std::string head(5, '\0');
-          file.read(head.data(), 5);
-          file.seekg(0);
-          return head == "PGDMP";
-        }())
-      throw Failure(kUsage,
-                    fmt::format("{} is an archive of pg_dump: pg_restore -f - {} | snowglobe load",
-                                arguments.file, arguments.file));
-  }
-  Running running(context);
+/// pg_dump's custom format.
+bool is_archive(const std::string& path) {
+  std::string head(5, '\0');
+  std::ifstream(path, std::ios::binary).read(head.data(), 5);
+  return head == "PGDMP";
+}
+
+int load_sql(Context& context, Running& running, const LoadArguments& arguments) {
   EngineOptions options;
   options.stop_at_error = !arguments.go_on;
   options.single_transaction = !arguments.go_on;
   options.format.format = Format::unaligned;
   options.format.tuples_only = true;
   options.json_errors = context.globals.json;
+  options.discard_rows = true;
   SqlEngine engine(context, running.database, options);
+  std::ifstream file;
+  if (arguments.file != "-") file.open(arguments.file, std::ios::binary);
   StreamSource source(arguments.file == "-" ? std::cin : file);
+  engine.run(source);
+  return engine.finish();
+}
+
+int load(Context& context, const LoadArguments& arguments) {
+  if (arguments.file != "-" && !std::ifstream(arguments.file))
+    throw Failure(kNotFound, fmt::format("cannot read {}", arguments.file));
+  Running running(context);
   Progress progress(context.globals.quiet);
   progress.phase("loading");
-  engine.run(source);
-  const int code = engine.finish();
-  progress.end();
-  if (code == kOk) {
-    running.database.execute("analyze");
-    running.finish();
+  int code = kOk;
+  if (arguments.file != "-" && is_archive(arguments.file)) {
+    running.database.load(arguments.file,
+                          {.database = context.globals.dbname, .clean = arguments.clean});
+  } else {
+    code = load_sql(context, running, arguments);
   }
+  if (code == kOk) context.session(running.database).execute("analyze");
+  progress.end();
+  if (code == kOk) running.finish();
   return code;
+}
+
+int backup(Context& context, const BackupArguments& arguments) {
+  Running running(context);
+  Progress progress(context.globals.quiet);
+  progress.phase("copying to " + arguments.destination);
+  const BackupResult result = running.database.backup_to(arguments.destination);
+  progress.end();
+  if (context.globals.json) {
+    print_json({{"database", result.path.string()}, {"id", result.id}, {"bytes", result.bytes}});
+  } else {
+    std::cout << result.path.string() << '\n';
+    context.say(human_bytes(result.bytes));
+  }
+  return kOk;
+}
+
+int check(Context& context, const Nothing&) {
+  Running running(context);
+  Progress progress(context.globals.quiet);
+  progress.phase("reading every page");
+  const CheckReport report = running.database.check();
+  progress.end();
+  if (context.globals.json) {
+    print_json({{"clean", report.clean()},
+                {"databases", report.databases},
+                {"relations", report.relations},
+                {"problems", report.problems}});
+  } else {
+    for (const std::string& problem : report.problems)
+      std::cout << problem << '\n';
+    std::cout << fmt::format("{} databases, {} relations: {}\n", report.databases, report.relations,
+                             report.clean() ? "all sound" : "DAMAGED");
+  }
+  return report.clean() ? kOk : kDamaged;
+}
+
+int compact(Context& context, const CompactArguments& arguments) {
+  Running running(context);
+  Progress progress(context.globals.quiet);
+  progress.phase("compacting");
+  const CompactReport report = running.database.compact({.full = arguments.full});
+  progress.end();
+  if (context.globals.json) {
+    print_json({{"before_bytes", report.before}, {"after_bytes", report.after}});
+  } else {
+    std::cout << fmt::format("{} before, {} now\n", human_bytes(report.before),
+                             human_bytes(report.after));
+  }
+  running.finish();
+  return kOk;
 }
 
 }  // namespace
@@ -120,19 +214,35 @@ void add_database_verbs(CLI::App& app, Context& context) {
                      "The folder, e.g. shop.globe; its parent must be there");
   }
   {
-    auto [verb, arguments] =
-        add_verb<DumpArguments>(app, context, "dump", "Write the database as SQL (pg_dump)", dump);
-    verb->add_option("file", arguments->file, "Where; without it standard output");
+    auto [verb, arguments] = add_verb<DumpArguments>(
+        app, context, "dump", "Write the database as SQL, or as an archive of pg_dump", dump);
+    verb->add_option(
+        "file", arguments->file,
+        "Where: NAME.sql is SQL, another name an archive; without it SQL on standard output");
     verb->add_flag("--schema-only", arguments->schema_only, "No rows");
     verb->add_flag("--data-only", arguments->data_only, "Only rows");
-    verb->add_flag("--clean", arguments->clean, "Drop what is there before it is made");
+    verb->add_flag("--clean", arguments->clean, "In SQL: drop what is there before it is made");
+    verb->add_flag("--force", arguments->force, "Replace the file if it is there");
     verb->add_option("-t,--table", arguments->tables, "Only tables that fit this pattern")
         ->allow_extra_args(false);
   }
-  auto [verb, arguments] =
-      add_verb<LoadArguments>(app, context, "load", "Run a dump in SQL, as one transaction", load);
-  verb->add_option("file", arguments->file, "The dump; - is standard input")->capture_default_str();
-  verb->add_flag("--go-on", arguments->go_on, "Go on after errors, without a transaction");
+  {
+    auto [verb, arguments] = add_verb<LoadArguments>(
+        app, context, "load", "Run a dump, SQL or an archive, wholly or not at all", load);
+    verb->add_option("file", arguments->file, "The dump; - is SQL on standard input")
+        ->capture_default_str();
+    verb->add_flag("--clean", arguments->clean, "Of an archive: drop what is there first");
+    verb->add_flag("--go-on", arguments->go_on, "SQL: go on after errors, without a transaction");
+  }
+  {
+    auto [verb, arguments] = add_verb<BackupArguments>(
+        app, context, "backup", "Copy the database as it is now into another folder", backup);
+    verb->add_option("destination", arguments->destination, "The new folder")->required();
+  }
+  add_verb<Nothing>(app, context, "check", "Read every page of every table and index", check);
+  auto [verb, arguments] = add_verb<CompactArguments>(
+      app, context, "compact", "Give room that is free back to the host", compact);
+  verb->add_flag("--full", arguments->full, "Write every table anew, each locked meanwhile");
 }
 
 }  // namespace snowglobe::cli

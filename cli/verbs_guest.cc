@@ -18,6 +18,7 @@ struct ExecArguments {
   std::string directory = "/";
   std::string timeout = "1h";
   unsigned uid = 0;
+  bool input = false;
 };
 
 struct CopyArguments {
@@ -43,13 +44,14 @@ int exec(Context& context, const ExecArguments& arguments) {
   options.directory = arguments.directory;
   options.environment = arguments.variables;
   Running running(context);
-  const ExecResult result = running.database.guest().exec(context.tail, options);
-  if (context.globals.json) {
-    print_json({{"exit_code", result.exit_code}, {"stdout", result.out}, {"stderr", result.err}});
-  } else {
-    std::cout << result.out << std::flush;
-    std::cerr << result.err;
+  if (!context.globals.json) {
+    const int code =
+        run_in_guest(context, running.database, context.tail, options, arguments.input);
+    running.finish();
+    return code;
   }
+  const ExecResult result = running.database.guest().exec(context.tail, options);
+  print_json({{"exit_code", result.exit_code}, {"stdout", result.out}, {"stderr", result.err}});
   running.finish();
   return result.exit_code;
 }
@@ -174,6 +176,7 @@ void add_guest_verbs(CLI::App& app, Context& context) {
     verb->add_option("--cwd", arguments->directory, "Folder to run it in")->capture_default_str();
     verb->add_option("--timeout", arguments->timeout, "Then it is killed: 30s, 10m, 2h")
         ->capture_default_str();
+    verb->add_flag("-i,--stdin", arguments->input, "It reads our standard input");
     verb->add_option("--uid", arguments->uid, "User and group to run as")->capture_default_str();
   }
   add_verb<Nothing>(app, context, "console", "The guest's shell", console);

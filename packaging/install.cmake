@@ -51,6 +51,14 @@ if(TARGET snowglobe_cli)
   set_target_properties(snowglobe_cli PROPERTIES INSTALL_RPATH "$ORIGIN/${bin_to_lib}")
   install(TARGETS snowglobe_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT tools)
   install(FILES ${PROJECT_SOURCE_DIR}/cli/snowglobe.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT tools)
+  # Made by the command itself when it is linked (cli/CMakeLists.txt); names as the shells look for them.
+  set(completions ${PROJECT_BINARY_DIR}/cli/completions)
+  install(FILES ${completions}/bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions
+          RENAME snowglobe COMPONENT tools OPTIONAL)
+  install(FILES ${completions}/zsh DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions
+          RENAME _snowglobe COMPONENT tools OPTIONAL)
+  install(FILES ${completions}/fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d
+          RENAME snowglobe.fish COMPONENT tools OPTIONAL)
 endif()
 
 # --- image: the files that the manifest names, as they are when it is installed

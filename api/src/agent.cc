@@ -2,14 +2,17 @@
 #include "api/src/agent.h"
 
 #include "api/src/agent_wire.h"
+#include "api/src/program_streams.h"
 #include "guest/agent/protocol.h"
 
 #include <algorithm>
 #include <asio/post.hpp>
 #include <condition_variable>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 namespace snowglobe::detail {
 namespace {
@@ -60,6 +63,8 @@ struct AgentClient::Request {
   Answer answer;
   std::optional<Error> error;
   bool done = false;
+  std::size_t taken = 0;  ///< bytes of stdin that were read since this was looked at
+  bool poked = false;     ///< a GuestInput has something new
   std::function<void(const base::Result<void>&)> then;  ///< in place of a thread that waits
 
   /// Requires that it is done, and no lock: `then` may do anything.
@@ -218,10 +223,15 @@ void AgentClient::handle_frame(std::uint32_t id, std::uint16_t type, base::Const
     const auto found = shared_->open.find(id);
     if (found == shared_->open.end()) return;
     Answer& answer = found->second->answer;
-    if (type == SNOWGLOBE_STDERR) {
+    if (type == SNOWGLOBE_STDIN_TAKEN) {
+      found->second->taken += WireReader(payload).number<std::uint32_t>();
+      shared_->changed.notify_all();
+    } else if (type == SNOWGLOBE_STDERR) {
       answer.err += view(payload);
+      shared_->changed.notify_all();
     } else if (type == SNOWGLOBE_STDOUT || type == SNOWGLOBE_DATA) {
       answer.out += view(payload);
+      shared_->changed.notify_all();
     }
     too_much = answer.out.size() + answer.err.size() > kMaxOutput;
   }
@@ -274,7 +284,7 @@ std::uint32_t AgentClient::open_request(std::shared_ptr<Request> request) {
 
 base::Result<AgentClient::Answer> AgentClient::call(std::uint16_t type, const std::string& payload,
                                                     std::string_view contents, Deadline deadline,
-                                                    const char* what) {
+                                                    const char* what, ProgramStreams* streams) {
   if (payload.size() > SNOWGLOBE_MAX_PAYLOAD) {
     return Error{ErrorCode::kInvalidArgument, std::string(what) + ": the request is too long"};
   }
@@ -294,10 +304,28 @@ base::Result<AgentClient::Answer> AgentClient::call(std::uint16_t type, const st
   }
   asio::post(loop_,
              [shared = shared_, id, frames = std::move(frames)] { shared->send(id, frames); });
+  if (streams != nullptr) {
+    streams->begin([shared = shared_, request] {
+      const std::lock_guard wake_lock(shared->mutex);
+      request->poked = true;
+      shared->changed.notify_all();
+    });
+    request->poked = true;  // what was written before
+  }
+  const auto news = [&request, streams] {
+    const Answer& answer = request->answer;
+    return request->done || (streams != nullptr && (request->poked || request->taken != 0 ||
+                                                    (streams->wants_out() && !answer.out.empty()) ||
+                                                    (streams->wants_err() && !answer.err.empty())));
+  };
   while (!request->done) {
+    bool came = true;
     if (!deadline.at()) {
-      shared_->changed.wait(lock);
-    } else if (shared_->changed.wait_until(lock, *deadline.at()) == std::cv_status::timeout) {
+      shared_->changed.wait(lock, news);
+    } else {
+      came = shared_->changed.wait_until(lock, *deadline.at(), news);
+    }
+    if (!came) {
       shared_->open.erase(id);
       asio::post(loop_, [shared = shared_, id] {
         shared->outbox += frame(id, SNOWGLOBE_CANCEL, {});
@@ -305,11 +333,40 @@ base::Result<AgentClient::Answer> AgentClient::call(std::uint16_t type, const st
       });
       return Error{ErrorCode::kTimeout, std::string(what) + ": the guest did not answer in time"};
     }
+    if (streams != nullptr) exchange(lock, id, *request, *streams);
   }
+  if (streams != nullptr) exchange(lock, id, *request, *streams);  // its last words
   if (request->error) {
     return Error{request->error->code, std::string(what) + ": " + request->error->message};
   }
   return std::move(request->answer);
+}
+
+/// Hands on what came, and sends what there is to send. Gives the lock up meanwhile.
+void AgentClient::exchange(std::unique_lock<std::mutex>& lock, std::uint32_t id, Request& request,
+                           ProgramStreams& streams) {
+  std::string out, err;
+  if (streams.wants_out()) out.swap(request.answer.out);
+  if (streams.wants_err()) err.swap(request.answer.err);
+  const std::size_t taken = std::exchange(request.taken, 0);
+  request.poked = false;
+  lock.unlock();
+  const auto send = [&](std::string frames) {
+    if (frames.empty()) return;
+    asio::post(loop_,
+               [shared = shared_, id, frames = std::move(frames)] { shared->send(id, frames); });
+  };
+  try {
+    streams.deliver(out, err);
+  } catch (...) {
+    send(frame(id, SNOWGLOBE_SIGNAL, WireWriter().number(std::uint32_t{SIGKILL}).take()));
+    throw;
+  }
+  std::string frames;
+  for (const auto& [type, payload] : streams.to_send(taken))
+    frames += frame(id, type, payload);
+  send(std::move(frames));
+  lock.lock();
 }
 
 base::Result<ExecResult> AgentClient::exec(const std::vector<std::string>& arguments,
@@ -319,19 +376,22 @@ base::Result<ExecResult> AgentClient::exec(const std::vector<std::string>& argum
       options.limit.count() > std::numeric_limits<std::uint32_t>::max()
           ? std::uint32_t{0}
           : static_cast<std::uint32_t>(std::max<std::int64_t>(0, options.limit.count()));
-  const std::string payload = WireWriter()
-                                  .number(options.uid)
-                                  .number(options.gid)
-                                  .number(limit_ms)
-                                  .number(std::uint32_t{0})
-                                  .string(options.directory)
-                                  .list(arguments)
-                                  .list(options.environment)
-                                  .take();
+  const std::string payload =
+      WireWriter()
+          .number(options.uid)
+          .number(options.gid)
+          .number(limit_ms)
+          .number(static_cast<std::uint32_t>(options.input ? SNOWGLOBE_EXEC_STDIN : 0))
+          .string(options.directory)
+          .list(arguments)
+          .list(options.environment)
+          .take();
   // The agent ends the program at its limit; the rest is for a guest that has no time to.
   const Deadline deadline =
       options.limit.count() > 0 ? Deadline(options.limit + std::chrono::seconds(10)) : Deadline();
-  base::Result<Answer> answer = call(SNOWGLOBE_EXEC, payload, {}, deadline, "exec in the guest");
+  ProgramStreams streams(options);
+  base::Result<Answer> answer =
+      call(SNOWGLOBE_EXEC, payload, {}, deadline, "exec in the guest", &streams);
   if (!answer) return answer.error();
   const std::string& ok = answer.value().ok;
   WireReader reader(

@@ -20,6 +20,8 @@
 
 namespace snowglobe::detail {
 
+class ProgramStreams;
+
 /// What the agent says without being asked. Called on the machine's thread.
 struct AgentEvents {
   std::function<void(std::string version)> hello;
@@ -107,7 +109,10 @@ class AgentClient final : public vm::PortBackend {
 
   std::uint32_t open_request(std::shared_ptr<Request> request);
   base::Result<Answer> call(std::uint16_t type, const std::string& payload,
-                            std::string_view contents, Deadline deadline, const char* what);
+                            std::string_view contents, Deadline deadline, const char* what,
+                            ProgramStreams* streams = nullptr);
+  void exchange(std::unique_lock<std::mutex>& lock, std::uint32_t id, Request& request,
+                ProgramStreams& streams);
   base::Result<GuestDiskSize> size_request(std::uint16_t type, std::uint64_t device_bytes,
                                            std::uint64_t limit, Deadline deadline,
                                            const char* what);

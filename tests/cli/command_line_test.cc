@@ -14,11 +14,11 @@
 namespace snowglobe::testing {
 namespace {
 
-const char* const kVerbs[] = {"shell",  "sql",    "run",    "expose", "save",    "restore",
-                              "list",   "show",   "diff",   "tag",    "rename",  "rm",
-                              "branch", "fork",   "init",   "dump",   "load",    "prune",
-                              "verify", "export", "import", "exec",   "console", "put",
-                              "get",    "logs",   "info",   "doctor", "version", "completion"};
+const char* const kVerbs[] = {
+    "shell", "sql",     "run",   "expose", "save",    "restore",   "list", "show",    "diff",
+    "tag",   "rename",  "rm",    "branch", "fork",    "init",      "dump", "load",    "backup",
+    "check", "compact", "prune", "verify", "export",  "import",    "exec", "console", "put",
+    "get",   "logs",    "info",  "doctor", "version", "completion"};
 
 std::string man_page() {
   std::ifstream file(std::string(SNOWGLOBE_SOURCES) + "/cli/snowglobe.1");

@@ -82,6 +82,7 @@ TEST_F(FolderTest, OneAtATime) {
   const Ran second = at_shop({"sql", "--json", "select 1"});
   EXPECT_EQ(second.code, 5) << second.err;
   EXPECT_GT(Json::parse(second.err)["error"]["pid"], 0);
+  EXPECT_NE(at_shop({"info"}).out.find("open since"), std::string::npos);
   holder.signal(SIGINT);
   EXPECT_EQ(holder.wait(), 0);
   EXPECT_EQ(at_shop({"sql", "-At", "select 1"}).out, "1\n");
@@ -148,6 +149,28 @@ TEST_F(FolderTest, ADumpMakesTheSameElsewhere) {
             std::string::npos);
   EXPECT_EQ(snowglobe({"load", "/nowhere.sql"}).code, 4);
   EXPECT_EQ(snowglobe({"load"}, {.input = "create table a(); nonsense;"}).code, 3);
+  const Ran archive = at_shop({"dump", folder_ / "shop.dump"});
+  EXPECT_EQ(archive.code, 0) << archive.err;
+  EXPECT_NE(at_shop({"dump", folder_ / "shop.dump"}).code, 0) << "it is there already";
+  const Ran restored = snowglobe({"load", folder_ / "shop.dump", "--save-as", "restored"});
+  EXPECT_EQ(restored.code, 0) << restored.err;
+  EXPECT_EQ(snowglobe({"--from", "restored", "sql", "-At", sum}).out, here);
+}
+
+TEST_F(FolderTest, IsCopiedCheckedAndCompacted) {
+  make();
+  ASSERT_EQ(at_shop({"sql", "create table t as select 1 as i"}).code, 0);
+  const Ran copied = at_shop({"backup", folder_ / "copy.globe"});
+  EXPECT_EQ(copied.code, 0) << copied.err;
+  EXPECT_EQ(snowglobe({folder_ / "copy.globe", "select i from t", "-At"}).out, "1\n");
+  EXPECT_NE(at_shop({"backup", folder_ / "copy.globe"}).code, 0) << "something is there";
+  const Json check = Json::parse(at_shop({"check", "--json"}).out);
+  EXPECT_EQ(check["clean"], true);
+  EXPECT_GT(check["relations"], 50);
+  const Ran compacted = at_shop({"compact", "--json"});
+  EXPECT_EQ(compacted.code, 0) << compacted.err;
+  EXPECT_GT(Json::parse(compacted.out)["after_bytes"], 0);
+  EXPECT_EQ(Json::parse(at_shop({"info", "--no-start", "--json"}).out)["database"]["open"], false);
 }
 
 }  // namespace

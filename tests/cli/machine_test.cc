@@ -105,8 +105,19 @@ TEST(Exec, ItsExitCodeAndBothOutputsComeThrough) {
       nlohmann::json::parse(snowglobe({"exec", "--json", "--", "sh", "-c", "echo x; exit 3"}).out);
   EXPECT_EQ(json["exit_code"], 3);
   EXPECT_EQ(json["stdout"], "x\n");
+  EXPECT_EQ(snowglobe({"exec", "-i", "sort"}, {.input = "b\na\n"}).out, "a\nb\n");
+  const std::string large(3'000'000, 'x');
+  EXPECT_EQ(snowglobe({"exec", "--stdin", "wc", "-c"}, {.input = large}).out, "3000000\n");
+  EXPECT_EQ(snowglobe({"exec", "cat"}, {.input = "not for it"}).out, "");
   EXPECT_EQ(snowglobe({"exec", "no-such-program"}).code, 2);
   EXPECT_EQ(snowglobe({"exec", "--timeout", "0.2s", "sleep", "30"}).code, 9);
+}
+
+TEST(Exec, OutputComesAsItIsWrittenAndCtrlCIsForTheProgram) {
+  Started exec(Started::On::pipe, {"exec", "--", "sh", "-c", "echo first; sleep 60; echo never"});
+  exec.wait_for("first");
+  exec.signal(SIGINT);
+  EXPECT_EQ(exec.wait(), 130);
 }
 
 TEST(Guest, FilesGoInAndComeOut) {

@@ -175,6 +175,14 @@ TEST(Sql, UserAndDatabaseComeFromTheEnvironmentHostAndPortDoNot) {
   EXPECT_NE(nobody.err.find("PGUSER"), std::string::npos) << nobody.err;
 }
 
+TEST(Sql, NoticesAreOnStderr) {
+  const std::string sql = "do $$ begin raise notice 'by the way'; raise warning 'look out'; end $$";
+  const Ran ran = snowglobe({"sql", sql});
+  EXPECT_EQ(ran.out, "");
+  EXPECT_EQ(ran.err, "NOTICE:  by the way\nWARNING:  look out\n");
+  EXPECT_EQ(snowglobe({"sql", "-q", sql}).err, "WARNING:  look out\n");
+}
+
 TEST(Sql, AFullStandardOutputIsAFailure) {
   const Ran ran =
       run_program({"sh", "-c", std::string(SNOWGLOBE_COMMAND) + " sql 'select 1' >/dev/full"});

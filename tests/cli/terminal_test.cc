@@ -110,6 +110,27 @@ TEST(OwnShell, RemembersAndCompletes) {
   EXPECT_EQ(again.wait(), 0);
 }
 
+TEST(Console, IsOneShellWithItsFolderAndVariables) {
+  Started console(Started::On::terminal, {"console"});
+  console.wait_for("guest:/# ");
+  console.type("cd /tmp; word='two words'\r");
+  console.wait_for("guest:/tmp# ");
+  console.type("echo \"<$word>\"; f() { echo called $1; }\r");
+  console.wait_for("<two words>");
+  console.type("f once; no-such-program; ( ; echo still here\r");
+  console.wait_for("syntax error");
+  console.wait_for("guest:/tmp# ");
+  console.type("f twice\r");
+  console.wait_for("called twice\r\n");
+  console.wait_for("guest:/tmp# ");
+  console.type("sleep 60\r");
+  usleep(300'000);
+  console.type("\x03");
+  console.wait_for("guest:/tmp# ");
+  console.type("exit 7\r");
+  EXPECT_EQ(console.wait(), 7);
+}
+
 TEST(Psql, IsUsedWhereItIsInstalledAndCtrlDLeadsToTheGuest) {
   if (run_program({"psql", "--version"}).code != 0) GTEST_SKIP() << "psql is not installed";
   {

@@ -5,7 +5,9 @@
 #include <snowglobe/parameter.hpp>
 
 #include <chrono>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,7 +15,33 @@
 namespace snowglobe {
 namespace detail {
 class Server;
-}
+struct GuestInputState;
+}  // namespace detail
+
+/// What goes to a program while Guest::exec() runs it: bytes for its standard input, and signals.
+/// Copies are the same input; it is for one run. Thread rule: any thread.
+///
+///   GuestInput input;
+///   std::jthread feeder([&] { input.write("one\n"); input.close(); });
+///   guest.exec({"sort"}, {.input = input});
+class SNOWGLOBE_API GuestInput {
+ public:
+  GuestInput();
+  /// Waits while the program has a mebibyte or more still to read. False: it reads no more.
+  bool write(std::string_view bytes);
+  /// Its input ends, once it has read what was written.
+  void close();
+  /// To its process group; a number of Linux's, e.g. SIGINT.
+  void signal(int number);
+
+  // For the library's other parts.
+  [[nodiscard]] const std::shared_ptr<detail::GuestInputState>& state() const noexcept {
+    return state_;
+  }
+
+ private:
+  std::shared_ptr<detail::GuestInputState> state_;
+};
 
 struct ExecOptions {
   std::chrono::milliseconds limit = std::chrono::seconds(60);  ///< then it is killed: TimeoutError
@@ -21,6 +49,10 @@ struct ExecOptions {
   unsigned gid = 0;
   std::string directory = "/";
   std::vector<std::string> environment = {};  ///< "NAME=value"; empty: the guest's own
+  std::optional<GuestInput> input = {};       ///< none: its standard input is empty
+  /// What the program writes, as it comes, on the thread that called exec(); ExecResult has nothing
+  /// of it then. What they throw comes out of exec(), and the program is killed.
+  std::function<void(std::string_view)> on_out = {}, on_err = {};
 };
 
 struct ExecResult {

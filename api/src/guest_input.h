@@ -1,0 +1,23 @@
+// api/src/guest_input.h - what a program of the guest is still to be sent.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace snowglobe::detail {
+
+/// Between whoever writes and the exec() that sends. Guarded by its mutex.
+struct GuestInputState {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::string bytes;
+  std::vector<int> signals;
+  bool closed = false;
+  bool over = false;           ///< the program has ended, or was never started
+  std::function<void()> wake;  ///< there is something to send; called without the mutex
+};
+
+}  // namespace snowglobe::detail
