@@ -120,7 +120,7 @@ TEST_F(PersistTest, ThePoolsSessionsComeBackFresh) {
   }
   Database db = Database::open(path());
   EXPECT_EQ(db.one<std::string>("show work_mem"), "4MB");
-  EXPECT_THROW(db.query("select * from of_the_past"), UndefinedTable);
+  EXPECT_THROW((void)db.query("select * from of_the_past"), UndefinedTable);
 }
 
 TEST_F(PersistTest, OnlyOneHasIt) {
