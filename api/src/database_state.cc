@@ -9,6 +9,9 @@
 
 namespace snowglobe::detail {
 
+DatabaseState::DatabaseState(std::shared_ptr<Server> server, const Options& options)
+    : DatabaseState(std::move(server), options, nullptr) {}
+
 DatabaseState::DatabaseState(std::shared_ptr<Server> server, const Options& options,
                              std::unique_ptr<Persistence> persistence)
     : options_(options),

@@ -26,8 +26,10 @@ class Persistence;
 class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
  public:
   /// `persistence`: of a database in a folder, whose machine `server` is; else null.
+  DatabaseState(std::shared_ptr<Server> server, const Options& options);
+  /// Of a database in a folder.
   DatabaseState(std::shared_ptr<Server> server, const Options& options,
-                std::unique_ptr<Persistence> persistence = nullptr);
+                std::unique_ptr<Persistence> persistence);
   ~DatabaseState();
   DatabaseState(const DatabaseState&) = delete;
   DatabaseState& operator=(const DatabaseState&) = delete;

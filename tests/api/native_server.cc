@@ -2,7 +2,6 @@
 #include "tests/api/native_server.h"
 
 #include "api/src/database_state.h"
-#include "api/src/persistence.h"
 #include "tests/api/server_stub.h"
 
 #include "bench/native_server.h"
