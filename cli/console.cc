@@ -133,7 +133,7 @@ int run_typed(Context& context, Database& database) {
   context.say("The guest's shell: every line is a command there. Ctrl-D or exit leaves.");
   GuestShell shell(database);
   LineEditor editor(
-      context.interrupts, "/dev/null",
+      context.interrupts, {},
       [](std::string_view, std::string_view) { return std::vector<std::string>(); }, [] {});
   while (const auto line = editor.next("guest:" + shell.folder() + "# ")) {
     if (line->find_first_not_of(" \t") == std::string::npos) continue;

@@ -106,7 +106,14 @@ void Interrupts::watch() {
   }
 }
 
+void Interrupts::hand_over(pid_t child) {
+  const std::lock_guard lock(child_mutex_);
+  child_ = child;
+  if (count_ > 0) kill(child, first_signal_);
+}
+
 void Interrupts::take(int signal, bool from_terminal) {
+  const std::lock_guard lock(child_mutex_);
   if (const pid_t child = child_; child != 0) {
     if (!from_terminal) kill(child, signal);
     return;

@@ -55,8 +55,8 @@ class Interrupts {
   [[nodiscard]] int descriptor() const { return event_; }
 
   /// While a child runs in the foreground, Ctrl-C is its own: a terminal sends it there as well.
-  /// What somebody sent to this process alone is passed on.
-  void hand_over(pid_t child) { child_ = child; }
+  /// What somebody sent to this process alone is passed on, also if it came before this call.
+  void hand_over(pid_t child);
   void take_back() { child_ = 0; }
 
  private:
@@ -71,7 +71,8 @@ class Interrupts {
   int event_ = -1;    // eventfd
   int end_ = -1;      // eventfd that ends watch()
   std::stop_source closing_;
-  std::mutex mutex_;  // the lists, and the action that runs
+  std::mutex child_mutex_;  // between hand_over() and a signal that comes
+  std::mutex mutex_;        // the lists, and the action that runs
   std::vector<std::function<void()>> cancel_, close_;
   std::vector<std::jthread> actions_;
   std::jthread watcher_;

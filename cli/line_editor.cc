@@ -46,7 +46,7 @@ class LineEditor::Libedit {
     HistEvent event;
     history(history_, &event, H_SETSIZE, kHistoryLines);
     history(history_, &event, H_SETUNIQUE, 1);
-    history(history_, &event, H_LOAD, file_.c_str());
+    if (keeps_history()) history(history_, &event, H_LOAD, file_.c_str());
     el_set(editor_, EL_CLIENTDATA, this);
     el_set(editor_, EL_PROMPT, &Libedit::prompt_of);
     el_set(editor_, EL_EDITOR, "emacs");
@@ -60,10 +60,12 @@ class LineEditor::Libedit {
   }
 
   ~Libedit() {
-    HistEvent event;
-    const mode_t before = umask(077);
-    history(history_, &event, H_SAVE, file_.c_str());
-    umask(before);
+    if (keeps_history()) {
+      HistEvent event;
+      const mode_t before = umask(077);
+      history(history_, &event, H_SAVE, file_.c_str());
+      umask(before);
+    }
     history_end(history_);
     el_end(editor_);
   }
@@ -78,6 +80,8 @@ class LineEditor::Libedit {
     for (;;) {
       std::cout.flush();
       dropped_ = false;
+      // Ahead of the prompt: a Ctrl-D that comes before is the terminal's, which loses it.
+      el_set(editor_, EL_PREP_TERM, 1);
       int count = 0;
       const char* line = el_gets(editor_, &count);
       if (line != nullptr && count > 0) {
@@ -106,6 +110,13 @@ class LineEditor::Libedit {
   }
 
  private:
+  // libedit takes everybody's rights to the file away, which must not be /dev/null then.
+  [[nodiscard]] bool keeps_history() const {
+    std::error_code ignored;
+    const auto kind = std::filesystem::status(file_, ignored).type();
+    return !file_.empty() && (kind == std::filesystem::file_type::regular ||
+                              kind == std::filesystem::file_type::not_found);
+  }
   static Libedit& self(EditLine* editor) {
     void* data = nullptr;
     el_get(editor, EL_CLIENTDATA, &data);

@@ -21,7 +21,7 @@ using Completer =
 class LineEditor : public LineSource {
  public:
   /// `interrupted` is called when Ctrl-C dropped a line. The history is kept in a file that only
-  /// its owner can read; without one that can be written, in memory.
+  /// its owner can read; without one (an empty path, or no plain file), in memory.
   LineEditor(Interrupts& interrupts, std::filesystem::path history, Completer completer,
              std::function<void()> interrupted);
   ~LineEditor() override;

@@ -17,9 +17,9 @@ namespace {
 /// Empty if there is no place for it.
 fs::path history_file(const char* name) {
   std::error_code failure;
-  fs::create_directories(home_folder(), failure);
+  const bool made = fs::create_directories(home_folder(), failure);
   if (failure) return {};
-  chmod(home_folder().c_str(), S_IRWXU);
+  if (made) chmod(home_folder().c_str(), S_IRWXU);
   return home_folder() / name;
 }
 
@@ -85,8 +85,7 @@ int run_own(Context& context, Running& running, const ShellOptions& options) {
   engine_options.stop_at_error = false;
   engine_options.command_tags = true;
   SqlEngine engine(context, running.database, engine_options);
-  LineEditor editor(context.interrupts,
-                    options.no_history ? fs::path("/dev/null") : history_file("history"),
+  LineEditor editor(context.interrupts, options.no_history ? fs::path() : history_file("history"),
                     sql_completer(running.database), [&engine] { engine.drop_typed(); });
   const int code = engine.run(editor);
   if (engine.quit_was_said() || context.interrupts.closing().stop_requested()) return code;

@@ -218,7 +218,8 @@ void ShellCommands::watch() {
   while (!interrupts.interrupted()) {
     std::cout << iso_time(std::chrono::system_clock::now())
               << fmt::format(" (every {})\n\n", human_duration(wait));
-    if (!engine_.execute(sql)) return;
+    // A Ctrl-C that comes as the statement ends is meant for the loop.
+    if (!engine_.execute_once(sql)) break;
     std::cout << std::endl;
     pollfd event{interrupts.descriptor(), POLLIN, 0};
     poll(&event, 1, static_cast<int>(std::min<long long>(wait.count(), 86'400'000)));

@@ -152,6 +152,15 @@ void SqlEngine::at_end_of_source() {
 
 /// Returns false after an error, which it has printed.
 bool SqlEngine::execute(const std::string& sql) {
+  const bool worked = execute_once(sql);
+  if (context_.interrupts.interrupted()) {
+    if (!source_->interactive()) throw Exit{context_.interrupts.exit_code()};
+    context_.interrupts.rearm();
+  }
+  return worked;
+}
+
+bool SqlEngine::execute_once(const std::string& sql) {
   const auto start = Clock::now();
   last_statement_ = sql;
   bool worked = true;
@@ -179,10 +188,6 @@ bool SqlEngine::execute(const std::string& sql) {
     const std::chrono::duration<double, std::milli> took = Clock::now() - start;
     fmt::print(stdout, "Time: {:.3f} ms\n", took.count());
     std::fflush(stdout);
-  }
-  if (context_.interrupts.interrupted()) {
-    if (!source_->interactive()) throw Exit{context_.interrupts.exit_code()};
-    context_.interrupts.rearm();
   }
   return worked;
 }

@@ -89,6 +89,8 @@ class SqlEngine {
   void take_backslash(const std::string& line, std::size_t& position);
   void at_end_of_source();
   bool execute(const std::string& sql);
+  /// The same, and leaves it to the caller to look at the interrupts.
+  bool execute_once(const std::string& sql);
   void execute_or_throw(const std::string& sql);
   void copy_in(const std::string& sql, std::istream* data);
   void copy_out(const std::string& sql, std::ostream& out);

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 namespace snowglobe::testing {
 namespace {
@@ -108,6 +109,21 @@ TEST(OwnShell, RemembersAndCompletes) {
   again.wait_for("guest:/# ");
   again.type("\x04");
   EXPECT_EQ(again.wait(), 0);
+}
+
+TEST(OwnShell, LeavesAHistoryThatIsNoPlainFileAlone) {
+  const std::filesystem::path file = home() / "history";  // as good as /dev/null
+  std::filesystem::remove(file);
+  ASSERT_EQ(mkfifo(file.c_str(), 0644), 0);
+  const auto before = std::filesystem::status(file).permissions();
+  Started shell(Started::On::terminal, {"shell", "--own"});
+  shell.wait_for("postgres=# ");
+  shell.type("select 1;\r");
+  shell.wait_for("(1 row)");
+  shell.type("\\q\r");
+  EXPECT_EQ(shell.wait(), 0);
+  EXPECT_EQ(std::filesystem::status(file).permissions(), before);
+  std::filesystem::remove(file);
 }
 
 TEST(Console, IsOneShellWithItsFolderAndVariables) {
