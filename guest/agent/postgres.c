@@ -215,10 +215,12 @@ void postgres_request_cancel(uint32_t id, struct reader* reader) {
   pid_t pid = (pid_t)read_u32(reader);
   if (!read_all(reader) || pid <= 1) {
     send_error(id, EPROTO, "malformed CANCEL_STATEMENT");
-  } else if (!postmaster || parent_of(pid) != postmaster || kill(pid, SIGINT) < 0) {
+  } else if (!postmaster || parent_of(pid) != postmaster ||
+             /* It leads a group, with what it has started. One signal: a second one might come when
+              * it runs the next statement already. */
+             (kill(-pid, SIGINT) < 0 && kill(pid, SIGINT) < 0)) {
     send_error(id, ESRCH, "PostgreSQL has no process %d", (int)pid);
   } else {
-    kill(-pid, SIGINT); /* and what it has started, as the postmaster does */
     send_ok(id);
   }
 }
