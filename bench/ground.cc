@@ -68,7 +68,8 @@ int Ground::large_rows_for(double megabytes) {
   constexpr int kMany = 1000;
   const double few = dirty_by_large(kFew);
   const double many = dirty_by_large(kMany);
-  const double each = std::max((many - few) / (kMany - kFew), 1e-4);
+  constexpr double kRow = 1e-3;  // MB; a figure that says less is one of something else
+  const double each = std::max((many - few) / (kMany - kFew), kRow);
   const auto first =
       static_cast<int>(std::lround(std::clamp(kFew + (megabytes - few) / each, 1.0, 1e5)));
   // Larger statements write over more that was written before.
