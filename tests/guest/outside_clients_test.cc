@@ -107,7 +107,8 @@ TEST_F(OutsideClients, PsqlListsTablesAndCopies) {
 }
 
 TEST_F(OutsideClients, Psycopg2QueriesAndListens) {
-  if (!works("/usr/bin/python3 -c \"import psycopg2\"")) GTEST_SKIP() << "psycopg2 is not installed";
+  if (!works("/usr/bin/python3 -c \"import psycopg2\""))
+    GTEST_SKIP() << "psycopg2 is not installed";
   const Said said = shell(R"(/usr/bin/python3 -c "
 import os, select, psycopg2
 c = psycopg2.connect(os.environ[\"DATABASE_URL\"])

@@ -205,8 +205,8 @@ void PageArena::retain(std::span<const PageRef> refs) {
   }
 }
 
-// The host takes milliseconds for a large hole, and everybody's pages are behind the one lock: holes
-// are made without it. Meanwhile their slots count as in use and are not free.
+// The host takes milliseconds for a large hole, and everybody's pages are behind the one lock:
+// holes are made without it. Meanwhile their slots count as in use and are not free.
 void PageArena::release(std::span<const PageRef> refs) {
   struct Run {
     u32 number;

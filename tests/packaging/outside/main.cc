@@ -1,5 +1,5 @@
-// tests/packaging/outside/main.cc - the least that a program outside of this tree does. Prints where
-// the image was found, for the test to look at.
+// tests/packaging/outside/main.cc - the least that a program outside of this tree does. Prints
+// where the image was found, for the test to look at.
 #include <snowglobe/snowglobe.hpp>
 
 #include <iostream>
