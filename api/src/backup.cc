@@ -3,10 +3,12 @@
 #include "api/src/database_state.h"
 #include "api/src/disk_record.h"
 #include "api/src/errors.h"
+#include "api/src/folder_lock.h"
 #include "api/src/hibernation.h"
 #include "api/src/persistence.h"
 #include "api/src/persistent_disk.h"
 #include "base/random.h"
+#include "snapshots/hash.h"
 
 #include <system_error>
 
@@ -37,7 +39,7 @@ BackupResult DatabaseState::backup_to(const fs::path& path) {
   BackupResult result;
   {
     auto disk = value_or_throw(PersistentDisk::open(folder.new_disk(), {}));
-    description.id = machine.database_id = hex(disk->record().id);
+    description.id = machine.database_id = snapshots::to_hex(disk->record().id);
     machine.generation = value_or_throw(disk->mark_running());
     base::SystemRandom random;
     random.fill(machine.token);

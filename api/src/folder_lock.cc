@@ -24,15 +24,6 @@ namespace fs = std::filesystem;
 
 using Holder = FolderLock::Holder;
 
-std::string now_utc() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  ::gmtime_r(&now, &parts);
-  std::array<char, 32> text{};
-  const std::size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return {text.data(), length};
-}
-
 std::string program_of(int pid) {
   std::ifstream stream("/proc/" + std::to_string(pid) + "/comm");
   std::string name;
@@ -96,6 +87,15 @@ Holder other_holder(int file, FolderLock::Kind kind) {
 }
 
 }  // namespace
+
+std::string now_utc() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  ::gmtime_r(&now, &parts);
+  std::array<char, 32> text{};
+  const std::size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return {text.data(), length};
+}
 
 /// One for all shared locks of a process.
 struct FolderLock::Held {

@@ -9,6 +9,9 @@
 
 namespace snowglobe::detail {
 
+/// Now, as ISO 8601 says it: what database.json and locks are marked with.
+std::string now_utc();
+
 /// Held until it is destroyed and nobody has its lease() any more, or until the process ends,
 /// however it ends. A forked child does not hold it: a record lock (fcntl(2)) belongs to the
 /// process that took it. It also ends when the process closes *any* descriptor of the file, so

@@ -1,6 +1,7 @@
 // api/src/image_verify.cc - reads the image's files and compares them with their hashes.
 #include "api/src/image.h"
 #include "api/src/ready_files.h"
+#include "snapshots/hash.h"
 
 #include <algorithm>
 #include <array>
@@ -26,16 +27,6 @@ Error damaged(const ImageFile& file, const std::string& what) {
                                    "; make the image again with `./dev guest`"};
 }
 
-std::string hexadecimal(const std::uint8_t* bytes, std::size_t count) {
-  constexpr char kDigits[] = "0123456789abcdef";
-  std::string text;
-  for (std::size_t i = 0; i < count; ++i) {
-    text += kDigits[bytes[i] >> 4];
-    text += kDigits[bytes[i] & 15];
-  }
-  return text;
-}
-
 base::Result<std::string> hash_of(const ImageFile& file) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> stream(std::fopen(file.path.c_str(), "rbe"),
                                                                std::fclose);
@@ -55,7 +46,7 @@ base::Result<std::string> hash_of(const ImageFile& file) {
       EVP_DigestFinal_ex(context.get(), digest.data(), &length) != 1) {
     return damaged(file, "cannot be read");
   }
-  return hexadecimal(digest.data(), length);
+  return snapshots::to_hex(base::ConstBytes(digest).first(length));
 }
 
 /// Changes whenever the file does; with the hash that it should have. Nullopt: it is gone.

@@ -5,11 +5,13 @@
 #include "api/src/connection.h"
 #include "api/src/database_state.h"
 #include "api/src/errors.h"
+#include "api/src/folder_lock.h"
 #include "api/src/hibernation.h"
 #include "api/src/persistent_disk.h"
 #include "api/src/ready_state.h"
 #include "api/src/store_state.h"
 #include "base/random.h"
+#include "snapshots/hash.h"
 
 #include <algorithm>
 #include <array>
@@ -83,25 +85,6 @@ void require_options(const Options& options) {
 
 }  // namespace
 
-std::string hex(const std::array<std::uint8_t, 16>& bytes) {
-  constexpr char kDigits[] = "0123456789abcdef";
-  std::string text;
-  for (const std::uint8_t byte : bytes) {
-    text += kDigits[byte >> 4];
-    text += kDigits[byte & 15];
-  }
-  return text;
-}
-
-std::string now_utc() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  ::gmtime_r(&now, &parts);
-  std::array<char, 32> text{};
-  const std::size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return {text.data(), length};
-}
-
 Persistence::Persistence(const fs::path& path, const Options& options, HostFiles* files)
     : options_(options), files_(files) {
   require_options(options);
@@ -152,7 +135,7 @@ std::unique_ptr<PersistentDisk> Persistence::open_disk() {
     if (log) log({LogSource::store, LogLevel::error, why.message});
   };
   auto disk = value_of(PersistentDisk::open(folder_->disk(), std::move(how)));
-  if (hex(disk->record().id) != folder_->description()->id) {
+  if (snapshots::to_hex(disk->record().id) != folder_->description()->id) {
     throw DatabaseDamaged("the disk in '" + folder_->path().string() +
                           "' is another database's than its database.json says; put both back "
                           "from one copy of the folder");
@@ -177,7 +160,7 @@ std::shared_ptr<Instance> Persistence::create() {
   Description about;
   {
     const auto disk = value_of(PersistentDisk::open(folder_->new_disk(), {}));
-    about.id = hex(disk->record().id);
+    about.id = snapshots::to_hex(disk->record().id);
     about.disk_bytes = disk->record().capacity;
   }
   about.image_id = image_.id;

@@ -21,10 +21,6 @@ class Connection;
 class HostFiles;
 class PersistentDisk;
 
-/// As text; both are lower case and ISO 8601.
-std::string hex(const std::array<std::uint8_t, 16>& bytes);
-std::string now_utc();
-
 /// From the folder's lock to its release. Thread rule: one thread at a time.
 class Persistence {
  public:

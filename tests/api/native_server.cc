@@ -8,6 +8,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 
 namespace snowglobe::testing {
 namespace {
@@ -36,7 +37,8 @@ class NativeServer final : public ServerStub {
 std::optional<Database> open_native(const Options& options) {
   static std::string why;
   static const std::unique_ptr<bench::NativeServer> kServer = bench::NativeServer::host(why);
-  if (kServer == nullptr) return std::nullopt;
+  if (kServer == nullptr && why == "no PostgreSQL server is installed") return std::nullopt;
+  if (kServer == nullptr) throw std::runtime_error("the host's PostgreSQL does not start: " + why);
   return Database(std::make_shared<detail::DatabaseState>(
       std::make_shared<NativeServer>(kServer->port(), options.on_log), options));
 }
