@@ -2,6 +2,7 @@
 #include "api/src/disk_io.h"
 
 #include <algorithm>
+#include <ctime>
 
 namespace snowglobe::detail {
 namespace {
@@ -26,6 +27,13 @@ u64 total_of(const Parts& parts) {
   for (const auto& part : parts)
     total += part.size();
   return total;
+}
+
+/// How long this thread has computed.
+std::chrono::nanoseconds computed() {
+  timespec time{};
+  (void)::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
 }  // namespace
@@ -245,11 +253,20 @@ BlockAnswer DiskIo::submit_flush(u64 ticket) {
   const bool clean =
       synced_.load(std::memory_order_acquire) >= changes_.load(std::memory_order_acquire);
   if (clean) return BlockAnswer::kDone;
+  if (!watch_ && policy_.here()) return flush_here() ? BlockAnswer::kDone : BlockAnswer::kFailed;
+  if (!watch_) watch_ = Watch{ticket, Clock::now(), computed()};
   const std::lock_guard lock(mutex_);
   flushes_.emplace_back(ticket, user_);
   // Whoever is the first of those that wait calls; the others come along.
   if (flushes_.size() == 1) syncs_->post([this] { serve_flushes(); });
   return BlockAnswer::kLater;
+}
+
+bool DiskIo::flush_here() {
+  const Clock::time_point begin = Clock::now();
+  const bool ok = sync().ok();
+  policy_.ended_here(Clock::now() - begin);
+  return ok;
 }
 
 /// All that wait now had what they are about ended before they were asked: one sync is theirs.
@@ -267,15 +284,19 @@ void DiskIo::serve_flushes() {
 // --- completions
 
 void DiskIo::attach(std::function<void()> wake) {
-  const std::lock_guard lock(mutex_);
+  const std::scoped_lock lock(mutex_, wake_mutex_);
   wake_ = std::move(wake);
   ++user_;
 }
 
 void DiskIo::complete(Done done) {
-  const std::lock_guard lock(mutex_);
-  done_.push_back(std::move(done));
-  news_.store(true, std::memory_order_release);
+  {
+    const std::lock_guard lock(mutex_);
+    done_.push_back(std::move(done));
+    news_.store(true, std::memory_order_release);
+  }
+  // Without mutex_, which whoever is woken takes at once.
+  const std::lock_guard lock(wake_mutex_);
   if (wake_) wake_();
 }
 
@@ -290,6 +311,10 @@ void DiskIo::take_completions(const std::function<void(const Completion&)>& visi
   }
   for (const Done& done : all) {
     std::erase_if(under_way_, [&done](const Span& span) { return span.number == done.span; });
+    if (watch_ && done.span == 0 && done.ticket == watch_->ticket) {
+      policy_.ended_elsewhere(Clock::now() - watch_->since, computed() - watch_->computed);
+      watch_.reset();
+    }
     if (done.user == user) visit({.ticket = done.ticket, .ok = done.ok, .data = done.data});
   }
 }

@@ -4,13 +4,14 @@
 // When data are durable: a write is answered when the host's page cache has it, which a killed
 // process does not lose. A flush is answered when an fdatasync that *began after it was asked for*
 // has ended, or at once if nothing was written since the last one. Flushes that come while one runs
-// wait for the next one together.
+// wait for the next one together. Which thread calls it: flush_policy.h.
 //
 // Failure: the first write, hole or sync that fails ends it. After a failed fdatasync nobody knows
 // which pages reached the disk, and the kernel has forgotten them: trying again would "succeed".
 #pragma once
 
 #include "api/src/disk_history.h"
+#include "api/src/flush_policy.h"
 #include "api/src/host_files.h"
 #include "api/src/io_worker.h"
 #include "vm/backends.h"
@@ -119,6 +120,7 @@ class DiskIo final : public vm::AsyncBlock {
                          HostFile::Wait wait);
   base::Result<void> clear(vm::u64 offset, vm::u64 length);
   base::Result<void> write_zeros(vm::u64 offset, vm::u64 length);
+  [[nodiscard]] bool flush_here();
   void serve_flushes();
 
   const std::unique_ptr<HostFile> file_;
@@ -129,12 +131,21 @@ class DiskIo final : public vm::AsyncBlock {
   std::vector<Span> under_way_;  ///< of the thread that submits
   vm::u64 next_span_ = 1;
   Clock::time_point slow_until_{};  ///< the host lets writers wait
+  /// Of the thread that submits: the first flush that another thread carries out, since when.
+  struct Watch {
+    vm::u64 ticket = 0;
+    Clock::time_point since{};
+    std::chrono::nanoseconds computed{};
+  };
+  std::optional<Watch> watch_;
+  FlushPolicy policy_;
 
   std::atomic<vm::u64> changes_ = 1;  ///< writes and holes that have ended, and one to begin with
   std::atomic<vm::u64> synced_ = 0;   ///< changes_ before the last sync that ended
 
-  mutable std::mutex mutex_;  // of what follows
+  std::mutex wake_mutex_;  // of wake_; taken after mutex_
   std::function<void()> wake_;
+  mutable std::mutex mutex_;  // of what follows
   vm::u64 user_ = 0;
   std::vector<Done> done_;
   std::vector<std::pair<vm::u64, vm::u64>> flushes_;  ///< that wait: ticket and user
