@@ -154,6 +154,9 @@ bool write_text(const char* path, const char* text);
 
 /* Starts PostgreSQL with `-c` for each of `settings` (NULL-terminated). Returns 0 or an errno. */
 int postgres_start(char* const* settings);
+/* Has a postmaster wait for its data, so that a start without settings finds it half done. For a
+ * machine whose data disk is not mounted. What goes wrong is logged, and a start does without. */
+void postgres_park(void);
 void postgres_request_start(uint32_t id, struct reader* reader);
 void postgres_request_stop(uint32_t id, struct reader* reader);
 void postgres_request_cancel(uint32_t id, struct reader* reader);
@@ -209,8 +212,6 @@ void data_request_limit(uint32_t id, struct reader* reader);
 
 /* What is set once: huge pages allowed, libraries kept, room left by the page cache. */
 void memory_settle(void);
-/* Reads what PostgreSQL's start will need. */
-void memory_read_programs(void);
 /* Huge pages that PostgreSQL gives back stay huge pages, for its next start; or from now on not. */
 void memory_keep_huge_pages(bool keep);
 /* Those that nobody uses become zero. */

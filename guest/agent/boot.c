@@ -141,7 +141,7 @@ bool boot(void) {
   start_network();
   const char* data = boot_word("snowglobe.data");
   if (data && strcmp(data, "wait") == 0) {
-    memory_read_programs();
+    postgres_park();
     send_text(SNOWGLOBE_PROGRESS, "waiting for the data disk");
     return false;
   }

@@ -236,6 +236,10 @@ void data_request_unmount(uint32_t id, struct reader* reader) {
   } else {
     mounted = false;
     memory_clear_huge_pages();
-    send_outcome(id, forget_disk(), "forget the data disk");
+    bool forgotten = forget_disk();
+    int error = errno;
+    postgres_park();
+    errno = error;
+    send_outcome(id, forgotten, "forget the data disk");
   }
 }

@@ -90,17 +90,3 @@ void memory_clear_huge_pages(void) {
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_POPULATE, -1, 0);
   if (pages != MAP_FAILED) munmap(pages, bytes); /* the kernel clears what it gives out */
 }
-
-void memory_read_programs(void) {
-  static const char* const files[] = {POSTGRES_PROGRAM, "/usr/lib/i386-linux-gnu/libcrypto.so.3",
-                                      "/usr/lib/i386-linux-gnu/libssl.so.3",
-                                      "/usr/lib/i386-linux-gnu/libm.so.6",
-                                      "/usr/lib/i386-linux-gnu/libz.so.1"};
-  static char bytes[65536];
-  for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-    int fd = open(files[i], O_RDONLY | O_CLOEXEC);
-    if (fd < 0) continue;
-    while (read(fd, bytes, sizeof bytes) > 0) continue;
-    close(fd);
-  }
-}

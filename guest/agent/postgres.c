@@ -10,12 +10,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PID_FILE DATA_FOLDER "/postmaster.pid"
+#define CONFIGURATION DATA_FOLDER "/postgresql.conf"
 #define OUT_OF_MEMORY_FILE "/proc/self/oom_score_adj"
+/* How long a postmaster may take until it asks for its configuration. */
+#define PARKING_PATIENCE_MS 10000
 
 static pid_t postmaster;    /* 0: not running */
+static pid_t parked;        /* one that waits for its data; 0: none */
+static int parked_at = -1;  /* the pipe that it reads */
 static uint32_t stop_id;    /* the STOP_POSTGRES that waits */
 static bool stop_requested; /* ... is there one */
 static int log_pipe = -1;
@@ -63,28 +70,96 @@ _Noreturn static void become_postgres(char* const* settings, int log) {
   _exit(127);
 }
 
-int postgres_start(char* const* settings) {
-  if (postmaster) return EALREADY;
-  if (!data_mounted()) return ENODEV;
+/* 0, and `pid` is a new postmaster whose log we read; or an errno. */
+static int launch(char* const* settings, pid_t* pid) {
   int pipes[2];
   if (pipe2(pipes, O_CLOEXEC) < 0) return errno;
-  /* The postmaster writes its state into line 8 of its pid file: an event in place of polling. */
-  if (watch >= 0) close(watch);
-  watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-  if (watch >= 0) inotify_add_watch(watch, DATA_FOLDER, IN_MODIFY | IN_ONLYDIR);
-  pid_t pid = fork();
-  if (pid == 0) become_postgres(settings, pipes[1]);
+  *pid = fork();
+  if (*pid == 0) become_postgres(settings, pipes[1]);
   int error = errno;
   close(pipes[1]);
-  if (pid < 0) {
+  if (*pid < 0) {
     close(pipes[0]);
     return error;
   }
   if (log_pipe >= 0) close(log_pipe);
   log_pipe = pipes[0];
   fcntl(log_pipe, F_SETFL, O_NONBLOCK);
-  postmaster = pid;
   return 0;
+}
+
+/* --- parked ------------------------------------------------------------------------------------
+ * Half of what a start costs comes before the postmaster looks at its data: its program is read,
+ * linked, and copied into huge pages. So a machine without data has one that has done that. Where
+ * its configuration is to be, it finds a pipe that we keep open, and reads. When the data disk has
+ * been mounted over that and we close the pipe, it has read an empty file. It reads the
+ * configuration again, and all of it counts then: of the first time, only where the data are. */
+
+static void end_parking(void) {
+  if (parked_at >= 0) close(parked_at);
+  parked_at = -1;
+  parked = 0;
+}
+
+/* A folder with the pipe, in memory, where the data disk is to be. */
+static bool make_parking_place(void) {
+  struct stat status;
+  if (stat(CONFIGURATION, &status) == 0) return S_ISFIFO(status.st_mode); /* of the last time */
+  return mount("tmpfs", DATA_MOUNT, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755") == 0 &&
+         mkdir(DATA_FOLDER, 0700) == 0 && mkfifo(CONFIGURATION, 0600) == 0 &&
+         chown(DATA_FOLDER, POSTGRES_UID, POSTGRES_UID) == 0 &&
+         chown(CONFIGURATION, POSTGRES_UID, POSTGRES_UID) == 0;
+}
+
+/* Returns when somebody has opened the configuration, or it took too long. */
+static bool wait_for_reader(int opened) {
+  struct pollfd event = {.fd = opened, .events = POLLIN};
+  int64_t deadline = monotonic_ms() + PARKING_PATIENCE_MS;
+  for (;;) {
+    int64_t left = deadline - monotonic_ms();
+    int count = left > 0 ? poll(&event, 1, (int)left) : 0;
+    if (count >= 0 || errno != EINTR) return count > 0;
+  }
+}
+
+void postgres_park(void) {
+  static char* const no_settings[] = {NULL};
+  if (postmaster || parked || data_mounted()) return;
+  int opened = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+  bool done = opened >= 0 && make_parking_place() &&
+              (parked_at = open(CONFIGURATION, O_RDWR | O_CLOEXEC | O_NONBLOCK)) >= 0 &&
+              inotify_add_watch(opened, CONFIGURATION, IN_OPEN) >= 0;
+  if (done && (errno = launch(no_settings, &parked)) != 0) done = false;
+  if (!done) {
+    /* A start is slower without, and that is all. */
+    log_line("park a postmaster: %s", strerror(errno));
+    end_parking();
+  } else if (!wait_for_reader(opened)) {
+    log_line("the parked postmaster does not ask for its configuration");
+    kill(parked, SIGKILL);
+    end_parking();
+  }
+  if (opened >= 0) close(opened);
+}
+
+int postgres_start(char* const* settings) {
+  if (postmaster) return EALREADY;
+  if (!data_mounted()) return ENODEV;
+  /* The postmaster writes its state into line 8 of its pid file: an event in place of polling. */
+  if (watch >= 0) close(watch);
+  watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+  if (watch >= 0) inotify_add_watch(watch, DATA_FOLDER, IN_MODIFY | IN_ONLYDIR);
+  if (parked && settings[0] == NULL) {
+    postmaster = parked;
+    end_parking();
+    return 0;
+  }
+  if (parked) kill(parked, SIGKILL);
+  end_parking();
+  pid_t pid;
+  int error = launch(settings, &pid);
+  if (error == 0) postmaster = pid;
+  return error;
 }
 
 void postgres_watch_ready(void) {
@@ -142,6 +217,11 @@ void postgres_log_ready(void) {
 }
 
 bool postgres_exited(pid_t pid, int status) {
+  if (parked && pid == parked) {
+    log_line("the parked postmaster ended, wait status %d", status);
+    end_parking();
+    return true;
+  }
   if (!postmaster || pid != postmaster) return false;
   postmaster = 0;
   if (log_pipe >= 0) postgres_log_ready(); /* its last words come first */
