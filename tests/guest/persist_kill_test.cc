@@ -1,19 +1,19 @@
 // tests/guest/persist_kill_test.cc - a process is killed at random points, again and again, on the
 // same database: no acknowledged commit is lost, nothing appears in half, the indexes are sound.
 //
-// SNOWGLOBE_KILLS: kills of each kind (2), SNOWGLOBE_SEED: of the random choices,
-// SNOWGLOBE_KILL_EXECUTOR: who runs the guest that is killed ("interpreter").
+// SNOWGLOBE_KILLS: kills inside of each kind of call (2), and thrice as many under work;
+// SNOWGLOBE_SEED: of the random choices; SNOWGLOBE_KILL_EXECUTOR: who runs the guest that is killed
+// ("interpreter").
 //
-// The victim is a forked child. What it was told is kept outside of it: in memory that both share.
+// The victim is a forked child. A kill counts for what it was to hit only if the victim was at that
+// when it died; others are made as well, and checked after, but not counted.
+#include "tests/guest/persist_bank.h"
 #include "tests/guest/persist_fixture.h"
 
-#include <algorithm>
-#include <array>
-#include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <optional>
 #include <random>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -22,103 +22,97 @@ namespace snowglobe {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::Bank;
+using testing::Phase;
 namespace fs = std::filesystem;
 
-constexpr int kWorkers = 4;
-constexpr int kAccounts = 20;
-constexpr int kBalance = 1000;
-
-/// What each worker was about to commit, and what it was told is committed; written by the victim,
-/// read by who killed it.
-struct Outside {
-  std::array<std::atomic<int>, kWorkers> begun{}, acknowledged{};
-  /// What a restore under way goes back to; -1: none was begun.
-  std::array<std::atomic<int>, kWorkers> restoring_to{};
-  std::atomic<bool> at_it = false;  ///< the kind of work that is to be hit has begun
-};
+constexpr int kEndless = 1'000'000;
 
 int number_from(const char* name, int otherwise) {
   const char* const text = std::getenv(name);  // NOLINT(concurrency-mt-unsafe)
   return text != nullptr ? std::atoi(text) : otherwise;
 }
 
+bool on_interpreter() {
+  return std::getenv("SNOWGLOBE_KILL_EXECUTOR") != nullptr;  // NOLINT(concurrency-mt-unsafe)
+}
+
 Options victim_options() {
   Options options;
-  const char* const executor = std::getenv("SNOWGLOBE_KILL_EXECUTOR");  // NOLINT
-  if (executor != nullptr) options.executor = Executor::interpreter;
+  if (on_interpreter()) options.executor = Executor::interpreter;
   return options;
 }
 
 class KillTest : public testing::PersistTest {
  protected:
+  using Action = std::function<void()>;
+  using Micros = std::chrono::microseconds;
+
   void SetUp() override {
     PersistTest::SetUp();
-    void* const shared =
-        ::mmap(nullptr, sizeof(Outside), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    ASSERT_NE(shared, MAP_FAILED);
-    outside_ = new (shared) Outside;
     const auto seed = static_cast<unsigned>(number_from("SNOWGLOBE_SEED", 0));
     random_.seed(seed != 0 ? seed : std::random_device{}());
-  }
-  void TearDown() override {
-    ::munmap(outside_, sizeof(Outside));
-    PersistTest::TearDown();
   }
 
   void make_bank() const {
     Database db = Database::open(path());
-    db.script(R"(
-      create table accounts(id int primary key, n int not null check (n >= -1000000));
-      create table ledger(worker int, seq int, source int, target int, amount int,
-                          primary key (worker, seq));
-      create index on ledger(source, target))");
-    db.execute("insert into accounts select i, $1 from generate_series(0, $2 - 1) i", kBalance,
-               kAccounts);
+    bank_.found(db);
   }
-
-  /// One transfer; the ledger has it as well.
-  void transfer(Session& session, int worker, std::minstd_rand& random) const {
-    const int seq = outside_->begun[worker] + 1;
-    const int source = static_cast<int>(random() % kAccounts);
-    const int target = static_cast<int>(random() % kAccounts);
-    const int amount = static_cast<int>(random() % 100);
-    session.transact([&](Transaction& tx) {
-      // In the order of their ids: workers that wait for each other take PostgreSQL a second.
-      tx.execute("update accounts set n = n + $1 where id = $2", source < target ? -amount : amount,
-                 std::min(source, target));
-      tx.execute("update accounts set n = n + $1 where id = $2", source < target ? amount : -amount,
-                 std::max(source, target));
-      tx.execute("insert into ledger values ($1, $2, $3, $4, $5)", worker, seq, source, target,
-                 amount);
-      outside_->begun[worker] = seq;  // it may be committed from here on
-    });
-    outside_->acknowledged[worker] = seq;
+  /// In the victim.
+  [[nodiscard]] Database open() const { return Database::open(path(), victim_options()); }
+  /// And ends there.
+  void open_only(const fs::path& where) const {
+    std::optional<Database> db;
+    bank_.during(Phase::open, [&] { db = Database::open(where, victim_options()); });
+    ::_exit(0);
   }
+  testing::Ledger& ledger() const { return bank_.ledger(); }
 
-  void work(Database& db, int worker, const std::function<bool()>& go_on) const {
-    std::minstd_rand random(static_cast<unsigned>(::getpid() * 10 + worker));
-    Session session = db.session();
-    while (go_on())
-      transfer(session, worker, random);
-  }
-
-  /// All workers at once, each in a thread, for as long as `go_on` or for `count` transfers.
-  void work_all(Database& db, int count, const std::function<void()>& beside = {}) const {
-    std::vector<std::thread> threads;
-    for (int worker = 0; worker < kWorkers; ++worker) {
-      threads.emplace_back([this, &db, worker, count] {
-        int left = count;
-        work(db, worker, [&left] { return left-- > 0; });
-      });
+  /// Kills at random moments inside of `phase`, which `victim` comes to, until `count` have hit it.
+  /// `after` looks at what is left. The first time the victim may come to its end, which says how
+  /// long the phase takes; `at_most` says it instead, of a phase without one.
+  void campaign(Phase phase, int count, const Action& victim, const Action& after,
+                Micros at_most = {}) {
+    if (at_most == Micros{}) {
+      run(victim, phase, [] { return false; });
+      after();
     }
-    if (beside) beside();
-    for (std::thread& thread : threads)
-      thread.join();
+    int tries = 0;
+    for (int hits = 0; hits < count; ++tries) {
+      ASSERT_LT(tries, 4 * count + 10) << "the victim is hardly ever where it is to be hit";
+      const Micros took{ledger().took[static_cast<int>(phase)].load()};
+      const Micros most = at_most == Micros{} ? took + took / 8 + 1ms : at_most;
+      const bool killed = run(victim, phase, [&] {
+        std::this_thread::sleep_for(Micros(random_() % static_cast<unsigned>(most.count())));
+        return true;
+      });
+      hits += killed && ledger().phase == phase ? 1 : 0;
+      after();
+      ASSERT_FALSE(HasFailure()) << "kill " << tries;
+    }
+    std::printf("%d kills inside of it, %d beside it; the database came up", count, tries - count);
+    for (const auto& [how, times] : seen_)
+      std::printf(" %s: %d", how.c_str(), times);
+    std::printf("\n");
   }
 
-  /// Runs `victim` in a child and kills it some time after it is at it.
-  void kill_in(const std::function<void()>& victim, std::chrono::milliseconds at_most) {
-    outside_->at_it = false;
+  /// The database has what was acknowledged.
+  void check() {
+    Database db = Database::open(path());
+    ++seen_[db.info().started];
+    bank_.check(db);
+  }
+
+  static int kills() { return number_from("SNOWGLOBE_KILLS", 2); }
+
+  Bank bank_;
+  std::map<std::string, int> seen_;
+
+ private:
+  /// Runs `victim` in a child until it is at `phase` and `wait` returns true, and kills it; to its
+  /// end if `wait` returns false. True if it was killed.
+  bool run(const Action& victim, Phase phase, const std::function<bool()>& wait) {
+    ledger().phase = Phase::none;
     std::fflush(nullptr);
     const pid_t child = ::fork();
     if (child == 0) {
@@ -130,225 +124,181 @@ class KillTest : public testing::PersistTest {
       }
       ::_exit(0);
     }
-    const auto limit = std::chrono::steady_clock::now() + 60s;
-    while (!outside_->at_it && std::chrono::steady_clock::now() < limit)
-      std::this_thread::sleep_for(100us);
-    const auto most = std::chrono::microseconds(at_most).count();
-    std::this_thread::sleep_for(std::chrono::microseconds(random_() % most));
-    ::kill(child, SIGKILL);
     int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) == 0) << WEXITSTATUS(status);
-  }
-
-  void check() { check_database(path()); }
-  void check_database(const fs::path& path) {
-    Database db = Database::open(path);
-    started_[db.info().started]++;
-    std::array<int, kWorkers> have{};
-    for (auto [worker, rows, last] : db.query<int, int, int>(
-             "select worker, count(*)::int, max(seq) from ledger group by worker")) {
-      EXPECT_EQ(rows, last) << "worker " << worker << " has holes";
-      have[worker] = last;
+    bool ended = false;
+    const auto limit = std::chrono::steady_clock::now() + 300s;
+    while (ledger().phase != phase && !ended && std::chrono::steady_clock::now() < limit) {
+      std::this_thread::sleep_for(100us);
+      ended = ::waitpid(child, &status, WNOHANG) == child;
     }
-    check_counts(have);
-    EXPECT_EQ(db.one<int>("select sum(n)::int from accounts"), kAccounts * kBalance);
-    EXPECT_EQ(db.one<int>(R"(
-        select count(*)::int from accounts a where n <> $1 +
-          (select coalesce(sum(amount), 0) from ledger where target = a.id) -
-          (select coalesce(sum(amount), 0) from ledger where source = a.id))",
-                          kBalance),
-              0);
-    db.script("create extension if not exists amcheck");
-    static_cast<void>(db.query(R"(
-        select bt_index_check(c.oid, true) from pg_class c join pg_index i on i.indexrelid = c.oid
-        where c.relam = 403 and c.relpersistence = 'p' and i.indisvalid)"));
-    EXPECT_EQ(db.one<int>("select count(*)::int from verify_heapam('ledger')"), 0);
-    EXPECT_EQ(db.one<int>("select count(*)::int from verify_heapam('accounts')"), 0);
-    for (int worker = 0; worker < kWorkers; ++worker) {
-      outside_->begun[worker] = outside_->acknowledged[worker] = have[worker];
-      outside_->restoring_to[worker] = -1;
+    if (!ended) {
+      if (wait()) ::kill(child, SIGKILL);
+      EXPECT_EQ(::waitpid(child, &status, 0), child);
     }
+    const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    EXPECT_TRUE(killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0)) << status;
+    return killed;
   }
 
-  void check_counts(const std::array<int, kWorkers>& have) const {
-    bool restored = true;
-    for (int worker = 0; worker < kWorkers; ++worker)
-      restored = restored && have[worker] == outside_->restoring_to[worker];
-    if (restored) return;
-    for (int worker = 0; worker < kWorkers; ++worker) {
-      EXPECT_GE(have[worker], outside_->acknowledged[worker]) << "a commit was lost";
-      EXPECT_LE(have[worker], outside_->begun[worker]) << "what nobody committed is there";
-    }
-  }
-
-  void report() const {
-    std::printf("the killed were");
-    for (const auto& [how, count] : started_)
-      std::printf(" %s: %d", how.c_str(), count);
-    std::printf("\n");
-  }
-
-  static int kills() { return number_from("SNOWGLOBE_KILLS", 2); }
-
-  Outside* outside_ = nullptr;
   std::minstd_rand random_;
-  std::map<std::string, int> started_;
 };
 
 TEST_F(KillTest, UnderWork) {
   make_bank();
-  for (int i = 0; i < 2 * kills(); ++i) {
-    kill_in(
-        [this] {
-          Database db = Database::open(path(), victim_options());
-          work_all(db, 1'000'000, [this] { outside_->at_it = true; });
-        },
-        600ms);
-    check();
-    ASSERT_FALSE(HasFailure()) << "kill " << i;
-  }
-  report();
+  campaign(
+      Phase::work, 3 * kills(),
+      [this] {
+        Database db = open();
+        bank_.work(db, kEndless, [this] {
+          const auto before = bank_.acknowledged();
+          while (bank_.acknowledged() == before)
+            std::this_thread::sleep_for(1ms);
+          ledger().phase = Phase::work;
+        });
+      },
+      [this] { check(); }, on_interpreter() ? 1500ms : 600ms);
 }
 
-TEST_F(KillTest, InOpenAndClose) {
+TEST_F(KillTest, InOpenThatResumes) {
   make_bank();
-  for (int i = 0; i < 2 * kills(); ++i) {
-    kill_in(
-        [this] {
-          outside_->at_it = true;
-          for (;;) {
-            Database db = Database::open(path(), victim_options());
-            work_all(db, 2);
-          }
-        },
-        900ms);
-    check();
-    ASSERT_FALSE(HasFailure()) << "kill " << i;
-  }
-  report();
+  campaign(
+      Phase::open, (kills() + 1) / 2, [this] { open_only(path()); }, [this] { check(); });
+}
+
+TEST_F(KillTest, InOpenThatRecovers) {
+  make_bank();
+  const auto crash = [this] {
+    const int code = testing::in_child([this] {
+      Database db = Database::open(path());
+      bank_.work(db, 5);
+      ::_exit(0);
+      return 0;
+    });
+    EXPECT_EQ(code, 0);
+  };
+  crash();
+  campaign(
+      Phase::open, (kills() + 1) / 2, [this] { open_only(path()); },
+      [&] {
+        check();
+        crash();
+      });
+}
+
+TEST_F(KillTest, InClose) {
+  make_bank();
+  campaign(
+      Phase::close, kills(),
+      [this] {
+        Database db = open();
+        bank_.work(db, on_interpreter() ? 1 : 5);
+        bank_.during(Phase::close, [&db] { db.close(); });
+      },
+      [this] { check(); });
 }
 
 TEST_F(KillTest, InCreation) {
-  for (int i = 0; i < kills(); ++i) {
-    const fs::path fresh = folder() / std::to_string(i);
-    kill_in(
-        [&] {
-          outside_->at_it = true;
-          Database db = Database::open(fresh, victim_options());
-          ::pause();
-        },
-        150ms);
-    Database db = Database::open(fresh);
-    EXPECT_EQ(db.one<int>("select count(*)::int from pg_class where relname = 'accounts'"), 0);
-    db.script("create table accounts(n int)");
-  }
+  int number = 0;
+  const auto fresh = [&] { return folder() / std::to_string(number); };
+  campaign(
+      Phase::open, kills(), [&] { open_only(fresh()); },
+      [&] {
+        {
+          Database db = Database::open(fresh());
+          EXPECT_EQ(db.one<int>("select count(*)::int from pg_class where relname = 'a'"), 0);
+          db.script("create table a(n int)");
+        }
+        fs::remove_all(fresh());
+        ++number;
+      });
 }
 
 TEST_F(KillTest, InSave) {
   make_bank();
-  for (int i = 0; i < kills(); ++i) {
-    kill_in(
-        [this] {
-          Database db = Database::open(path(), victim_options());
-          work_all(db, 1'000'000, [&] {
-            outside_->at_it = true;
-            for (int n = 0;; ++n)
-              db.save(n % 2 == 0 ? "one" : "two");
-          });
-        },
-        1500ms);
-    check();
-    ASSERT_FALSE(HasFailure()) << "kill " << i;
-    Database db = Database::open(path());
-    for (const Snapshot& kept : db.snapshots()) {
-      Database fork = db.fork(kept);
-      EXPECT_EQ(fork.one<int>("select sum(n)::int from accounts"), kAccounts * kBalance);
-    }
-  }
-  report();
+  campaign(
+      Phase::save, kills(),
+      [this] {
+        Database db = open();
+        bank_.work(db, kEndless, [&] {
+          for (int n = 0; n < 4; ++n)
+            bank_.during(Phase::save, [&] { db.save(n % 2 == 0 ? "one" : "two"); });
+          ::_exit(0);
+        });
+      },
+      [this] {
+        check();
+        Database db = Database::open(path());
+        for (const Snapshot& kept : db.snapshots()) {
+          Database fork = db.fork(kept);
+          Bank::check_copy(fork);
+          ++seen_["snapshots"];
+        }
+      });
+}
+
+TEST_F(KillTest, InRestore) {
+  make_bank();
+  campaign(
+      Phase::restore, kills(),
+      [this] {
+        Database db = open();
+        const Snapshot before = db.save();
+        const auto then = bank_.acknowledged();
+        bank_.work(db, on_interpreter() ? 2 : 10);
+        bank_.restore(db, before, then);
+      },
+      [this] { check(); });
 }
 
 TEST_F(KillTest, InCompact) {
   make_bank();
-  for (int i = 0; i < kills(); ++i) {
-    kill_in(
-        [this] {
-          Database db = Database::open(path(), victim_options());
-          work_all(db, 1'000'000, [&] {
-            outside_->at_it = true;
-            for (;;)
-              db.compact({.full = true});
+  for (const bool full : {false, true}) {
+    // A full one takes the interpreter minutes.
+    if (full && on_interpreter()) break;
+    const int count = on_interpreter() ? kills() : full ? kills() / 4 : kills() - kills() / 4;
+    campaign(
+        Phase::compact, count,
+        [this, full] {
+          Database db = open();
+          bank_.work(db, kEndless, [&] {
+            bank_.during(Phase::compact, [&] { db.compact({.full = full}); });
+            ::_exit(0);
           });
         },
-        900ms);
-    check();
-    ASSERT_FALSE(HasFailure()) << "kill " << i;
+        [this] { check(); });
   }
-  report();
 }
 
 TEST_F(KillTest, InBackup) {
   make_bank();
   // In turn, so that one is whole once the first was made.
   const std::array<fs::path, 2> copies = {folder() / "a.globe", folder() / "b.globe"};
-  for (int i = 0; i < kills(); ++i) {
-    kill_in(
-        [&] {
-          Database db = Database::open(path(), victim_options());
-          work_all(db, 1'000'000, [&] {
-            for (int n = 0;; ++n) {
-              fs::remove_all(copies[n % 2]);
-              outside_->at_it = true;
-              static_cast<void>(db.backup_to(copies[n % 2]));
-            }
-          });
-        },
-        1500ms);
-    check();
-    ASSERT_FALSE(HasFailure()) << "kill " << i;
-    Options there;
-    there.create = Create::never;
-    for (const fs::path& copy : copies) {
-      try {
-        Database backup = Database::open(copy, there);
-        EXPECT_EQ(backup.one<int>("select sum(n)::int from accounts"), kAccounts * kBalance);
-        ++started_["copies"];
-      } catch (const DatabaseNotFound&) {
-        ++started_["no copies"];
-      }
-    }
-  }
-  report();
-}
-
-TEST_F(KillTest, InRestore) {
-  make_bank();
-  for (int i = 0; i < 2 * kills(); ++i) {
-    kill_in(
-        [this] {
-          Database db = Database::open(path(), victim_options());
-          for (;;) {
-            const Snapshot before = db.save();
-            std::array<int, kWorkers> then{};
-            for (int worker = 0; worker < kWorkers; ++worker)
-              then[worker] = outside_->acknowledged[worker];
-            work_all(db, 10);
-            for (int worker = 0; worker < kWorkers; ++worker)
-              outside_->restoring_to[worker] = then[worker];
-            outside_->at_it = true;
-            db.restore(before);
-            for (int worker = 0; worker < kWorkers; ++worker) {
-              outside_->begun[worker] = outside_->acknowledged[worker] = then[worker];
-              outside_->restoring_to[worker] = -1;
-            }
+  campaign(
+      Phase::backup, kills(),
+      [&] {
+        Database db = open();
+        bank_.work(db, kEndless, [&] {
+          for (int n = 0; n < 3; ++n) {
+            fs::remove_all(copies[n % 2]);
+            bank_.during(Phase::backup, [&] { static_cast<void>(db.backup_to(copies[n % 2])); });
           }
-        },
-        300ms);
-    check();
-    ASSERT_FALSE(HasFailure()) << "kill " << i;
-  }
-  report();
+          ::_exit(0);
+        });
+      },
+      [&] {
+        check();
+        Options there;
+        there.create = Create::never;
+        for (const fs::path& copy : copies) {
+          try {
+            Database backup = Database::open(copy, there);
+            Bank::check_copy(backup);
+            ++seen_["copies"];
+          } catch (const DatabaseNotFound&) {
+            ++seen_["no copies"];
+          }
+        }
+      });
 }
 
 }  // namespace
