@@ -31,16 +31,11 @@ base::Error damaged_chunk(const ChunkHash& hash, const std::string& pack, std::u
 
 }  // namespace
 
-FileSystem& host_files() {
-  static HostFileSystem* const files = new HostFileSystem;  // stores may outlive destructors
-  return *files;
-}
-
 Store::Core::Core(std::filesystem::path store_folder, const StoreOptions& store_options)
     : folder(std::move(store_folder)),
       packs_folder(folder / "packs"),
       options(store_options),
-      files(options.files != nullptr ? *options.files : host_files()),
+      files(options.files != nullptr ? *options.files : base::FileSystem::host()),
       clock(options.clock != nullptr ? *options.clock : host_clock()),
       random(options.random != nullptr ? *options.random : host_random()),
       packs(files, packs_folder),
@@ -160,7 +155,7 @@ base::Result<std::uint64_t> Store::Core::sweep_unknown_packs() {
   std::uint64_t freed = 0;
   for (const PackId& id : unknown) {
     const auto path = packs_folder / pack_file_name(id);
-    if (auto file = files.open(path); file.ok())
+    if (auto file = files.open(path, base::FileSystem::Access::kRead); file.ok())
       freed += file.value()->size().ok() ? file.value()->size().value() : 0;
     if (auto removed = files.remove(path); !removed.ok()) return removed.error();
   }

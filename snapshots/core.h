@@ -1,8 +1,8 @@
 // snapshots/core.h - what a Store, its readers and its writers share. Inside of snapshots/ only.
 #pragma once
 
+#include "base/file_system.h"
 #include "snapshots/catalogue.h"
-#include "snapshots/file_system.h"
 #include "snapshots/locks.h"
 #include "snapshots/pack.h"
 #include "snapshots/store.h"
@@ -46,7 +46,7 @@ class Store::Core : public std::enable_shared_from_this<Store::Core> {
   const std::filesystem::path folder;
   const std::filesystem::path packs_folder;
   const StoreOptions options;
-  FileSystem& files;
+  base::FileSystem& files;
   const base::Clock& clock;
   base::RandomSource& random;
   std::shared_ptr<LockFile> locks;       // set by open_folder()
@@ -56,8 +56,5 @@ class Store::Core : public std::enable_shared_from_this<Store::Core> {
  private:
   const int process_;
 };
-
-/// The host's files, clock and randomness, for those who bring none.
-FileSystem& host_files();
 
 }  // namespace snowglobe::snapshots

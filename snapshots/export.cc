@@ -44,7 +44,7 @@ class Exporter {
     return {};
   }
 
-  base::Result<ExportReport> write(File& file) {
+  base::Result<ExportReport> write(base::File& file) {
     ExportWriter out(file);
     ExportReport report;
     const ExportHead head{static_cast<std::uint32_t>(manifests_.size()), chunks_.size()};

@@ -66,7 +66,7 @@ base::Result<void> ExportWriter::put(base::ConstBytes bytes) {
 }
 
 base::Result<void> ExportWriter::flush() {
-  auto written = file_.append(buffer_);
+  auto written = file_.write_at(bytes_ - buffer_.size(), buffer_);
   buffer_.clear();
   return written;
 }
@@ -111,7 +111,7 @@ base::Result<void> ExportWriter::end() {
   return flush();
 }
 
-ExportReader::ExportReader(File& file, std::filesystem::path path)
+ExportReader::ExportReader(base::File& file, std::filesystem::path path)
     : file_(&file), path_(std::move(path)), hasher_(std::make_unique<Hasher>()) {}
 
 base::Error ExportReader::damaged(const std::string& what) const {
@@ -145,7 +145,8 @@ base::Result<base::ConstBytes> ExportReader::take(std::size_t count) {
   return bytes;
 }
 
-base::Result<ExportReader> ExportReader::begin(File& file, const std::filesystem::path& path) {
+base::Result<ExportReader> ExportReader::begin(base::File& file,
+                                               const std::filesystem::path& path) {
   ExportReader reader(file, path);
   auto size = file.size();
   if (!size.ok()) return size.error();

@@ -3,8 +3,8 @@
 // input.
 #pragma once
 
+#include "base/file_system.h"
 #include "snapshots/chunk_list.h"
-#include "snapshots/file_system.h"
 #include "snapshots/hash.h"
 #include "snapshots/record.h"
 
@@ -29,7 +29,7 @@ struct ExportHead {
 /// Writes the parts in their order; every byte goes into the hash at the end.
 class ExportWriter {
  public:
-  explicit ExportWriter(File& file) : file_(file) {}
+  explicit ExportWriter(base::File& file) : file_(file) {}
 
   base::Result<void> head(const ExportHead& head);
   base::Result<void> manifest(Manifest manifest);
@@ -41,7 +41,7 @@ class ExportWriter {
   base::Result<void> put(base::ConstBytes bytes);
   base::Result<void> flush();
 
-  File& file_;
+  base::File& file_;
   Hasher hasher_;
   std::vector<std::uint8_t> buffer_;
   std::uint64_t bytes_ = 0;
@@ -52,7 +52,7 @@ class ExportWriter {
 class ExportReader {
  public:
   /// `file` is not owned.
-  static base::Result<ExportReader> begin(File& file, const std::filesystem::path& path);
+  static base::Result<ExportReader> begin(base::File& file, const std::filesystem::path& path);
 
   [[nodiscard]] const ExportHead& head() const { return head_; }
   [[nodiscard]] std::uint64_t position() const { return position_; }
@@ -70,12 +70,12 @@ class ExportReader {
   base::Result<void> end();
 
  private:
-  ExportReader(File& file, std::filesystem::path path);
+  ExportReader(base::File& file, std::filesystem::path path);
   base::Result<base::ConstBytes> peek(std::size_t count);
   base::Result<base::ConstBytes> take(std::size_t count);
   base::Error damaged(const std::string& what) const;
 
-  File* file_;
+  base::File* file_;
   std::filesystem::path path_;
   ExportHead head_;
   std::uint64_t size_ = 0;

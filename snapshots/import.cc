@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 #include <set>
+#include <system_error>
 
 namespace snowglobe::snapshots {
 
@@ -144,12 +145,21 @@ class Importer {
   std::vector<Chunk> chunks_;
 };
 
+/// Where users keep such files, there may be links to them.
+base::Result<std::unique_ptr<base::File>> open_export(base::FileSystem& files,
+                                                      const std::filesystem::path& file) {
+  std::error_code error;
+  const auto whole = std::filesystem::canonical(file, error);
+  if (error) return base::os_error("open", file, error.value());
+  return files.open(whole, base::FileSystem::Access::kRead);
+}
+
 }  // namespace
 
 base::Result<ImportReport> Store::import_from(const std::filesystem::path& file,
                                               const Progress& progress) {
   if (auto usable = core_->check_process(); !usable.ok()) return usable.error();
-  auto opened = core_->files.open(file);
+  auto opened = open_export(core_->files, file);
   if (!opened.ok()) return opened.error();
   auto reader = ExportReader::begin(*opened.value(), file);
   if (!reader.ok()) return reader.error();
@@ -158,8 +168,8 @@ base::Result<ImportReport> Store::import_from(const std::filesystem::path& file,
 
 base::Result<std::vector<SnapshotInfo>> Store::inspect(const std::filesystem::path& file,
                                                        const StoreOptions& options) {
-  FileSystem& files = options.files != nullptr ? *options.files : host_files();
-  auto opened = files.open(file);
+  base::FileSystem& files = options.files != nullptr ? *options.files : base::FileSystem::host();
+  auto opened = open_export(files, file);
   if (!opened.ok()) return opened.error();
   auto reader = ExportReader::begin(*opened.value(), file);
   if (!reader.ok()) return reader.error();

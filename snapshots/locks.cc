@@ -3,12 +3,9 @@
 // descriptor of the file would drop them.
 #include "snapshots/locks.h"
 
-#include "snapshots/file_system.h"
-
 #include <cerrno>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
 
@@ -35,18 +32,19 @@ const char* purpose(std::uint64_t number) {
 
 }  // namespace
 
-LockFile::LockFile(int descriptor, std::filesystem::path path, std::chrono::milliseconds wait_limit)
-    : fd_(descriptor), path_(std::move(path)), wait_limit_(wait_limit), process_(::getpid()) {}
+LockFile::LockFile(std::unique_ptr<base::File> file, std::filesystem::path path,
+                   std::chrono::milliseconds wait_limit)
+    : file_(std::move(file)),
+      path_(std::move(path)),
+      wait_limit_(wait_limit),
+      process_(::getpid()) {}
 
-LockFile::~LockFile() {
-  ::close(fd_);
-}
-
-base::Result<std::shared_ptr<LockFile>> LockFile::open(const std::filesystem::path& path,
+base::Result<std::shared_ptr<LockFile>> LockFile::open(base::FileSystem& files,
+                                                       const std::filesystem::path& path,
                                                        std::chrono::milliseconds wait_limit) {
-  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (descriptor < 0) return os_error("open", path, errno);
-  std::shared_ptr<LockFile> file(new LockFile(descriptor, path, wait_limit));
+  auto opened = files.open_or_create(path);
+  if (!opened.ok()) return opened.error();
+  std::shared_ptr<LockFile> file(new LockFile(std::move(opened).value(), path, wait_limit));
   file->self_ = file;
   return file;
 }
@@ -75,9 +73,9 @@ base::Result<bool> LockFile::try_take(std::uint64_t number, Mode mode) {
     ++found->second.shared;
     return true;
   }
-  if (set_lock(fd_, number, mode == Mode::kExclusive ? F_WRLCK : F_RDLCK) != 0) {
+  if (set_lock(file_->descriptor(), number, mode == Mode::kExclusive ? F_WRLCK : F_RDLCK) != 0) {
     if (errno == EAGAIN || errno == EACCES || errno == EINTR) return false;
-    return os_error("lock", path_, errno);
+    return base::os_error("lock", path_, errno);
   }
   Holders& holders = holders_[number];
   if (mode == Mode::kExclusive) {
@@ -95,7 +93,7 @@ void LockFile::release(std::uint64_t number, bool exclusive) {
   const auto found = holders_.find(number);
   if (!exclusive && --found->second.shared != 0) return;
   holders_.erase(found);
-  set_lock(fd_, number, F_UNLCK);
+  set_lock(file_->descriptor(), number, F_UNLCK);
 }
 
 LockFile::Lease& LockFile::Lease::operator=(Lease&& other) noexcept {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/error.h"
+#include "base/file_system.h"
 
 #include <chrono>
 #include <cstdint>
@@ -27,9 +28,9 @@ constexpr std::uint64_t snapshot_lock(std::uint64_t number) {
 class LockFile {
  public:
   /// Opens the file, or makes it (0600).
-  static base::Result<std::shared_ptr<LockFile>> open(const std::filesystem::path& path,
+  static base::Result<std::shared_ptr<LockFile>> open(base::FileSystem& files,
+                                                      const std::filesystem::path& path,
                                                       std::chrono::milliseconds wait_limit);
-  ~LockFile();
   LockFile(const LockFile&) = delete;
   LockFile& operator=(const LockFile&) = delete;
 
@@ -64,11 +65,12 @@ class LockFile {
     bool exclusive = false;
   };
 
-  LockFile(int descriptor, std::filesystem::path path, std::chrono::milliseconds wait_limit);
+  LockFile(std::unique_ptr<base::File> file, std::filesystem::path path,
+           std::chrono::milliseconds wait_limit);
   base::Result<bool> try_take(std::uint64_t number, Mode mode);
   void release(std::uint64_t number, bool exclusive);
 
-  const int fd_;
+  const std::unique_ptr<base::File> file_;
   const std::filesystem::path path_;
   const std::chrono::milliseconds wait_limit_;
   const int process_;

@@ -22,10 +22,6 @@ constexpr std::string_view kReadme =
     "checksummed; catalogue.sqlite knows which snapshot needs what. Whole folders can be copied\n"
     "while no process uses them.\n";
 
-base::ConstBytes bytes_of(std::string_view text) {
-  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
-}
-
 base::Error not_a_store(const std::filesystem::path& folder) {
   return {base::ErrorCode::kInvalidArgument,
           fmt::format("'{}' is not a snapshot store, and not empty: nothing in it was changed; "
@@ -44,8 +40,8 @@ bool may_become_store(const std::vector<std::string>& names) {
   });
 }
 
-base::Result<void> check_format(FileSystem& files, const std::filesystem::path& folder) {
-  auto file = files.open(folder / kFormatFile);
+base::Result<void> check_format(base::FileSystem& files, const std::filesystem::path& folder) {
+  auto file = files.open(folder / kFormatFile, base::FileSystem::Access::kRead);
   if (!file.ok()) return file.error();
   auto size = file.value()->size();
   if (!size.ok()) return size.error();
@@ -60,14 +56,10 @@ base::Result<void> check_format(FileSystem& files, const std::filesystem::path& 
                                  folder.string())};
 }
 
-base::Result<void> write_file(FileSystem& files, const std::filesystem::path& path,
+base::Result<void> write_file(base::FileSystem& files, const std::filesystem::path& path,
                               std::string_view text) {
-  if (files.exists(path)) {
-    if (auto removed = files.remove(path); !removed.ok()) return removed;
-  }
-  auto file = files.create(path);
+  auto file = files.write_file(path, base::bytes_of(text));
   if (!file.ok()) return file.error();
-  if (auto written = file.value()->append(bytes_of(text)); !written.ok()) return written;
   return file.value()->sync();
 }
 
@@ -96,7 +88,7 @@ base::Result<bool> look_at_folder(Store::Core& core) {
 // The file that says what the folder is comes first: from then on it is ours, and all else can be
 // made by whoever opens it next.
 base::Result<void> make_store(Store::Core& core) {
-  FileSystem& files = core.files;
+  base::FileSystem& files = core.files;
   if (files.exists(core.folder / kFormatFile)) return {};  // somebody was quicker
   const auto temporary = core.folder / kNewFormatFile;
   if (auto written = write_file(files, temporary, kFormatText); !written.ok()) return written;
@@ -130,7 +122,7 @@ base::Result<void> open_catalogue(Store::Core& core) {
     if (auto created = core.files.create(path); !created.ok()) return created.error();
   }
   auto catalogue =
-      Catalogue::open(path, core.files.sqlite_vfs(), core.options.wait_limit, has_packs);
+      Catalogue::open(path, core.options.sqlite_vfs, core.options.wait_limit, has_packs);
   if (!catalogue.ok()) return catalogue.error();
   core.catalogue = std::move(catalogue).value();
   return core.files.sync_directory(core.folder);
@@ -163,7 +155,7 @@ base::Result<std::unique_ptr<Store>> Store::open_folder(const std::filesystem::p
   auto core = std::make_shared<Core>(folder, options);
   auto is_store = look_at_folder(*core);
   if (!is_store.ok()) return is_store.error();
-  auto locks = LockFile::open(folder / kLockFile, options.wait_limit);
+  auto locks = LockFile::open(core->files, folder / kLockFile, options.wait_limit);
   if (!locks.ok()) return locks.error();
   core->locks = locks.value();
   {

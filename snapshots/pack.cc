@@ -34,8 +34,8 @@ std::optional<PackId> pack_of_file_name(std::string_view name) {
   return PackId::parse(name.substr(0, name.size() - kExtension.size()));
 }
 
-base::Result<PackWriter> PackWriter::create(FileSystem& files, const std::filesystem::path& folder,
-                                            const PackId& id) {
+base::Result<PackWriter> PackWriter::create(base::FileSystem& files,
+                                            const std::filesystem::path& folder, const PackId& id) {
   auto file = files.create(folder / pack_file_name(id));
   if (!file.ok()) return file.error();
   PackWriter pack(id, std::move(file).value());
@@ -47,16 +47,16 @@ base::Result<PackWriter> PackWriter::create(FileSystem& files, const std::filesy
 }
 
 base::Result<std::uint64_t> PackWriter::append(base::ConstBytes record) {
-  if (auto written = file_->append(record); !written.ok()) return written.error();
+  if (auto written = file_->write_at(bytes_, record); !written.ok()) return written.error();
   const std::uint64_t offset = bytes_;
   bytes_ += record.size();
   return offset;
 }
 
-base::Result<std::shared_ptr<PackReader>> PackReader::open(FileSystem& files,
+base::Result<std::shared_ptr<PackReader>> PackReader::open(base::FileSystem& files,
                                                            const std::filesystem::path& folder,
                                                            const PackId& id) {
-  auto file = files.open(folder / pack_file_name(id));
+  auto file = files.open(folder / pack_file_name(id), base::FileSystem::Access::kRead);
   if (!file.ok()) return file.error();
   std::array<std::uint8_t, kPackHeadBytes> head;
   if (auto read = file.value()->read_at(0, head); !read.ok()) return read.error();

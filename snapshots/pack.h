@@ -1,7 +1,7 @@
 // snapshots/pack.h - pack files: a head, then records, only ever appended to and by one writer.
 #pragma once
 
-#include "snapshots/file_system.h"
+#include "base/file_system.h"
 #include "snapshots/record.h"
 #include "snapshots/snapshot.h"
 
@@ -27,8 +27,8 @@ using PackId = SnapshotId;
 /// A pack that is being written.
 class PackWriter {
  public:
-  static base::Result<PackWriter> create(FileSystem& files, const std::filesystem::path& folder,
-                                         const PackId& id);
+  static base::Result<PackWriter> create(base::FileSystem& files,
+                                         const std::filesystem::path& folder, const PackId& id);
 
   /// Gives the offset of the record.
   base::Result<std::uint64_t> append(base::ConstBytes record);
@@ -38,17 +38,18 @@ class PackWriter {
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
 
  private:
-  PackWriter(const PackId& id, std::unique_ptr<File> file) : id_(id), file_(std::move(file)) {}
+  PackWriter(const PackId& id, std::unique_ptr<base::File> file)
+      : id_(id), file_(std::move(file)) {}
 
   PackId id_;
-  std::unique_ptr<File> file_;
+  std::unique_ptr<base::File> file_;
   std::uint64_t bytes_ = 0;
 };
 
 /// A pack that is read. Thread rule: any thread.
 class PackReader {
  public:
-  static base::Result<std::shared_ptr<PackReader>> open(FileSystem& files,
+  static base::Result<std::shared_ptr<PackReader>> open(base::FileSystem& files,
                                                         const std::filesystem::path& folder,
                                                         const PackId& id);
   struct Record {
@@ -65,15 +66,15 @@ class PackReader {
   base::Result<std::uint64_t> size() const { return file_->size(); }
 
  private:
-  explicit PackReader(std::unique_ptr<File> file) : file_(std::move(file)) {}
+  explicit PackReader(std::unique_ptr<base::File> file) : file_(std::move(file)) {}
 
-  std::unique_ptr<File> file_;
+  std::unique_ptr<base::File> file_;
 };
 
 /// Keeps the packs that were read last open, no more than a few. Thread rule: any thread.
 class PackCache {
  public:
-  PackCache(FileSystem& files, std::filesystem::path folder)
+  PackCache(base::FileSystem& files, std::filesystem::path folder)
       : files_(files), folder_(std::move(folder)) {}
 
   base::Result<std::shared_ptr<PackReader>> get(const PackId& id);
@@ -82,7 +83,7 @@ class PackCache {
  private:
   static constexpr std::size_t kOpenPacks = 32;
 
-  FileSystem& files_;
+  base::FileSystem& files_;
   const std::filesystem::path folder_;
   std::mutex mutex_;
   std::list<std::pair<PackId, std::shared_ptr<PackReader>>> recent_;  // the newest in front

@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/file_system.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "snapshots/limits.h"
@@ -36,8 +37,6 @@
 
 namespace snowglobe::snapshots {
 
-class FileSystem;
-
 struct StoreOptions {
   /// Makes the folder (not its parents) when it is not there, and a store in an empty one.
   bool create = true;
@@ -46,7 +45,9 @@ struct StoreOptions {
   unsigned threads = 1;                            ///< a writer's, beside its caller
   std::chrono::milliseconds wait_limit{5000};      ///< for locks of other threads and processes
   // The world; not owned, must outlive the store and its readers and writers. Null: the host's.
-  FileSystem* files = nullptr;
+  base::FileSystem* files = nullptr;
+  /// The name of the SQLite VFS through which the catalogue is written; null: SQLite's own.
+  const char* sqlite_vfs = nullptr;
   const base::Clock* clock = nullptr;
   base::RandomSource* random = nullptr;
   base::LogSink log{};

@@ -22,7 +22,8 @@ BackupResult DatabaseState::backup_to(const fs::path& path) {
   const Info about = info();
   Options make;
   make.create = Create::always;
-  DatabaseFolder folder(path, make);
+  base::FileSystem& files = persistence_ ? persistence_->files() : base::FileSystem::host();
+  DatabaseFolder folder(path, make, files);
   folder.start();
   // The machine stands still for a moment; its disk at that moment is read while it goes on.
   const auto captured = working_server()->capture();
@@ -31,20 +32,23 @@ BackupResult DatabaseState::backup_to(const fs::path& path) {
   for (SessionPicture& session : picture->sessions)
     session.adoption = Adoption::nobody;
   const vm::u64 capacity = picture->disk->capacity();
-  if (auto made = PersistentDisk::create(folder.new_disk(), *picture->disk, capacity); !made) {
+  if (auto made = PersistentDisk::create(folder.new_disk(), *picture->disk, capacity, files);
+      !made) {
     throw_error(made.error());
   }
   Description description;
   Hibernation machine;
   BackupResult result;
   {
-    auto disk = value_or_throw(PersistentDisk::open(folder.new_disk(), {}));
+    PersistentDisk::Options how;
+    how.files = &files;
+    auto disk = value_or_throw(PersistentDisk::open(folder.new_disk(), std::move(how)));
     description.id = machine.database_id = snapshots::to_hex(disk->record().id);
     machine.generation = value_or_throw(disk->mark_running());
     base::SystemRandom random;
     random.fill(machine.token);
     machine.settings = options_.settings;
-    if (auto done = write_hibernated(folder.machine(), machine, *picture); !done) {
+    if (auto done = write_hibernated(files, folder.machine(), machine, *picture); !done) {
       throw_error(done.error());
     }
     if (auto done = disk->mark_hibernated(machine.token); !done) throw_error(done.error());
@@ -88,7 +92,7 @@ DatabaseInfo Database::inspect(const std::filesystem::path& path) {
   info.image_id = about.image_id;
   info.postgres_version = about.postgres_version;
   info.created = about.created;
-  auto disk = detail::HostFiles::host().open(folder / "disk", detail::HostFiles::Access::kRead);
+  auto disk = base::FileSystem::host().open(folder / "disk", base::FileSystem::Access::kRead);
   if (!disk) throw DatabaseDamaged(disk.error().message);
   const auto head = detail::DiskHead::read(*disk.value());
   if (!head) throw DatabaseDamaged(head.error().message);

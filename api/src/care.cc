@@ -1,7 +1,8 @@
 // api/src/care.cc - looking after a database: dump and load by the guest's own programs, checks of
 // everything that has a checksum or an order, and space given back.
 #include "api/src/database_state.h"
-#include "api/src/files.h"
+#include "api/src/errors.h"
+#include "base/file_system.h"
 #include "base/random.h"
 #include <snowglobe/database.hpp>
 
@@ -131,9 +132,13 @@ void Database::dump(const fs::path& file, const DumpOptions& options) {
   run_program(guest(), words, options.limit);
   fs::path fresh = file;
   fresh += ".new";
-  const detail::Descriptor out(
-      ::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (out.get() < 0) detail::throw_errno("make", fresh, errno);
+  base::FileSystem& files = base::FileSystem::host();
+  const auto out = detail::value_or_throw(files.write_file(fresh, {}));
+  const auto require = [&](const base::Result<void>& done) {
+    if (done) return;
+    static_cast<void>(files.remove_if_there(fresh));
+    detail::throw_error(done.error());
+  };
   Session reader = session();
   for (std::uint64_t at = 0;;) {
     const Bytes piece =
@@ -141,20 +146,17 @@ void Database::dump(const fs::path& file, const DumpOptions& options) {
                           static_cast<std::int64_t>(at), static_cast<std::int64_t>(kPiece));
     const base::ConstBytes bytes(
         static_cast<const std::uint8_t*>(static_cast<const void*>(piece.data())), piece.size());
-    if (auto done = detail::write_at(out.get(), bytes, at, fresh); !done) {
-      fs::remove(fresh, ignored);
-      throw Error(Errc::io, done.error().message);
-    }
+    require(out->write_at(at, bytes));
     at += piece.size();
     if (piece.size() < kPiece) break;
   }
-  if (::fsync(out.get()) != 0) detail::throw_errno("sync", fresh, errno);
-  if (::rename(fresh.c_str(), file.c_str()) != 0) detail::throw_errno("rename", fresh, errno);
+  require(out->sync());
+  require(files.rename(fresh, file));
 }
 
 void Database::load(const fs::path& file, const LoadOptions& options) {
   std::ifstream in(file, std::ios::binary);
-  if (!in) detail::throw_errno("open", file, errno);
+  if (!in) detail::throw_error(base::os_error("open", file, errno));
   GuestFile there(guest());
   std::string piece(kPiece, '\0');
   while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())), in.gcount() > 0)

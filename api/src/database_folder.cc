@@ -2,17 +2,13 @@
 #include "api/src/database_folder.h"
 
 #include "api/src/errors.h"
-#include "api/src/files.h"
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string_view>
-#include <sys/stat.h>
 #include <system_error>
-#include <unistd.h>
+#include <vector>
 
 namespace snowglobe::detail {
 namespace {
@@ -42,18 +38,20 @@ bool is_id(const std::string& text) {
   return text.size() == 32 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
-/// Nothing if there is no such file. Throws DatabaseDamaged, DatabaseIncompatible.
-std::optional<Description> read_description_file(const fs::path& file) {
-  std::error_code error;
-  const auto size = fs::file_size(file, error);
-  if (error) {
-    if (error == std::errc::no_such_file_or_directory) return std::nullopt;
-    throw_errno("read", file, error.value());
+void require(const base::Result<void>& done) {
+  if (!done) throw_error(done.error());
+}
+
+/// Nothing if there is no such file. Throws DatabaseDamaged, DatabaseIncompatible, Error.
+std::optional<Description> read_description_file(base::FileSystem& files, const fs::path& file) {
+  const auto bytes = files.read_file(file, kMaxDescriptionBytes);
+  if (!bytes) {
+    if (bytes.error().code == base::ErrorCode::kNotFound) return std::nullopt;
+    if (bytes.error().code == base::ErrorCode::kCorrupt)
+      throw DatabaseDamaged(bytes.error().message);
+    throw_error(bytes.error());
   }
-  std::ifstream stream(file);
-  if (!stream) throw_errno("read", file, errno);
-  if (size > kMaxDescriptionBytes) throw DatabaseDamaged(quoted(file) + " is too long");
-  const auto json = nlohmann::json::parse(stream, nullptr, false);
+  const auto json = nlohmann::json::parse(bytes.value(), nullptr, false);
   Description found;
   try {
     found.format = json.at("format");
@@ -96,39 +94,48 @@ fs::path DatabaseFolder::whole_path(const fs::path& path) {
   std::error_code error;
   fs::path whole = fs::absolute(path, error);
   if (!error) whole = fs::weakly_canonical(whole, error);
-  if (error) throw_errno("look at", path, error.value());
+  if (error) throw_error(base::os_error("look at", path, error.value()));
   if (!whole.has_filename()) whole = whole.parent_path();  // "shop.globe/"
   return whole;
 }
 
 Description DatabaseFolder::look_at(const fs::path& whole) {
-  if (look(whole) != Found::database) {
+  base::FileSystem& files = base::FileSystem::host();
+  if (look(files, whole) != Found::database) {
     throw DatabaseNotFound("there is no database in " + quoted(whole));
   }
-  auto found = read_description_file(whole / "database.json");
-  if (!found) found = read_description_file(whole / "database.json.new");
+  auto found = read_description_file(files, whole / "database.json");
+  if (!found) found = read_description_file(files, whole / "database.json.new");
   if (!found) throw DatabaseDamaged(quoted(whole) + " is being made, or its description is gone");
   return *found;
 }
 
-DatabaseFolder::DatabaseFolder(const fs::path& path, const Options& options)
-    : path_(whole_path(path)) {
-  require_created_as_wanted(look(path_), options);
-  if (::mkdir(path_.c_str(), 0700) == 0) {
-    made_ = true;
-  } else if (errno != EEXIST && errno != EROFS && errno != EACCES) {
-    throw_errno("make", path_, errno);
+DatabaseFolder::DatabaseFolder(const fs::path& path, const Options& options,
+                               base::FileSystem& files)
+    : files_(files), path_(whole_path(path)) {
+  const Found before = look(files_, path_);
+  require_created_as_wanted(before, options);
+  if (before == Found::nothing && !files_.exists(path_)) {
+    const auto made = files_.make_directory(path_);
+    made_ = made.ok();
+    if (!made && made.error().code != base::ErrorCode::kAlreadyExists) throw_error(made.error());
   }
-  lock_ = std::make_unique<FolderLock>(
-      path_, options.read_only ? FolderLock::Kind::shared : FolderLock::Kind::exclusive);
+  try {
+    lock_ = std::make_unique<FolderLock>(
+        files_, path_, options.read_only ? FolderLock::Kind::shared : FolderLock::Kind::exclusive);
+  } catch (...) {
+    std::error_code ignored;
+    if (made_) fs::remove(path_, ignored);  // if it is empty
+    throw;
+  }
   // Another process may have made it, or be gone, since.
-  const Found found = look(path_);
+  const Found found = look(files_, path_);
   require_created_as_wanted(found, options);
   if (found == Found::database) read_description(options);
 }
 
 DatabaseFolder::~DatabaseFolder() {
-  if (!made_ || description_ || !lock_) return;
+  if (!made_ || description_) return;
   // A creation that failed leaves nothing behind.
   std::error_code ignored;
   for (const std::string_view name : kUnfinished)
@@ -136,7 +143,7 @@ DatabaseFolder::~DatabaseFolder() {
   fs::remove(path_, ignored);
 }
 
-DatabaseFolder::Found DatabaseFolder::look(const fs::path& folder) {
+DatabaseFolder::Found DatabaseFolder::look(base::FileSystem& files, const fs::path& folder) {
   std::error_code error;
   const fs::file_status status = fs::status(folder, error);
   if (status.type() == fs::file_type::not_found) {
@@ -146,24 +153,24 @@ DatabaseFolder::Found DatabaseFolder::look(const fs::path& folder) {
     }
     return Found::nothing;
   }
-  if (status.type() == fs::file_type::none) throw_errno("look at", folder, error.value());
+  if (status.type() == fs::file_type::none) {
+    throw_error(base::os_error("look at", folder, error.value()));
+  }
   if (status.type() != fs::file_type::directory) {
     throw NotADatabase(quoted(folder) + " is not a folder, so it is no database of Snowglobe's");
   }
-  bool empty = true;
+  const std::vector<std::string> names = value_or_throw(files.list(folder));
   std::string foreign;
-  fs::directory_iterator entries(folder, error);
-  if (error) throw_errno("read", folder, error.value());
-  for (; !error && entries != fs::directory_iterator(); entries.increment(error)) {
-    const std::string name = entries->path().filename().string();
-    empty = false;
+  for (const std::string& name : names) {
     if (std::ranges::find(kUnfinished, name) == kUnfinished.end()) foreign = name;
   }
-  if (error) throw_errno("read", folder, error.value());
-  if (fs::exists(folder / "database.json", error)) return Found::database;
-  if (fs::exists(folder / "disk", error)) {
+  const auto has = [&names](std::string_view name) {
+    return std::ranges::find(names, name) != names.end();
+  };
+  if (has("database.json")) return Found::database;
+  if (has("disk")) {
     // finish() was interrupted between its two renames.
-    if (fs::exists(folder / "database.json.new", error)) return Found::database;
+    if (has("database.json.new")) return Found::database;
     throw DatabaseDamaged(quoted(folder / "database.json") +
                           " is missing; put it back from a copy of the folder");
   }
@@ -172,7 +179,7 @@ DatabaseFolder::Found DatabaseFolder::look(const fs::path& folder) {
                        "' and no database.json in it: it is not a database of Snowglobe's. Choose "
                        "a folder that is empty or not there");
   }
-  return empty ? Found::nothing : Found::unfinished;
+  return names.empty() ? Found::nothing : Found::unfinished;
 }
 
 void DatabaseFolder::require_created_as_wanted(Found found, const Options& options) const {
@@ -190,13 +197,13 @@ void DatabaseFolder::require_created_as_wanted(Found found, const Options& optio
 
 void DatabaseFolder::read_description(const Options& options) {
   const fs::path file = path_ / "database.json";
-  description_ = read_description_file(file);
+  description_ = read_description_file(files_, file);
   if (description_) return;
   const fs::path fresh = path_ / "database.json.new";
-  description_ = read_description_file(fresh);
+  description_ = read_description_file(files_, fresh);
   if (!description_) throw DatabaseDamaged(quoted(file) + " went away while it was read");
   if (options.read_only) return;
-  if (auto done = rename_file(fresh, file); !done) throw_error(done.error());
+  require(files_.rename_and_sync(fresh, file));
 }
 
 void DatabaseFolder::require_fitting(const GuestImage& image) const {
@@ -212,28 +219,25 @@ void DatabaseFolder::require_fitting(const GuestImage& image) const {
 }
 
 void DatabaseFolder::start() {
-  std::error_code error;
-  for (const std::string_view name : {"disk.new", "database.json.new", "machine", "machine.new"}) {
-    if (fs::remove(path_ / name, error); error) throw_errno("remove", path_ / name, error.value());
-  }
-  if (auto done = replace_file(path_ / "README", kReadme); !done) throw_error(done.error());
+  for (const std::string_view name : {"disk.new", "database.json.new", "machine", "machine.new"})
+    require(files_.remove_if_there(path_ / name));
+  require(files_.replace_file(path_ / "README", base::bytes_of(kReadme)));
 }
 
 void DatabaseFolder::finish(const Description& description) {
   const fs::path fresh = path_ / "database.json.new";
   // Complete before the disk has its name: see look().
-  if (auto done = write_new_file(fresh, json_of(description)); !done) throw_error(done.error());
-  if (auto done = rename_file(new_disk(), disk()); !done) throw_error(done.error());
-  if (auto done = rename_file(fresh, path_ / "database.json"); !done) throw_error(done.error());
+  const std::string json = json_of(description);
+  require(value_or_throw(files_.write_file(fresh, base::bytes_of(json)))->sync());
+  require(files_.rename_and_sync(new_disk(), disk()));
+  require(files_.rename_and_sync(fresh, path_ / "database.json"));
   description_ = description;
-  if (!made_) return;
-  if (auto done = sync_folder(path_.parent_path()); !done) throw_error(done.error());
+  if (made_) require(files_.sync_directory(path_.parent_path()));
 }
 
 void DatabaseFolder::describe(const Description& description) {
-  if (auto done = replace_file(path_ / "database.json", json_of(description)); !done) {
-    throw_error(done.error());
-  }
+  const std::string json = json_of(description);
+  require(files_.replace_file(path_ / "database.json", base::bytes_of(json)));
   description_ = description;
 }
 

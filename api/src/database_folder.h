@@ -41,7 +41,9 @@ class DatabaseFolder {
  public:
   /// Looks, locks, and looks again; nothing but the lock is written. Throws DatabaseError and its
   /// subclasses, Error.
-  DatabaseFolder(const std::filesystem::path& path, const Options& options);
+  /// `files`: not owned.
+  DatabaseFolder(const std::filesystem::path& path, const Options& options,
+                 base::FileSystem& files = base::FileSystem::host());
   /// Leaves no trace of a new one that was not finished.
   ~DatabaseFolder();
   DatabaseFolder(const DatabaseFolder&) = delete;
@@ -77,10 +79,11 @@ class DatabaseFolder {
   enum class Found : unsigned char { nothing, unfinished, database };
 
   /// Throws NotADatabase and the like.
-  static Found look(const std::filesystem::path& folder);
+  static Found look(base::FileSystem& files, const std::filesystem::path& folder);
   void require_created_as_wanted(Found found, const Options& options) const;
   void read_description(const Options& options);
 
+  base::FileSystem& files_;
   std::filesystem::path path_;
   bool made_ = false;  ///< the folder, by us
   std::unique_ptr<FolderLock> lock_;

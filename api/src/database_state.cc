@@ -28,7 +28,8 @@ DatabaseState::~DatabaseState() {
 }
 
 std::shared_ptr<DatabaseState> DatabaseState::open(const std::filesystem::path& path,
-                                                   const Options& options, HostFiles* files) {
+                                                   const Options& options,
+                                                   base::FileSystem& files) {
   auto persistence = std::make_unique<Persistence>(path, options, files);
   auto instance = persistence->start();
   Options own = options;

@@ -7,6 +7,7 @@
 #include "api/src/image.h"
 #include "api/src/server.h"
 #include "api/src/snapshot_data.h"
+#include "base/file_system.h"
 
 #include <condition_variable>
 #include <filesystem>
@@ -19,7 +20,6 @@
 
 namespace snowglobe::detail {
 
-class HostFiles;
 class Persistence;
 
 /// Thread rule: any thread.
@@ -37,7 +37,8 @@ class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
   static std::shared_ptr<DatabaseState> open(const Options& options);
   /// Database::open().
   static std::shared_ptr<DatabaseState> open(const std::filesystem::path& path,
-                                             const Options& options, HostFiles* files = nullptr);
+                                             const Options& options,
+                                             base::FileSystem& files = base::FileSystem::host());
 
   /// As it is; after a crash that was repaired it is another one.
   [[nodiscard]] std::shared_ptr<Server> server() const;

@@ -14,7 +14,7 @@ using vm::u64;
 
 struct Registry {
   std::mutex mutex;
-  std::map<HostFile::Identity, std::weak_ptr<DiskHistory>> known;
+  std::map<base::File::Identity, std::weak_ptr<DiskHistory>> known;
 };
 
 Registry& registry() {
@@ -62,7 +62,7 @@ class DiskHistory::Instant final : public DiskBase {
 
 // --- one a file
 
-DiskHistory::DiskHistory(std::unique_ptr<HostFile> file, u64 start, u64 capacity,
+DiskHistory::DiskHistory(std::unique_ptr<base::File> file, u64 start, u64 capacity,
                          std::shared_ptr<const void> lease)
     : file_(std::move(file)),
       start_(start),
@@ -79,8 +79,8 @@ DiskHistory::~DiskHistory() {
 }
 
 base::Result<std::shared_ptr<DiskHistory>> DiskHistory::of(
-    HostFile::Identity identity,
-    const std::function<base::Result<std::unique_ptr<HostFile>>()>& make, u64 start, u64 capacity,
+    base::File::Identity identity,
+    const std::function<base::Result<std::unique_ptr<base::File>>()>& make, u64 start, u64 capacity,
     std::shared_ptr<const void> lease) {
   std::shared_ptr<DiskHistory> there;  // if it ends here, then after the lock
   Registry& all = registry();
@@ -204,7 +204,7 @@ std::vector<u64> DiskHistory::not_noted(u64 first, u64 end, bool& wanted) {
 
 /// Reads the pages `numbers`, ascending; neighbours in one go.
 base::Result<bool> DiskHistory::read_befores(std::span<const u64> numbers,
-                                             std::vector<Before>& befores, HostFile::Wait wait) {
+                                             std::vector<Before>& befores, base::File::Wait wait) {
   std::vector<base::Bytes> parts;
   for (std::size_t first = 0; first < numbers.size(); first += parts.size()) {
     parts.clear();
@@ -222,7 +222,7 @@ base::Result<bool> DiskHistory::read_befores(std::span<const u64> numbers,
   return true;
 }
 
-base::Result<bool> DiskHistory::note(u64 offset, u64 length, HostFile::Wait wait) {
+base::Result<bool> DiskHistory::note(u64 offset, u64 length, base::File::Wait wait) {
   if (!needed() || length == 0) return true;
   bool wanted = false;
   const std::vector<u64> missing =
@@ -242,7 +242,7 @@ base::Result<bool> DiskHistory::note(u64 offset, u64 length, HostFile::Wait wait
 /// First the file, then what was kept: a page that is not kept by now had not been written when the
 /// file was read, since it is kept before it is written.
 bool DiskHistory::read(Epochs::const_iterator epoch, u64 offset, base::Bytes out) {
-  if (!file_->read_all(start_ + offset, out)) return false;
+  if (!file_->read_at(start_ + offset, out)) return false;
   const std::lock_guard lock(mutex_);
   for (u64 at = 0; at < out.size();) {
     const u64 within = (offset + at) % kPage;

@@ -9,7 +9,7 @@
 
 #include "api/src/disk_base.h"
 #include "api/src/disk_pages.h"
-#include "api/src/host_files.h"
+#include "base/file_system.h"
 
 #include <atomic>
 #include <list>
@@ -37,8 +37,8 @@ class DiskHistory : public std::enable_shared_from_this<DiskHistory> {
   /// at byte `start` of the file. `lease` is kept until disk_closed() was called as often as this,
   /// and the last image is gone: what keeps other processes from writing the file.
   static base::Result<std::shared_ptr<DiskHistory>> of(
-      HostFile::Identity identity,
-      const std::function<base::Result<std::unique_ptr<HostFile>>()>& make, vm::u64 start,
+      base::File::Identity identity,
+      const std::function<base::Result<std::unique_ptr<base::File>>()>& make, vm::u64 start,
       vm::u64 capacity, std::shared_ptr<const void> lease);
   void disk_closed();
   ~DiskHistory();
@@ -50,7 +50,7 @@ class DiskHistory : public std::enable_shared_from_this<DiskHistory> {
   /// Notes that the range will be written, and keeps what images need. Before the write. False:
   /// with Wait::kNo, if that would have to wait for the disk; nothing is noted then. Errors: of the
   /// file.
-  base::Result<bool> note(vm::u64 offset, vm::u64 length, HostFile::Wait wait);
+  base::Result<bool> note(vm::u64 offset, vm::u64 length, base::File::Wait wait);
   /// What `base` is for comparisons, without its contents: it costs no memory but the numbers of
   /// the pages that change. Reading it is an error. Null if `base` is not one of a file.
   static std::shared_ptr<const DiskBase> outline_of(const DiskBase& base);
@@ -74,7 +74,7 @@ class DiskHistory : public std::enable_shared_from_this<DiskHistory> {
   };
   using Epochs = std::list<Epoch>;
 
-  DiskHistory(std::unique_ptr<HostFile> file, vm::u64 start, vm::u64 capacity,
+  DiskHistory(std::unique_ptr<base::File> file, vm::u64 start, vm::u64 capacity,
               std::shared_ptr<const void> lease);
   std::shared_ptr<const DiskBase> make_instant(Epochs::iterator epoch, bool reads);
   void release(Epochs::iterator epoch, bool reads);
@@ -86,9 +86,9 @@ class DiskHistory : public std::enable_shared_from_this<DiskHistory> {
   [[nodiscard]] std::vector<vm::u64> changed_between(const Instant& a, const Instant& b) const;
   std::vector<vm::u64> not_noted(vm::u64 first, vm::u64 end, bool& wanted);
   base::Result<bool> read_befores(std::span<const vm::u64> numbers, std::vector<Before>& befores,
-                                  HostFile::Wait wait);
+                                  base::File::Wait wait);
 
-  const std::unique_ptr<HostFile> file_;
+  const std::unique_ptr<base::File> file_;
   const vm::u64 start_;
   const vm::u64 capacity_;
   const pid_t owner_;

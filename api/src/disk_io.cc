@@ -38,7 +38,7 @@ std::chrono::nanoseconds computed() {
 
 }  // namespace
 
-base::Result<std::unique_ptr<DiskIo>> DiskIo::start(std::unique_ptr<HostFile> file,
+base::Result<std::unique_ptr<DiskIo>> DiskIo::start(std::unique_ptr<base::File> file,
                                                     std::shared_ptr<DiskHistory> history,
                                                     Settings settings) {
   std::unique_ptr<DiskIo> io(new DiskIo(std::move(file), std::move(history), std::move(settings)));
@@ -51,7 +51,7 @@ base::Result<std::unique_ptr<DiskIo>> DiskIo::start(std::unique_ptr<HostFile> fi
   return io;
 }
 
-DiskIo::DiskIo(std::unique_ptr<HostFile> file, std::shared_ptr<DiskHistory> history,
+DiskIo::DiskIo(std::unique_ptr<base::File> file, std::shared_ptr<DiskHistory> history,
                Settings settings)
     : file_(std::move(file)), history_(std::move(history)), settings_(std::move(settings)) {}
 
@@ -99,7 +99,7 @@ base::Result<void> DiskIo::check_writable() const {
 
 /// False: it would have had to wait, and nothing was done.
 base::Result<bool> DiskIo::put(u64 offset, std::span<const base::ConstBytes> parts,
-                               HostFile::Wait wait) {
+                               base::File::Wait wait) {
   const u64 length = total_of(parts);
   auto noted = history_->note(offset, length, wait);
   if (!noted) return fail(noted.error());
@@ -119,7 +119,7 @@ base::Result<void> DiskIo::clear(u64 offset, u64 length) {
     // In pieces: what images keep of them is read into memory.
     const u64 from = data->first - settings_.start;
     const u64 to = std::min(data->second - settings_.start, from + kZeroBytes);
-    auto noted = history_->note(from, to - from, HostFile::Wait::kYes);
+    auto noted = history_->note(from, to - from, base::File::Wait::kYes);
     if (!noted) return fail(noted.error());
     at = to;
   }
@@ -138,7 +138,7 @@ base::Result<void> DiskIo::write_zeros(u64 offset, u64 length) {
   const std::vector<std::uint8_t> zeros(std::min(length, kZeroBytes));
   for (u64 at = 0; at < length; at += zeros.size()) {
     const auto part = base::ConstBytes(zeros).first(std::min<u64>(zeros.size(), length - at));
-    if (auto done = file_->write_all(settings_.start + offset + at, part); !done)
+    if (auto done = file_->write_at(settings_.start + offset + at, part); !done)
       return fail(done.error());
   }
   return {};
@@ -158,12 +158,12 @@ base::Result<void> DiskIo::sync() {
 base::Result<void> DiskIo::read(u64 offset, base::Bytes out) {
   if (auto usable = check(); !usable) return usable;
   counts_.bytes_read.fetch_add(out.size(), std::memory_order_relaxed);
-  return file_->read_all(settings_.start + offset, out);
+  return file_->read_at(settings_.start + offset, out);
 }
 
 base::Result<void> DiskIo::write(u64 offset, base::ConstBytes from) {
   if (auto usable = check_writable(); !usable) return usable;
-  auto done = put(offset, {&from, 1}, HostFile::Wait::kYes);
+  auto done = put(offset, {&from, 1}, base::File::Wait::kYes);
   if (!done) return done.error();
   return {};
 }
@@ -187,14 +187,14 @@ BlockAnswer DiskIo::submit_read(u64 ticket, u64 offset, std::span<const base::By
   const u64 length = total_of(into);
   counts_.bytes_read.fetch_add(length, std::memory_order_relaxed);
   if (!overlaps(offset, length, false)) {
-    const auto done = file_->read(settings_.start + offset, into, HostFile::Wait::kNo);
+    const auto done = file_->read(settings_.start + offset, into, base::File::Wait::kNo);
     // A read that fails changes nothing: the guest says who needed it.
     if (!done) return BlockAnswer::kFailed;
     if (done.value()) return BlockAnswer::kDone;
   }
   return defer(ticket, offset, length, false, [this, offset, length](auto& data) {
     data.resize(length);
-    return file_->read_all(settings_.start + offset, data).ok();
+    return file_->read_at(settings_.start + offset, data).ok();
   });
 }
 
@@ -203,7 +203,7 @@ BlockAnswer DiskIo::submit_write(u64 ticket, u64 offset, std::span<const base::C
   const u64 length = total_of(from);
   const Clock::time_point begin = Clock::now();
   if ((length <= kSmallWrite || begin >= slow_until_) && !overlaps(offset, length, true)) {
-    const auto done = put(offset, from, HostFile::Wait::kNo);
+    const auto done = put(offset, from, base::File::Wait::kNo);
     if (!done) return BlockAnswer::kFailed;
     const Clock::time_point end = Clock::now();
     if (end - begin >= kSlowWrite) slow_until_ = end + kSlowTime;
@@ -215,7 +215,7 @@ BlockAnswer DiskIo::submit_write(u64 ticket, u64 offset, std::span<const base::C
     copy.insert(copy.end(), part.begin(), part.end());
   return defer(ticket, offset, length, true, [this, offset, copy = std::move(copy)](auto&) {
     const base::ConstBytes all(copy);
-    return check().ok() && put(offset, {&all, 1}, HostFile::Wait::kYes).ok();
+    return check().ok() && put(offset, {&all, 1}, base::File::Wait::kYes).ok();
   });
 }
 

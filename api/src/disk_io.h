@@ -12,8 +12,8 @@
 
 #include "api/src/disk_history.h"
 #include "api/src/flush_policy.h"
-#include "api/src/host_files.h"
 #include "api/src/io_worker.h"
+#include "base/file_system.h"
 #include "vm/backends.h"
 
 #include <atomic>
@@ -48,7 +48,7 @@ class DiskIo final : public vm::AsyncBlock {
   };
 
   /// Starts two threads. Errors: kResourceExhausted.
-  static base::Result<std::unique_ptr<DiskIo>> start(std::unique_ptr<HostFile> file,
+  static base::Result<std::unique_ptr<DiskIo>> start(std::unique_ptr<base::File> file,
                                                      std::shared_ptr<DiskHistory> history,
                                                      Settings settings);
   /// Ends what is under way.
@@ -77,7 +77,7 @@ class DiskIo final : public vm::AsyncBlock {
   /// Makes all that was written durable, whatever a flush means.
   base::Result<void> sync();
 
-  [[nodiscard]] HostFile& file() { return *file_; }
+  [[nodiscard]] base::File& file() { return *file_; }
   /// Writes and holes are refused until this is called with true.
   void take_writes(bool take) { takes_writes_.store(take, std::memory_order_relaxed); }
   /// Turns the disk failed, unless it is. Returns why it is. `tell`: its user hears of it.
@@ -111,19 +111,19 @@ class DiskIo final : public vm::AsyncBlock {
     std::atomic<vm::u64> flushes = 0, syncs = 0, deferred = 0;
   };
 
-  DiskIo(std::unique_ptr<HostFile> file, std::shared_ptr<DiskHistory> history, Settings settings);
+  DiskIo(std::unique_ptr<base::File> file, std::shared_ptr<DiskHistory> history, Settings settings);
   [[nodiscard]] bool overlaps(vm::u64 offset, vm::u64 length, bool changes) const;
   using Work = std::function<bool(std::vector<std::uint8_t>& data)>;
   vm::BlockAnswer defer(vm::u64 ticket, vm::u64 offset, vm::u64 length, bool changes, Work work);
   void complete(Done done);
   base::Result<bool> put(vm::u64 offset, std::span<const base::ConstBytes> parts,
-                         HostFile::Wait wait);
+                         base::File::Wait wait);
   base::Result<void> clear(vm::u64 offset, vm::u64 length);
   base::Result<void> write_zeros(vm::u64 offset, vm::u64 length);
   [[nodiscard]] bool flush_here();
   void serve_flushes();
 
-  const std::unique_ptr<HostFile> file_;
+  const std::unique_ptr<base::File> file_;
   const std::shared_ptr<DiskHistory> history_;
   const Settings settings_;
   std::atomic<bool> takes_writes_ = false;

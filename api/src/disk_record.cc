@@ -107,22 +107,22 @@ base::Result<DiskHead> DiskHead::parse(base::ConstBytes slots) {
   return head;
 }
 
-base::Result<DiskHead> DiskHead::read(HostFile& file) {
+base::Result<DiskHead> DiskHead::read(base::File& file) {
   std::vector<std::uint8_t> slots(2 * kSlotBytes);
   const auto size = file.size();
   if (!size) return size.error();
   if (size.value() >= slots.size()) {
-    if (auto done = file.read_all(0, slots); !done) return done.error();
+    if (auto done = file.read_at(0, slots); !done) return done.error();
   } else {
     slots.clear();
   }
   return parse(slots);
 }
 
-base::Result<void> DiskHead::write(HostFile& file, const DiskRecord& record) {
+base::Result<void> DiskHead::write(base::File& file, const DiskRecord& record) {
   const u64 sequence = sequence_ + 1;
   const std::vector<std::uint8_t> slot = slot_bytes(sequence, record);
-  if (auto done = file.write_all(sequence % 2 * kSlotBytes, slot); !done) return done;
+  if (auto done = file.write_at(sequence % 2 * kSlotBytes, slot); !done) return done;
   if (auto done = file.sync(); !done) return done;
   sequence_ = sequence;
   record_ = record;

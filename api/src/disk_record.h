@@ -3,9 +3,9 @@
 // whole.
 #pragma once
 
-#include "api/src/host_files.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/file_system.h"
 #include "vm/types.h"
 
 #include <array>
@@ -43,14 +43,14 @@ class DiskHead {
   DiskHead() = default;
   /// Reads the newer of the two that are whole. Errors: kCorrupt (none is, or this is no disk of
   /// ours), kUnsupported (of a newer format), those of the file.
-  static base::Result<DiskHead> read(HostFile& file);
+  static base::Result<DiskHead> read(base::File& file);
   /// What read() does with the bytes of both slots; for tests and the fuzzer.
   static base::Result<DiskHead> parse(base::ConstBytes slots);
 
   [[nodiscard]] const DiskRecord& record() const { return record_; }
   /// Writes over the older slot and syncs the file, its data included. What the file says after a
   /// failure is the old record or this one.
-  base::Result<void> write(HostFile& file, const DiskRecord& record);
+  base::Result<void> write(base::File& file, const DiskRecord& record);
 
  private:
   DiskRecord record_;

@@ -1,7 +1,7 @@
 // api/src/folder_lock.cc - who has a database's folder.
 #include "api/src/folder_lock.h"
 
-#include "api/src/files.h"
+#include "api/src/errors.h"
 #include <snowglobe/error.hpp>
 
 #include <array>
@@ -110,7 +110,7 @@ struct FolderLock::Held {
   const Kind kind;
   const Holder holder;
   const Key key;
-  Descriptor file;
+  std::unique_ptr<base::File> file;
   bool locked = false;
   int opens = 0;  ///< FolderLocks; under the table's mutex. None: only leases are left
 };
@@ -139,15 +139,17 @@ FolderLock::Held::~Held() {
   Table& all = table();
   const std::lock_guard lock(all.mutex);
   // Who comes next finds an empty file, or writes himself into it.
-  if (locked && kind == Kind::exclusive) static_cast<void>(!::ftruncate(file.get(), 0));
-  file = Descriptor();  // with it goes the lock
+  if (locked && kind == Kind::exclusive) static_cast<void>(file->set_size(0));
+  file.reset();  // with it goes the lock
   all.held.erase(key);
   all.changed.notify_all();
 }
 
-FolderLock::FolderLock(const fs::path& folder, Kind kind) {
+FolderLock::FolderLock(base::FileSystem& files, const fs::path& folder, Kind kind) {
   struct stat status {};
-  if (::stat(folder.c_str(), &status) != 0) throw_errno("look at", folder, errno);
+  if (::stat(folder.c_str(), &status) != 0) {
+    throw_error(base::os_error("look at", folder, errno));
+  }
   Table& all = table();
   const Held::Key key{status.st_dev, status.st_ino};
   std::shared_ptr<Held> held;  // outlives the lock: see its destructor
@@ -166,7 +168,7 @@ FolderLock::FolderLock(const fs::path& folder, Kind kind) {
   if (!held || (kind == Kind::exclusive && held->kind == Kind::shared)) {
     if (held) refuse(folder, held->holder, true);
     held = std::make_shared<Held>(kind, key);
-    take(folder, *held);
+    take(files, folder, *held);
     all.held[key] = {held, ::getpid()};
   }
   ++held->opens;
@@ -183,37 +185,38 @@ std::optional<Holder> FolderLock::holder(const fs::path& folder) {
     // Looking at the file from here would end the lock.
     return Holder{::getpid(), program_of(::getpid()), {}};
   }
-  const Descriptor file(::open((folder / "lock").c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  const auto file = base::FileSystem::host().open(folder / "lock", base::FileSystem::Access::kRead);
+  if (!file) return std::nullopt;
+  const int descriptor = file.value()->descriptor();
   struct flock wanted = whole_file(Kind::exclusive);
-  if (file.get() < 0 || ::fcntl(file.get(), F_GETLK, &wanted) != 0 || wanted.l_type == F_UNLCK) {
-    return std::nullopt;
-  }
-  return other_holder(file.get(), Kind::exclusive);
+  if (::fcntl(descriptor, F_GETLK, &wanted) != 0 || wanted.l_type == F_UNLCK) return std::nullopt;
+  return other_holder(descriptor, Kind::exclusive);
 }
 
-void FolderLock::take(const fs::path& folder, Held& held) {
+void FolderLock::take(base::FileSystem& files, const fs::path& folder, Held& held) {
   const fs::path name = folder / "lock";
-  const int flags = held.kind == Kind::exclusive ? O_RDWR | O_CREAT : O_RDONLY;
-  held.file = Descriptor(::open(name.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (held.file.get() < 0) {
-    if (held.kind == Kind::shared) return;  // nobody could lock it from here for writing either
-    throw_errno("open", name, errno);
+  const bool shared = held.kind == Kind::shared;
+  auto opened =
+      shared ? files.open(name, base::FileSystem::Access::kRead) : files.open_or_create(name);
+  if (!opened) {
+    if (shared) return;  // nobody could lock it from here for writing either
+    throw_error(opened.error());
   }
+  held.file = std::move(opened).value();
+  const int descriptor = held.file->descriptor();
   struct flock wanted = whole_file(held.kind);
-  if (::fcntl(held.file.get(), F_SETLK, &wanted) != 0) {
+  if (::fcntl(descriptor, F_SETLK, &wanted) != 0) {
     const int reason = errno;
     if (reason == EACCES || reason == EAGAIN) {
-      refuse(folder, other_holder(held.file.get(), held.kind), false);
+      refuse(folder, other_holder(descriptor, held.kind), false);
     }
-    throw_errno("lock", name, reason);
+    throw_error(base::os_error("lock", name, reason));
   }
   held.locked = true;
-  if (held.kind == Kind::shared) return;
+  if (shared) return;
+  // Only for who asks: the lock is held without it, as on a disk that is full.
   const std::string text = text_of(held.holder);
-  const bool written =
-      ::ftruncate(held.file.get(), 0) == 0 &&
-      ::pwrite(held.file.get(), text.data(), text.size(), 0) == static_cast<ssize_t>(text.size());
-  if (!written) throw_errno("write", name, errno);
+  if (held.file->set_size(0)) static_cast<void>(held.file->write_at(0, base::bytes_of(text)));
 }
 
 FolderLock::~FolderLock() {

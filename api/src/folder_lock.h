@@ -2,6 +2,8 @@
 // table against other opens of this one.
 #pragma once
 
+#include "base/file_system.h"
+
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -25,7 +27,7 @@ class FolderLock {
 
   /// Throws DatabaseLocked, and Error where the file system has no locks. A shared one of a folder
   /// without a lock file, where none can be made, holds nothing.
-  FolderLock(const std::filesystem::path& folder, Kind kind);
+  FolderLock(base::FileSystem& files, const std::filesystem::path& folder, Kind kind);
 
   struct Holder {
     int pid = 0;  ///< 0: not known
@@ -47,7 +49,7 @@ class FolderLock {
 
   static Table& table();
   /// Opens and locks the file.
-  static void take(const std::filesystem::path& folder, Held& held);
+  static void take(base::FileSystem& files, const std::filesystem::path& folder, Held& held);
 
   std::shared_ptr<Held> held_;
 };

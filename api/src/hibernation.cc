@@ -1,18 +1,12 @@
 // api/src/hibernation.cc - a machine put down beside its disk, and mapped again.
 #include "api/src/hibernation.h"
 
-#include "api/src/files.h"
 #include "api/src/picture_archive.h"
 #include "api/src/ready_files.h"
 #include "base/archive.h"
 #include "vm/memory/ram_image.h"
 
-#include <algorithm>
-#include <cerrno>
-#include <fcntl.h>
 #include <fstream>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -71,9 +65,9 @@ Error unusable(const fs::path& file, ErrorCode code, const std::string& what) {
   return {code, "the hibernated machine '" + file.string() + "' " + what};
 }
 
-base::Result<std::vector<std::uint64_t>> write_memory(const fs::path& file,
+base::Result<std::vector<std::uint64_t>> write_memory(base::FileSystem& files, const fs::path& file,
                                                       const vm::RamImage& memory) {
-  return write_chunks(file, memory.size(), [&memory](std::uint64_t offset, base::Bytes out) {
+  return write_chunks(files, file, memory.size(), [&memory](std::uint64_t offset, base::Bytes out) {
     for (std::size_t at = 0; at < out.size(); at += vm::kPageSize) {
       const auto page = static_cast<vm::u32>((offset + at) / vm::kPageSize);
       if (!memory.read(page, out.subspan(at, vm::kPageSize))) return false;
@@ -82,7 +76,8 @@ base::Result<std::vector<std::uint64_t>> write_memory(const fs::path& file,
   });
 }
 
-base::Result<void> append_index(const fs::path& file, std::uint64_t at, Index& index) {
+base::Result<void> append_index(base::FileSystem& files, const fs::path& file, std::uint64_t at,
+                                Index& index) {
   base::ArchiveWriter writer;
   writer(index);
   std::vector<std::uint8_t> bytes = writer.take();
@@ -91,52 +86,39 @@ base::Result<void> append_index(const fs::path& file, std::uint64_t at, Index& i
   bytes.resize(length + kTrailerBytes);
   for (std::size_t i = 0; i < trailer.size(); ++i)
     base::store_le(&bytes[length + 8 * i], trailer[i]);
-  const Descriptor opened(::open(file.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (opened.get() < 0) return errno_error("open", file, errno);
-  return write_at(opened.get(), bytes, at, file);
+  const auto opened = files.open(file, base::FileSystem::Access::kWrite);
+  if (!opened) return opened.error();
+  return opened.value()->write_at(at, bytes);
 }
 
-base::Result<std::vector<std::uint8_t>> read_at(int file, std::uint64_t offset,
-                                                std::uint64_t length, const fs::path& name) {
-  std::vector<std::uint8_t> bytes(length);
-  std::size_t done = 0;
-  while (done < length) {
-    const ssize_t got =
-        ::pread(file, &bytes[done], length - done, static_cast<off_t>(offset + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return errno_error("read", name, errno);
-    if (got == 0) return unusable(name, ErrorCode::kCorrupt, "is cut short");
-    done += static_cast<std::size_t>(got);
+base::Result<Index> read_index(base::FileSystem& files, const fs::path& file,
+                               std::uint64_t& memory_bytes) {
+  const auto opened = files.open(file, base::FileSystem::Access::kRead);
+  if (!opened) return opened.error();
+  const auto size = opened.value()->size();
+  if (!size) return size.error();
+  if (size.value() < kTrailerBytes) return unusable(file, ErrorCode::kCorrupt, "is cut short");
+  std::array<std::uint8_t, kTrailerBytes> trailer{};
+  if (auto done = opened.value()->read_at(size.value() - kTrailerBytes, trailer); !done) {
+    return done.error();
   }
-  return bytes;
-}
-
-base::Result<Index> read_index(const fs::path& file, std::uint64_t& memory_bytes) {
-  const Descriptor opened(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (opened.get() < 0) return errno_error("open", file, errno);
-  struct stat status {};
-  if (::fstat(opened.get(), &status) != 0) return errno_error("look at", file, errno);
-  const auto size = static_cast<std::uint64_t>(status.st_size);
-  if (size < kTrailerBytes) return unusable(file, ErrorCode::kCorrupt, "is cut short");
-  const auto trailer = read_at(opened.get(), size - kTrailerBytes, kTrailerBytes, file);
-  if (!trailer) return trailer.error();
   const auto word = [&trailer](std::size_t i) {
-    return base::load_le<std::uint64_t>(&trailer.value()[8 * i]);
+    return base::load_le<std::uint64_t>(&trailer[8 * i]);
   };
   if (word(0) != kMagic) return unusable(file, ErrorCode::kCorrupt, "has no end");
   if (word(3) != kFormat) return unusable(file, ErrorCode::kUnsupported, "is of another version");
   const std::uint64_t length = word(1);
-  if (length > kMaxIndexBytes || length > size - kTrailerBytes) {
+  if (length > kMaxIndexBytes || length > size.value() - kTrailerBytes) {
     return unusable(file, ErrorCode::kCorrupt, "has an index that cannot be");
   }
-  memory_bytes = size - kTrailerBytes - length;
-  const auto bytes = read_at(opened.get(), memory_bytes, length, file);
-  if (!bytes) return bytes.error();
-  if (checksum(bytes.value()) != word(2)) {
+  memory_bytes = size.value() - kTrailerBytes - length;
+  std::vector<std::uint8_t> bytes(length);
+  if (auto done = opened.value()->read_at(memory_bytes, bytes); !done) return done.error();
+  if (checksum(bytes) != word(2)) {
     return unusable(file, ErrorCode::kCorrupt, "does not have its checksum");
   }
   Index index;
-  base::ArchiveReader reader(bytes.value());
+  base::ArchiveReader reader(bytes);
   reader(index);
   if (!reader.finished() || index.picture_format != kPictureFormat) {
     return unusable(file, ErrorCode::kUnsupported, "is of another version");
@@ -158,16 +140,15 @@ base::Result<void> require_wanted(const fs::path& file, const Index& index,
 
 }  // namespace
 
-base::Result<void> write_hibernated(const fs::path& file, const Hibernation& about,
-                                    const MachinePicture& picture) {
+base::Result<void> write_hibernated(base::FileSystem& files, const fs::path& file,
+                                    const Hibernation& about, const MachinePicture& picture) {
   fs::path fresh = file;
   fresh += ".new";
-  std::error_code ignored;
-  fs::remove(fresh, ignored);
+  if (auto done = files.remove_if_there(fresh); !done) return done;
   const vm::RamImage& memory = *picture.machine.memory;
-  auto sums = write_memory(fresh, memory);
+  auto sums = write_memory(files, fresh, memory);
   if (!sums) {
-    fs::remove(fresh, ignored);
+    static_cast<void>(files.remove_if_there(fresh));
     return sums.error();
   }
   Index index;
@@ -182,18 +163,17 @@ base::Result<void> write_hibernated(const fs::path& file, const Hibernation& abo
     index.used[page / 64] |= std::uint64_t{1} << (page % 64);
   });
   index.sums = std::move(sums).value();
-  auto done = append_index(fresh, memory.size(), index);
-  if (done && ::rename(fresh.c_str(), file.c_str()) != 0) {
-    done = errno_error("rename", fresh, errno);
-  }
-  if (!done) fs::remove(fresh, ignored);
+  auto done = append_index(files, fresh, memory.size(), index);
+  if (done) done = files.rename(fresh, file);
+  if (!done) static_cast<void>(files.remove_if_there(fresh));
   return done;
 }
 
-base::Result<std::shared_ptr<const MachinePicture>> read_hibernated(const fs::path& file,
+base::Result<std::shared_ptr<const MachinePicture>> read_hibernated(base::FileSystem& files,
+                                                                    const fs::path& file,
                                                                     const Hibernation& wanted) {
   std::uint64_t memory_bytes = 0;
-  auto index = read_index(file, memory_bytes);
+  auto index = read_index(files, file, memory_bytes);
   if (!index) return index.error();
   const Index& about = index.value();
   if (auto fits = require_wanted(file, about, wanted); !fits) return fits.error();
@@ -204,7 +184,7 @@ base::Result<std::shared_ptr<const MachinePicture>> read_hibernated(const fs::pa
     return unusable(file, ErrorCode::kCorrupt, "has another size than it says");
   }
   auto mapped = map_chunks(
-      file, about.sums, [] {}, memory_bytes);
+      files, file, about.sums, [] {}, memory_bytes);
   if (!mapped) return mapped.error();
   std::vector<bool> used(pages);
   for (std::uint64_t page = 0; page < pages; ++page)

@@ -13,6 +13,7 @@
 
 #include "api/src/snapshot_data.h"
 #include "base/error.h"
+#include "base/file_system.h"
 
 #include <array>
 #include <cstdint>
@@ -34,13 +35,13 @@ struct Hibernation {
 
 /// Writes `file`, by way of another one beside it. Errors: kIo, kResourceExhausted, kCorrupt (RAM
 /// that came from a damaged file).
-base::Result<void> write_hibernated(const std::filesystem::path& file, const Hibernation& about,
-                                    const MachinePicture& picture);
+base::Result<void> write_hibernated(base::FileSystem& files, const std::filesystem::path& file,
+                                    const Hibernation& about, const MachinePicture& picture);
 
 /// The machine, if the file is whole and is that one; its picture has no disk. Errors: kNotFound,
 /// kCorrupt, kUnsupported (of another version), kInvalidArgument (of another disk or with other
 /// settings), kIo.
 base::Result<std::shared_ptr<const MachinePicture>> read_hibernated(
-    const std::filesystem::path& file, const Hibernation& wanted);
+    base::FileSystem& files, const std::filesystem::path& file, const Hibernation& wanted);
 
 }  // namespace snowglobe::detail

@@ -85,12 +85,12 @@ void require_options(const Options& options) {
 
 }  // namespace
 
-Persistence::Persistence(const fs::path& path, const Options& options, HostFiles* files)
+Persistence::Persistence(const fs::path& path, const Options& options, base::FileSystem& files)
     : options_(options), files_(files) {
   require_options(options);
   // Ahead of the folder: without an image nothing is made.
   image_ = value_or_throw(find_image(image_places(options.image)));
-  folder_ = std::make_unique<DatabaseFolder>(path, options);
+  folder_ = std::make_unique<DatabaseFolder>(path, options, files_);
   path_ = folder_->path();
   folder_->require_fitting(image_);
   if (folder_->description() && options.from) {
@@ -127,7 +127,7 @@ std::unique_ptr<PersistentDisk> Persistence::open_disk() {
   PersistentDisk::Options how;
   how.durability = durability_of(options_.durability);
   how.read_only = options_.read_only;
-  how.files = files_;
+  how.files = &files_;
   how.lease = folder_->lease();
   how.on_failed = [log = options_.on_log, health = health_](const base::Error& why) {
     health->why = why.message;
@@ -152,14 +152,16 @@ std::shared_ptr<Instance> Persistence::create() {
   std::shared_ptr<const DiskImage> contents =
       picture ? picture->disk
               : std::make_shared<const DiskImage>(value_or_throw(cluster_disk(image_)));
-  if (auto made = PersistentDisk::create(folder_->new_disk(), *contents, contents->capacity(),
-                                         files_ != nullptr ? *files_ : HostFiles::host());
+  if (auto made =
+          PersistentDisk::create(folder_->new_disk(), *contents, contents->capacity(), files_);
       !made) {
     throw_disk_error(made.error());
   }
   Description about;
   {
-    const auto disk = value_of(PersistentDisk::open(folder_->new_disk(), {}));
+    PersistentDisk::Options how;
+    how.files = &files_;
+    const auto disk = value_of(PersistentDisk::open(folder_->new_disk(), std::move(how)));
     about.id = snapshots::to_hex(disk->record().id);
     about.disk_bytes = disk->record().capacity;
   }
@@ -199,7 +201,7 @@ base::Result<Persistence::Picture> Persistence::hibernated() const {
   wanted.generation = record.generation;
   wanted.token = record.token;
   wanted.settings = options_.settings;
-  auto picture = read_hibernated(folder_->machine(), wanted);
+  auto picture = read_hibernated(files_, folder_->machine(), wanted);
   if (!picture) return picture;
   if (picture.value()->image_id != image_.id) {
     return base::Error{ErrorCode::kUnsupported, "the guest image is another one"};
@@ -221,8 +223,7 @@ std::shared_ptr<Instance> Persistence::resume() {
   const auto picture = hibernated();
   // Consumed: from here on the stored machine belongs to no disk, whatever happens.
   value_of(disk->mark_running());
-  std::error_code ignored;
-  fs::remove(folder_->machine(), ignored);
+  static_cast<void>(files_.remove_if_there(folder_->machine()));
   std::string why;
   if (picture) {
     try {
@@ -342,8 +343,10 @@ std::shared_ptr<StoreState> Persistence::store() {
   const std::lock_guard lock(store_mutex_);
   if (store_) return store_;
   if (!folder_) throw ConnectionLost("the database is closed");
-  if (options_.read_only && !fs::exists(folder_->snapshots())) return nullptr;
-  auto opened = snapshots::Store::open_folder(folder_->snapshots(), {});
+  if (options_.read_only && !files_.exists(folder_->snapshots())) return nullptr;
+  snapshots::StoreOptions how;
+  how.files = &files_;
+  auto opened = snapshots::Store::open_folder(folder_->snapshots(), how);
   if (!opened) throw_snapshot_error(opened.error());
   store_ = std::make_shared<StoreState>(std::move(opened).value(), snapshots::kDefaultChunkBytes);
   return store_;
@@ -408,7 +411,7 @@ void Persistence::hibernate() {
   base::SystemRandom random;
   random.fill(about.token);
   about.settings = options_.settings;
-  if (auto done = write_hibernated(folder_->machine(), about, *picture); !done) {
+  if (auto done = write_hibernated(files_, folder_->machine(), about, *picture); !done) {
     throw_error(done.error());
   }
   if (auto done = disk_->mark_hibernated(about.token); !done) throw_error(done.error());

@@ -18,16 +18,15 @@
 namespace snowglobe::detail {
 
 class Connection;
-class HostFiles;
 class PersistentDisk;
 
 /// From the folder's lock to its release. Thread rule: one thread at a time.
 class Persistence {
  public:
   /// Takes the folder and says whether it can be opened at all. Throws as Database::open(); nothing
-  /// has changed then. `files`: what the disk is kept by, for tests; not owned; null: the host's.
+  /// has changed then. `files`: what the folder is kept by, for tests; not owned.
   Persistence(const std::filesystem::path& path, const Options& options,
-              HostFiles* files = nullptr);
+              base::FileSystem& files = base::FileSystem::host());
   ~Persistence();
   Persistence(const Persistence&) = delete;
   Persistence& operator=(const Persistence&) = delete;
@@ -46,6 +45,7 @@ class Persistence {
   void release() noexcept;
 
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  [[nodiscard]] base::FileSystem& files() const { return files_; }
   /// How long PostgreSQL may take with what it acknowledged; 0: not at all.
   [[nodiscard]] unsigned relaxed_milliseconds() const;
   /// True if the database's own settings say something else; set_durability() after they were
@@ -94,7 +94,7 @@ class Persistence {
   };
 
   const Options options_;
-  HostFiles* const files_;
+  base::FileSystem& files_;
   std::filesystem::path path_;
   const std::shared_ptr<Health> health_ = std::make_shared<Health>();
   GuestImage image_;

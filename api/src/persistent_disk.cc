@@ -21,7 +21,7 @@ constexpr u64 kCopyBytes = 1 << 20;
 constexpr auto kIdleLimit = std::chrono::minutes(1);
 
 /// Copies what is not zeros.
-base::Result<void> copy_image(const DiskImage& image, HostFile& file) {
+base::Result<void> copy_image(const DiskImage& image, base::File& file) {
   std::vector<std::uint8_t> buffer(kCopyBytes);
   base::Result<void> outcome;
   const auto copy = [&](u64 offset, u64 length) {
@@ -31,7 +31,7 @@ base::Result<void> copy_image(const DiskImage& image, HostFile& file) {
     if (image.base()->damaged()) {
       outcome = image.base()->damage();
     } else if (!base::all_zero(bytes)) {
-      outcome = file.write_all(kStart + offset, bytes);
+      outcome = file.write_at(kStart + offset, bytes);
     }
   };
   const DiskImage zeros(SparseDisk::zeros(image.capacity()));
@@ -39,7 +39,7 @@ base::Result<void> copy_image(const DiskImage& image, HostFile& file) {
   return outcome;
 }
 
-base::Result<void> fill_new(HostFile& file, const DiskImage& image, u64 capacity) {
+base::Result<void> fill_new(base::File& file, const DiskImage& image, u64 capacity) {
   if (auto done = file.set_size(kStart + capacity); !done) return done;
   if (auto done = copy_image(image, file); !done) return done;
   // The contents first: a head says that they are there.
@@ -66,7 +66,7 @@ Error wrong(ErrorCode code, const Path& path, const std::string& what) {
 // --- made and opened
 
 base::Result<void> PersistentDisk::create(const Path& path, const DiskImage& image, u64 capacity,
-                                          HostFiles& files) {
+                                          base::FileSystem& files) {
   if (capacity < image.capacity() || capacity % DiskHead::kSlotBytes != 0 ||
       capacity > DiskHead::kMaxCapacity) {
     return Error{ErrorCode::kInvalidArgument, "create the disk '" + path.string() +
@@ -76,16 +76,17 @@ base::Result<void> PersistentDisk::create(const Path& path, const DiskImage& ima
   auto file = files.create(path);
   if (!file) return file.error();
   auto done = fill_new(*file.value(), image, capacity);
-  if (done) done = files.sync_folder(path.parent_path());
+  if (done) done = files.sync_directory(path.parent_path());
   if (!done) (void)files.remove(path);  // the first error counts
   return done;
 }
 
 base::Result<std::unique_ptr<PersistentDisk>> PersistentDisk::open(const Path& path,
                                                                    Options options) {
-  if (options.files == nullptr) options.files = &HostFiles::host();
-  HostFiles& files = *options.files;
-  const auto access = options.read_only ? HostFiles::Access::kRead : HostFiles::Access::kWrite;
+  if (options.files == nullptr) options.files = &base::FileSystem::host();
+  base::FileSystem& files = *options.files;
+  const auto access =
+      options.read_only ? base::FileSystem::Access::kRead : base::FileSystem::Access::kWrite;
   auto file = files.open(path, access);
   if (!file) return file.error();
   auto head = DiskHead::read(*file.value());
@@ -99,8 +100,8 @@ base::Result<std::unique_ptr<PersistentDisk>> PersistentDisk::open(const Path& p
                      std::to_string(kStart + capacity));
   }
   auto history = DiskHistory::of(
-      file.value()->identity(), [&] { return files.open(path, HostFiles::Access::kRead); }, kStart,
-      capacity, options.lease);
+      file.value()->identity(), [&] { return files.open(path, base::FileSystem::Access::kRead); },
+      kStart, capacity, options.lease);
   if (!history) return history.error();
   options.lease.reset();  // the history's now
   auto io = DiskIo::start(
@@ -258,7 +259,7 @@ base::Result<void> PersistentDisk::write_differences(const DiskImage& image, Red
     const base::Bytes wanted = base::Bytes(theirs).first(end - begin);
     const base::Bytes there = base::Bytes(ours).first(end - begin);
     image.read(begin, wanted);
-    outcome = io_->file().read_all(kStart + begin, there);
+    outcome = io_->file().read_at(kStart + begin, there);
     if (outcome) outcome = enter_differences(journal, begin, wanted, there);
   };
   const auto current = capture();
@@ -298,7 +299,7 @@ base::Result<void> PersistentDisk::commit_restore() {
 base::Result<void> PersistentDisk::complete_restore() {
   const Path path = RedoJournal::path_of(path_);
   if (!options_.files->exists(path)) return {};
-  auto file = options_.files->open(path, HostFiles::Access::kRead);
+  auto file = options_.files->open(path, base::FileSystem::Access::kRead);
   if (!file) return file.error();
   auto journal = RedoReader::open(std::move(file).value());
   if (!journal) return journal.error();

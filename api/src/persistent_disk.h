@@ -13,7 +13,7 @@
 #include "api/src/disk_io.h"
 #include "api/src/disk_record.h"
 #include "api/src/disks.h"
-#include "api/src/host_files.h"
+#include "base/file_system.h"
 
 #include <chrono>
 #include <filesystem>
@@ -34,8 +34,8 @@ class PersistentDisk final : public DataDisk {
 
   struct Options {
     DiskDurability durability = DiskDurability::kFull;
-    bool read_only = false;      ///< the file is not changed; a redo journal left behind is refused
-    HostFiles* files = nullptr;  ///< not owned; null: the host's
+    bool read_only = false;  ///< the file is not changed; a redo journal left behind is refused
+    base::FileSystem* files = nullptr;  ///< not owned; null: the host's
     /// What keeps other processes away from the file. Images of the disk keep it as well.
     std::shared_ptr<const void> lease{};
     /// Called once when the disk turns failed, on the thread that notices.
@@ -49,7 +49,7 @@ class PersistentDisk final : public DataDisk {
   /// than the image. Errors: kAlreadyExists, kResourceExhausted, kIo, kCorrupt (the image is
   /// damaged). After an error the file is not there.
   static base::Result<void> create(const Path& file, const DiskImage& image, vm::u64 capacity,
-                                   HostFiles& files = HostFiles::host());
+                                   base::FileSystem& files = base::FileSystem::host());
   /// Opens the file, and first completes a restore that was cut off (see redo_journal.h).
   /// Errors: kNotFound, kCorrupt (no disk of ours, cut short, damaged), kUnsupported (of a newer
   /// version), kUnavailable (read-only, and a restore must be completed), kIo.

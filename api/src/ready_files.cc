@@ -1,8 +1,6 @@
 // api/src/ready_files.cc - files of the user's cache: written whole, believed only by checksum.
 #include "api/src/ready_files.h"
 
-#include "api/src/files.h"
-
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
@@ -30,23 +28,19 @@ Error damaged(const fs::path& file, const char* what) {
   return {ErrorCode::kCorrupt, quoted(file).append(" ").append(what)};
 }
 
-int open_new(const fs::path& file) {
-  return ::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-}
-
 /// Somebody else's file is none of ours, wherever it lies.
-base::Result<int> open_own(const fs::path& file, std::uint64_t& size) {
-  Descriptor opened(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (opened.get() < 0) return errno_error("open", file, errno);
+base::Result<std::unique_ptr<base::File>> open_own(base::FileSystem& files, const fs::path& file) {
+  auto opened = files.open(file, base::FileSystem::Access::kRead);
+  if (!opened) return opened;
   struct stat status {};
-  if (::fstat(opened.get(), &status) != 0) return errno_error("look at", file, errno);
+  if (::fstat(opened.value()->descriptor(), &status) != 0) {
+    return base::os_error("look at", file, errno);
+  }
   constexpr mode_t kOthersMayWrite = S_IWGRP | S_IWOTH;
-  if (!S_ISREG(status.st_mode) || status.st_uid != ::geteuid() ||
-      (status.st_mode & kOthersMayWrite) != 0) {
+  if (status.st_uid != ::geteuid() || (status.st_mode & kOthersMayWrite) != 0) {
     return damaged(file, "is not this user's own file");
   }
-  size = static_cast<std::uint64_t>(status.st_size);
-  return opened.release();
+  return opened;
 }
 
 }  // namespace
@@ -61,21 +55,14 @@ bool make_own_folder(const fs::path& folder) {
   return ::mkdir(folder.c_str(), 0700) == 0 || errno == EEXIST;
 }
 
-base::Result<void> write_file(const fs::path& file, base::ConstBytes bytes) {
-  const Descriptor opened(open_new(file));
-  if (opened.get() < 0) return errno_error("make", file, errno);
-  return write_at(opened.get(), bytes, 0, file);
-}
-
 base::Result<std::vector<std::uint64_t>> write_chunks(
-    const fs::path& file, std::uint64_t size,
+    base::FileSystem& files, const fs::path& file, std::uint64_t size,
     const std::function<bool(std::uint64_t, base::Bytes)>& fill) {
-  const Descriptor opened(open_new(file));
-  if (opened.get() < 0) return errno_error("make", file, errno);
+  const auto made = files.create(file);
+  if (!made) return made.error();
+  base::File& to = *made.value();
   const std::uint64_t whole = base::align_up(size, vm::kPageSize);
-  if (::ftruncate(opened.get(), static_cast<off_t>(whole)) != 0) {
-    return errno_error("make room for", file, errno);
-  }
+  if (auto done = to.set_size(whole); !done) return done.error();
   std::vector<std::uint64_t> sums;
   std::vector<std::uint8_t> chunk(kReadyChunk);
   for (std::uint64_t offset = 0; offset < whole; offset += kReadyChunk) {
@@ -87,45 +74,40 @@ base::Result<std::vector<std::uint64_t>> write_chunks(
     }
     sums.push_back(checksum(bytes));
     if (base::all_zero(bytes)) continue;
-    if (auto done = write_at(opened.get(), bytes, offset, file); !done) return done.error();
+    if (auto done = to.write_at(offset, bytes); !done) return done.error();
   }
   return sums;
 }
 
 base::Result<std::vector<std::uint8_t>> read_own_file(const fs::path& file, std::uint64_t limit) {
-  std::uint64_t size = 0;
-  auto number = open_own(file, size);
-  if (!number) return number.error();
-  const Descriptor opened(number.value());
-  if (size > limit) return damaged(file, "is too long");
-  std::vector<std::uint8_t> bytes(size);
-  std::size_t done = 0;
-  while (done < bytes.size()) {
-    const ssize_t count =
-        ::pread(opened.get(), &bytes[done], bytes.size() - done, static_cast<off_t>(done));
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return errno_error("read", file, errno);
-    if (count == 0) return damaged(file, "was cut short");
-    done += static_cast<std::size_t>(count);
-  }
+  auto opened = open_own(base::FileSystem::host(), file);
+  if (!opened) return opened.error();
+  const auto size = opened.value()->size();
+  if (!size) return size.error();
+  if (size.value() > limit) return damaged(file, "is too long");
+  std::vector<std::uint8_t> bytes(size.value());
+  if (auto done = opened.value()->read_at(0, bytes); !done) return done.error();
   return bytes;
 }
 
-base::Result<std::unique_ptr<vm::MemoryFile>> map_chunks(const fs::path& file,
+base::Result<std::unique_ptr<vm::MemoryFile>> map_chunks(base::FileSystem& files,
+                                                         const fs::path& file,
                                                          std::vector<std::uint64_t> checksums,
                                                          std::function<void()> on_damage,
                                                          std::uint64_t length) {
-  std::uint64_t size = 0;
-  auto number = open_own(file, size);
-  if (!number) return number.error();
-  Descriptor opened(number.value());
-  if (length > size) return damaged(file, "was cut short");
-  if (length != 0) size = length;
+  const auto opened = open_own(files, file);
+  if (!opened) return opened.error();
+  const auto there = opened.value()->size();
+  if (!there) return there.error();
+  if (length > there.value()) return damaged(file, "was cut short");
+  const std::uint64_t size = length != 0 ? length : there.value();
   if (size == 0 || size % vm::kPageSize != 0 ||
       checksums.size() != (size + kReadyChunk - 1) / kReadyChunk) {
     return damaged(file, "has another length");
   }
-  return vm::MemoryFile::map(opened.release(), size,
+  const int own = ::fcntl(opened.value()->descriptor(), F_DUPFD_CLOEXEC, 0);
+  if (own < 0) return base::os_error("open", file, errno);
+  return vm::MemoryFile::map(own, size,
                              [sums = std::move(checksums), on_damage = std::move(on_damage)](
                                  vm::u32 chunk, base::ConstBytes bytes) {
                                if (checksum(bytes) == sums[chunk]) return true;

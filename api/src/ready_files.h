@@ -4,6 +4,7 @@
 #include "base/archive.h"
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/file_system.h"
 #include "vm/memory/page_arena.h"
 
 #include <filesystem>
@@ -22,13 +23,10 @@ std::uint64_t checksum(base::ConstBytes bytes);
 /// Makes a folder that only its owner can enter; its parents as well. False: it can not be.
 bool make_own_folder(const std::filesystem::path& folder);
 
-/// A new file of the owner's. Errors: kIo, kResourceExhausted (disk full).
-base::Result<void> write_file(const std::filesystem::path& file, base::ConstBytes bytes);
-
 /// A new file of `size` bytes, chunk by chunk from `fill(offset, out)`, which may fail; chunks of
-/// zeros become holes. Returns their checksums.
+/// zeros become holes. Returns their checksums. Errors: as FileSystem, kCorrupt (`fill` failed).
 base::Result<std::vector<std::uint64_t>> write_chunks(
-    const std::filesystem::path& file, std::uint64_t size,
+    base::FileSystem& files, const std::filesystem::path& file, std::uint64_t size,
     const std::function<bool(std::uint64_t offset, base::Bytes out)>& fill);
 
 /// The contents of a regular file of our own user that nobody else can write, of at most `limit`
@@ -36,7 +34,7 @@ base::Result<std::vector<std::uint64_t>> write_chunks(
 base::Result<std::vector<std::uint8_t>> read_own_file(const std::filesystem::path& file,
                                                       std::uint64_t limit);
 
-/// A new file with the archive of `contents` and its checksum. Errors: as write_file().
+/// A new file with the archive of `contents` and its checksum. Errors: as FileSystem.
 template <class Contents>
 base::Result<void> write_checked(const std::filesystem::path& file, Contents& contents) {
   base::ArchiveWriter writer;
@@ -45,7 +43,9 @@ base::Result<void> write_checked(const std::filesystem::path& file, Contents& co
   const std::uint64_t sum = checksum(bytes);
   bytes.resize(bytes.size() + sizeof sum);
   base::store_le(&bytes[bytes.size() - sizeof sum], sum);
-  return write_file(file, bytes);
+  auto written = base::FileSystem::host().write_file(file, bytes);
+  if (!written) return written.error();
+  return {};
 }
 
 /// What write_checked() wrote. Errors: as read_own_file(), kCorrupt (anything else).
@@ -74,7 +74,8 @@ base::Result<Contents> read_checked(const std::filesystem::path& file) {
 /// `on_damage` is called for one that differs, on the thread that touched it. Its size must be a
 /// multiple of the page size, or else `length` is, and only as much is mapped. Errors: as
 /// read_own_file().
-base::Result<std::unique_ptr<vm::MemoryFile>> map_chunks(const std::filesystem::path& file,
+base::Result<std::unique_ptr<vm::MemoryFile>> map_chunks(base::FileSystem& files,
+                                                         const std::filesystem::path& file,
                                                          std::vector<std::uint64_t> checksums,
                                                          std::function<void()> on_damage,
                                                          std::uint64_t length = 0);

@@ -71,20 +71,21 @@ base::Result<Index> write_parts(const fs::path& folder, const MachinePicture& pi
   memory.for_each_difference(nullptr, [&index](vm::u32 page) {
     index.used[page / 64] |= std::uint64_t{1} << (page % 64);
   });
-  auto written = write_chunks(folder / "memory", memory.size(), [&memory](auto offset, auto out) {
-    for (std::size_t at = 0; at < out.size(); at += vm::kPageSize) {
-      const auto page = static_cast<vm::u32>((offset + at) / vm::kPageSize);
-      if (!memory.read(page, out.subspan(at, vm::kPageSize))) return false;
-    }
-    return true;
-  });
+  auto written = write_chunks(
+      base::FileSystem::host(), folder / "memory", memory.size(), [&memory](auto offset, auto out) {
+        for (std::size_t at = 0; at < out.size(); at += vm::kPageSize) {
+          const auto page = static_cast<vm::u32>((offset + at) / vm::kPageSize);
+          if (!memory.read(page, out.subspan(at, vm::kPageSize))) return false;
+        }
+        return true;
+      });
   if (!written) return written.error();
   index.memory = std::move(written).value();
   index.picture = archive_of(picture);
   if (!picture.disk) return index;
 
   const SparseDisk& cluster = dynamic_cast<const SparseDisk&>(*picture.disk->base());
-  written = write_chunks(folder / "cluster", cluster.file_bytes(),
+  written = write_chunks(base::FileSystem::host(), folder / "cluster", cluster.file_bytes(),
                          [&](auto offset, auto out) { return cluster.read_file(offset, out); });
   if (!written) return written.error();
   index.cluster = std::move(written).value();
@@ -92,13 +93,14 @@ base::Result<Index> write_parts(const fs::path& folder, const MachinePicture& pi
   const vm::u64 capacity = picture.disk->capacity();
   picture.disk->for_each_difference(
       nullptr, kReadyChunk, [&](vm::u64 offset, vm::u64) { index.offsets.push_back(offset); });
-  written = write_chunks(folder / "disk", index.offsets.size() * kReadyChunk,
-                         [&](std::uint64_t at, base::Bytes out) {
-                           const vm::u64 offset = index.offsets[at / kReadyChunk];
-                           const vm::u64 length = std::min<vm::u64>(kReadyChunk, capacity - offset);
-                           picture.disk->read(offset, out.first(length));
-                           return true;
-                         });
+  written =
+      write_chunks(base::FileSystem::host(), folder / "disk", index.offsets.size() * kReadyChunk,
+                   [&](std::uint64_t at, base::Bytes out) {
+                     const vm::u64 offset = index.offsets[at / kReadyChunk];
+                     const vm::u64 length = std::min<vm::u64>(kReadyChunk, capacity - offset);
+                     picture.disk->read(offset, out.first(length));
+                     return true;
+                   });
   if (!written) return written.error();
   index.disk = std::move(written).value();
   return index;
@@ -151,7 +153,7 @@ base::Result<Index> read_index(const fs::path& file, const std::string& key) {
 base::Result<void> share_disk(const fs::path& file, const Index& index, vm::u64 capacity,
                               DiskImage::Builder& builder) {
   if (index.offsets.empty()) return {};
-  auto mapped = map_chunks(file, index.disk, [] {});
+  auto mapped = map_chunks(base::FileSystem::host(), file, index.disk, [] {});
   if (!mapped) return mapped.error();
   const std::shared_ptr<const vm::MemoryFile> owner = std::move(mapped).value();
   if (owner->size() != index.offsets.size() * kReadyChunk) return unusable(file, "was cut short");
@@ -170,7 +172,8 @@ base::Result<void> share_disk(const fs::path& file, const Index& index, vm::u64 
 
 base::Result<std::shared_ptr<const DiskImage>> map_disk(const fs::path& folder, const Index& index,
                                                         const std::string& image_id) {
-  auto cluster = map_chunks(folder / "cluster", index.cluster, giving_up(folder));
+  auto cluster =
+      map_chunks(base::FileSystem::host(), folder / "cluster", index.cluster, giving_up(folder));
   if (!cluster) return cluster.error();
   auto mapped = SparseDisk::of_file(std::move(cluster).value());
   if (!mapped) return mapped.error();
@@ -189,7 +192,8 @@ base::Result<Picture> map_copy(const fs::path& folder, const GuestImage& image,
   auto picture = from_archive(index.value().picture);
   if (!picture) return picture.error();
   MachinePicture& made = picture.value();
-  auto memory = map_chunks(folder / "memory", index.value().memory, giving_up(folder));
+  auto memory = map_chunks(base::FileSystem::host(), folder / "memory", index.value().memory,
+                           giving_up(folder));
   if (!memory) return memory.error();
   const std::uint64_t pages = memory.value()->size() / vm::kPageSize;
   if (memory.value()->size() != made.memory_bytes ||

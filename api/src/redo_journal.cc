@@ -64,11 +64,11 @@ bool sensible(const Entry& entry, const RedoHeader& header) {
 
 // --- written
 
-HostFiles::Path RedoJournal::path_of(const HostFiles::Path& disk) {
+base::FileSystem::Path RedoJournal::path_of(const base::FileSystem::Path& disk) {
   return disk.parent_path() / "restore.redo";
 }
 
-RedoJournal::RedoJournal(HostFiles& files, const HostFiles::Path& disk)
+RedoJournal::RedoJournal(base::FileSystem& files, const base::FileSystem::Path& disk)
     : files_(files), path_(path_of(disk)), work_path_(disk.parent_path() / "restore.redo.new") {}
 
 RedoJournal::~RedoJournal() {
@@ -76,8 +76,8 @@ RedoJournal::~RedoJournal() {
   if (!published_) (void)files_.remove(work_path_);  // the next one takes its place
 }
 
-base::Result<std::unique_ptr<RedoJournal>> RedoJournal::create(HostFiles& files,
-                                                               const HostFiles::Path& disk,
+base::Result<std::unique_ptr<RedoJournal>> RedoJournal::create(base::FileSystem& files,
+                                                               const base::FileSystem::Path& disk,
                                                                const RedoHeader& header) {
   std::unique_ptr<RedoJournal> journal(new RedoJournal(files, disk));
   if (files.exists(journal->work_path_)) {
@@ -99,7 +99,7 @@ base::Result<std::unique_ptr<RedoJournal>> RedoJournal::create(HostFiles& files,
 }
 
 base::Result<void> RedoJournal::drain() {
-  if (auto done = file_->write_all(written_, buffer_); !done) return done;
+  if (auto done = file_->write_at(written_, buffer_); !done) return done;
   written_ += buffer_.size();
   buffer_.clear();
   return {};
@@ -137,18 +137,18 @@ base::Result<void> RedoJournal::finish() {
 base::Result<void> RedoJournal::publish() {
   published_ = true;
   if (auto done = files_.rename(work_path_, path_); !done) return done;
-  return files_.sync_folder(path_.parent_path());
+  return files_.sync_directory(path_.parent_path());
 }
 
 // --- read
 
-base::Result<RedoReader> RedoReader::open(std::unique_ptr<HostFile> file) {
+base::Result<RedoReader> RedoReader::open(std::unique_ptr<base::File> file) {
   RedoReader journal(std::move(file));
   const auto size = journal.file_->size();
   if (!size) return size.error();
   if (size.value() < kHeadBytes) return corrupt("it is too short");
   std::array<std::uint8_t, kHeadBytes> head{};
-  if (auto done = journal.file_->read_all(0, head); !done) return done.error();
+  if (auto done = journal.file_->read_at(0, head); !done) return done.error();
   const base::ConstBytes covered = base::ConstBytes(head).first(kHeadBytes - 8);
   if (!std::equal(kMark.begin(), kMark.end(), head.begin()) ||
       base::load_le<u64>(&head[kHeadBytes - 8]) != checksum(covered)) {
@@ -174,7 +174,7 @@ base::Result<void> RedoReader::for_each(const Apply& apply) {
   for (u64 at = kHeadBytes;; ++entries) {
     if (!base::range_fits(at, kEntryBytes, size.value())) return corrupt("it ends early");
     std::array<std::uint8_t, kEntryBytes> bytes{};
-    if (auto done = file_->read_all(at, bytes); !done) return done;
+    if (auto done = file_->read_at(at, bytes); !done) return done;
     at += kEntryBytes;
     base::ArchiveReader reader(bytes);
     Entry entry;
@@ -182,7 +182,7 @@ base::Result<void> RedoReader::for_each(const Apply& apply) {
     if (!sensible(entry, header_)) return corrupt("an entry can not be");
     data.resize(entry.kind == kData ? entry.length : 0);
     if (!base::range_fits(at, data.size(), size.value())) return corrupt("it ends early");
-    if (auto done = file_->read_all(at, data); !done) return done;
+    if (auto done = file_->read_at(at, data); !done) return done;
     at += data.size();
     if (entry.sum != sum_of(entry, data)) return corrupt("an entry is not what was written");
     if (entry.kind == kEnd) {

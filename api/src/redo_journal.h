@@ -10,7 +10,7 @@
 #pragma once
 
 #include "api/src/disk_record.h"
-#include "api/src/host_files.h"
+#include "base/file_system.h"
 
 #include <functional>
 #include <memory>
@@ -33,11 +33,11 @@ class RedoJournal {
   static constexpr vm::u64 kPage = 4096;
   static constexpr std::size_t kMaxData = 1 << 20;  ///< of one entry, in bytes
 
-  static HostFiles::Path path_of(const HostFiles::Path& disk);
+  static base::FileSystem::Path path_of(const base::FileSystem::Path& disk);
 
   /// Begins restore.redo.new beside `disk`, in place of one that is there.
-  static base::Result<std::unique_ptr<RedoJournal>> create(HostFiles& files,
-                                                           const HostFiles::Path& disk,
+  static base::Result<std::unique_ptr<RedoJournal>> create(base::FileSystem& files,
+                                                           const base::FileSystem::Path& disk,
                                                            const RedoHeader& header);
   /// Removes what was not published.
   ~RedoJournal();
@@ -54,13 +54,13 @@ class RedoJournal {
   [[nodiscard]] vm::u64 entries() const { return entries_; }
 
  private:
-  RedoJournal(HostFiles& files, const HostFiles::Path& disk);
+  RedoJournal(base::FileSystem& files, const base::FileSystem::Path& disk);
   base::Result<void> entry(vm::u64 kind, vm::u64 offset, vm::u64 length, base::ConstBytes bytes);
   base::Result<void> drain();
 
-  HostFiles& files_;
-  const HostFiles::Path path_, work_path_;
-  std::unique_ptr<HostFile> file_;
+  base::FileSystem& files_;
+  const base::FileSystem::Path path_, work_path_;
+  std::unique_ptr<base::File> file_;
   std::vector<std::uint8_t> buffer_;
   vm::u64 written_ = 0;
   vm::u64 entries_ = 0;
@@ -71,7 +71,7 @@ class RedoJournal {
 class RedoReader {
  public:
   /// Reads its header. Errors: kCorrupt, kUnsupported (of a newer version), those of the file.
-  static base::Result<RedoReader> open(std::unique_ptr<HostFile> file);
+  static base::Result<RedoReader> open(std::unique_ptr<base::File> file);
   [[nodiscard]] const RedoHeader& header() const { return header_; }
 
   /// `bytes` is empty for zeros.
@@ -84,9 +84,9 @@ class RedoReader {
   base::Result<void> verify();
 
  private:
-  explicit RedoReader(std::unique_ptr<HostFile> file) : file_(std::move(file)) {}
+  explicit RedoReader(std::unique_ptr<base::File> file) : file_(std::move(file)) {}
 
-  std::unique_ptr<HostFile> file_;
+  std::unique_ptr<base::File> file_;
   RedoHeader header_;
 };
 

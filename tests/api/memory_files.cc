@@ -90,7 +90,7 @@ struct MemoryFiles::World {
   }
 };
 
-class MemoryFiles::File final : public HostFile {
+class MemoryFiles::File final : public base::File {
  public:
   File(MemoryFiles& files, std::shared_ptr<Inode> inode)
       : files_(files), inode_(std::move(inode)) {}
@@ -180,6 +180,7 @@ class MemoryFiles::File final : public HostFile {
   [[nodiscard]] Identity identity() const override {
     return {reinterpret_cast<std::uintptr_t>(&files_), inode_->number};
   }
+  [[nodiscard]] int descriptor() const override { return -1; }
 
  private:
   void note(Operation operation) {
@@ -208,7 +209,7 @@ MemoryFiles::~MemoryFiles() = default;
 
 // --- names
 
-base::Result<std::unique_ptr<HostFile>> MemoryFiles::create(const Path& path) {
+base::Result<std::unique_ptr<base::File>> MemoryFiles::create(const Path& path) {
   const std::lock_guard lock(mutex_);
   if (auto refused = refuse(kNames, "create"); !refused) return refused.error();
   if (names_.contains(path)) return Error{ErrorCode::kAlreadyExists, "create: it is there"};
@@ -217,15 +218,15 @@ base::Result<std::unique_ptr<HostFile>> MemoryFiles::create(const Path& path) {
   names_[path] = inode;
   journal_.push_back(std::make_unique<Operation>(
       Operation{.what = Operation::kName, .inode = inode->number, .name = path}));
-  return std::unique_ptr<HostFile>(std::make_unique<File>(*this, inode));
+  return std::unique_ptr<base::File>(std::make_unique<File>(*this, inode));
 }
 
-base::Result<std::unique_ptr<HostFile>> MemoryFiles::open(const Path& path, Access) {
+base::Result<std::unique_ptr<base::File>> MemoryFiles::open(const Path& path, Access) {
   const std::lock_guard lock(mutex_);
   if (auto refused = refuse(kNames, "open"); !refused) return refused.error();
   const auto found = names_.find(path);
   if (found == names_.end()) return Error{ErrorCode::kNotFound, "open: it is not there"};
-  return std::unique_ptr<HostFile>(std::make_unique<File>(*this, found->second));
+  return std::unique_ptr<base::File>(std::make_unique<File>(*this, found->second));
 }
 
 base::Result<void> MemoryFiles::rename(const Path& from, const Path& to) {
@@ -252,11 +253,24 @@ base::Result<void> MemoryFiles::remove(const Path& path) {
   return {};
 }
 
-base::Result<void> MemoryFiles::sync_folder(const Path&) {
+base::Result<void> MemoryFiles::sync_directory(const Path&) {
   const std::lock_guard lock(mutex_);
   if (auto refused = refuse(kFolder, "sync the folder"); !refused) return refused;
   journal_.push_back(std::make_unique<Operation>(Operation{.what = Operation::kFolderSynced}));
   return {};
+}
+
+base::Result<void> MemoryFiles::make_directory(const Path&) {
+  return {};  // they are all there
+}
+
+base::Result<std::vector<std::string>> MemoryFiles::list(const Path& path) {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> names;
+  for (const auto& [name, inode] : names_) {
+    if (Path(name).parent_path() == path) names.push_back(Path(name).filename().string());
+  }
+  return names;
 }
 
 bool MemoryFiles::exists(const Path& path) {

@@ -3,7 +3,7 @@
 // told.
 #pragma once
 
-#include "api/src/host_files.h"
+#include "base/file_system.h"
 #include "base/random.h"
 
 #include <chrono>
@@ -18,7 +18,7 @@
 namespace snowglobe::detail::test {
 
 /// Thread rule: any thread.
-class MemoryFiles final : public HostFiles {
+class MemoryFiles final : public base::FileSystem {
  public:
   using Bytes = std::vector<std::uint8_t>;
   using Image = std::map<std::string, Bytes>;  ///< names and contents
@@ -28,11 +28,13 @@ class MemoryFiles final : public HostFiles {
   MemoryFiles(const Image& image, std::uint64_t seed);
   ~MemoryFiles() override;
 
-  base::Result<std::unique_ptr<HostFile>> create(const Path& path) override;
-  base::Result<std::unique_ptr<HostFile>> open(const Path& path, Access access) override;
+  base::Result<std::unique_ptr<base::File>> create(const Path& path) override;
+  base::Result<std::unique_ptr<base::File>> open(const Path& path, Access access) override;
   base::Result<void> rename(const Path& from, const Path& to) override;
   base::Result<void> remove(const Path& path) override;
-  base::Result<void> sync_folder(const Path& path) override;
+  base::Result<void> make_directory(const Path& path) override;
+  base::Result<void> sync_directory(const Path& path) override;
+  base::Result<std::vector<std::string>> list(const Path& path) override;
   bool exists(const Path& path) override;
 
   /// How much of the journal there is: a point in time.

@@ -15,7 +15,7 @@ namespace {
 using namespace snowglobe;
 
 /// Bytes as a file; what is written to it is not kept.
-class BytesFile final : public detail::HostFile {
+class BytesFile final : public base::File {
  public:
   explicit BytesFile(base::ConstBytes bytes) : bytes_(bytes) {}
   base::Result<bool> read(vm::u64 offset, std::span<const base::Bytes> parts, Wait) override {
@@ -39,6 +39,7 @@ class BytesFile final : public detail::HostFile {
   base::Result<vm::u64> allocated() override { return vm::u64{0}; }
   std::optional<std::pair<vm::u64, vm::u64>> next_data(vm::u64, vm::u64) override { return {}; }
   [[nodiscard]] Identity identity() const override { return {}; }
+  [[nodiscard]] int descriptor() const override { return -1; }
 
   std::vector<std::uint8_t> written;
 

@@ -3,8 +3,9 @@
 //
 // SNOWGLOBE_IO_ERRORS: the last n (12); every one from 1 on is tried.
 #include "api/src/database_state.h"
-#include "api/src/host_files.h"
+#include "base/file_system.h"
 #include "tests/guest/persist_fixture.h"
+#include "tests/support/forwarding_files.h"
 
 #include <atomic>
 #include <cstdlib>
@@ -15,8 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 using base::Error;
 using base::ErrorCode;
-using detail::HostFile;
-using detail::HostFiles;
 
 /// Counts calls, and has one of them fail.
 class Fault {
@@ -37,71 +36,73 @@ class Fault {
   std::atomic<bool> spare_reads_ = false;
 };
 
-class FaultyFile final : public HostFile {
+class FaultyFile final : public test::ForwardingFile {
  public:
-  FaultyFile(std::unique_ptr<HostFile> file, Fault& fault)
-      : file_(std::move(file)), fault_(fault) {}
-  base::Result<bool> read(vm::u64 offset, std::span<const base::Bytes> parts, Wait wait) override {
+  FaultyFile(std::unique_ptr<base::File> file, Fault& fault)
+      : ForwardingFile(std::move(file)), fault_(fault) {}
+  base::Result<bool> read(std::uint64_t offset, std::span<const base::Bytes> parts,
+                          Wait wait) override {
     if (fault_.now_reading()) return Fault::error("read");
-    return file_->read(offset, parts, wait);
+    return ForwardingFile::read(offset, parts, wait);
   }
-  base::Result<void> write(vm::u64 offset, std::span<const base::ConstBytes> parts) override {
+  base::Result<void> write(std::uint64_t offset, std::span<const base::ConstBytes> parts) override {
     if (fault_.now()) return Fault::error("write");
-    return file_->write(offset, parts);
+    return ForwardingFile::write(offset, parts);
   }
   base::Result<void> sync() override {
     if (fault_.now()) return Fault::error("sync");
-    return file_->sync();
+    return ForwardingFile::sync();
   }
-  base::Result<bool> punch(vm::u64 offset, vm::u64 length) override {
+  base::Result<bool> punch(std::uint64_t offset, std::uint64_t length) override {
     if (fault_.now()) return Fault::error("punch");
-    return file_->punch(offset, length);
+    return ForwardingFile::punch(offset, length);
   }
-  base::Result<void> set_size(vm::u64 bytes) override {
+  base::Result<void> set_size(std::uint64_t bytes) override {
     if (fault_.now()) return Fault::error("grow");
-    return file_->set_size(bytes);
+    return ForwardingFile::set_size(bytes);
   }
-  base::Result<vm::u64> size() override { return file_->size(); }
-  base::Result<vm::u64> allocated() override { return file_->allocated(); }
-  std::optional<std::pair<vm::u64, vm::u64>> next_data(vm::u64 from, vm::u64 end) override {
-    return file_->next_data(from, end);
-  }
-  [[nodiscard]] Identity identity() const override { return file_->identity(); }
 
  private:
-  std::unique_ptr<HostFile> file_;
   Fault& fault_;
 };
 
-class FaultyFiles final : public HostFiles {
+class FaultyFiles final : public test::ForwardingFileSystem {
  public:
   explicit FaultyFiles(Fault& fault) : fault_(fault) {}
-  base::Result<std::unique_ptr<HostFile>> create(const Path& path) override {
+  base::Result<std::unique_ptr<base::File>> create(const Path& path) override {
     if (fault_.now()) return Fault::error("create");
-    return wrap(host().create(path));
+    return wrap(ForwardingFileSystem::create(path));
   }
-  base::Result<std::unique_ptr<HostFile>> open(const Path& path, Access access) override {
+  base::Result<std::unique_ptr<base::File>> open(const Path& path, Access access) override {
     if (fault_.now()) return Fault::error("open");
-    return wrap(host().open(path, access));
+    return wrap(ForwardingFileSystem::open(path, access));
   }
   base::Result<void> rename(const Path& from, const Path& to) override {
     if (fault_.now()) return Fault::error("rename");
-    return host().rename(from, to);
+    return ForwardingFileSystem::rename(from, to);
   }
   base::Result<void> remove(const Path& path) override {
     if (fault_.now()) return Fault::error("remove");
-    return host().remove(path);
+    return ForwardingFileSystem::remove(path);
   }
-  base::Result<void> sync_folder(const Path& path) override {
+  base::Result<void> make_directory(const Path& path) override {
+    if (fault_.now()) return Fault::error("make the folder");
+    return ForwardingFileSystem::make_directory(path);
+  }
+  base::Result<void> sync_directory(const Path& path) override {
     if (fault_.now()) return Fault::error("sync of the folder");
-    return host().sync_folder(path);
+    return ForwardingFileSystem::sync_directory(path);
   }
-  bool exists(const Path& path) override { return host().exists(path); }
+  base::Result<std::vector<std::string>> list(const Path& path) override {
+    if (fault_.now()) return Fault::error("list");
+    return ForwardingFileSystem::list(path);
+  }
 
  private:
-  base::Result<std::unique_ptr<HostFile>> wrap(base::Result<std::unique_ptr<HostFile>> file) {
+  base::Result<std::unique_ptr<base::File>> wrap(base::Result<std::unique_ptr<base::File>> file) {
     if (!file) return file;
-    return std::unique_ptr<HostFile>(std::make_unique<FaultyFile>(std::move(file).value(), fault_));
+    return std::unique_ptr<base::File>(
+        std::make_unique<FaultyFile>(std::move(file).value(), fault_));
   }
 
   Fault& fault_;
@@ -124,7 +125,7 @@ TEST_F(ErrorsTest, EachIsReportedAndTheNextOpenIsRight) {
   for (int n = 1; n <= last; ++n) {
     fault.arm(n);
     try {
-      Database db(detail::DatabaseState::open(path(), {}, &files));
+      Database db(detail::DatabaseState::open(path(), {}, files));
       for (int i = 0; i < 5; ++i) {
         begun = acknowledged + 1;
         db.execute("insert into t values ($1)", begun);
@@ -154,18 +155,18 @@ TEST_F(ErrorsTest, ACreationThatFailsLeavesNothing) {
   FaultyFiles files(fault);
   for (int n = 1; n <= 3; ++n) {
     fault.arm(n);
-    EXPECT_THROW((void)detail::DatabaseState::open(path(), {}, &files), snowglobe::Error) << n;
+    EXPECT_THROW((void)detail::DatabaseState::open(path(), {}, files), snowglobe::Error) << n;
     EXPECT_FALSE(fs::exists(path())) << n;
   }
   fault.arm(1 << 30);
-  Database db(detail::DatabaseState::open(path(), {}, &files));
+  Database db(detail::DatabaseState::open(path(), {}, files));
   db.script("create table t(n int)");
 }
 
 TEST_F(ErrorsTest, ADiskThatFailedSaysSoUntilItIsOpenedAgain) {
   Fault fault;
   FaultyFiles files(fault);
-  Database db(detail::DatabaseState::open(path(), {}, &files));
+  Database db(detail::DatabaseState::open(path(), {}, files));
   db.script("create table t(n int)");
   fault.arm(1, true);
   EXPECT_THROW(db.script("insert into t values (1)"), snowglobe::Error);

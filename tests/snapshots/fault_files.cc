@@ -1,8 +1,6 @@
 // tests/snapshots/fault_files.cc - see fault_files.h.
 #include "tests/snapshots/fault_files.h"
 
-#include "tests/snapshots/fault_vfs.h"
-
 #include <algorithm>
 #include <cerrno>
 #include <fstream>
@@ -17,40 +15,43 @@ std::vector<std::uint8_t> contents_of(const std::string& path) {
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
 
-class FaultFile final : public File {
+class FaultFile final : public test::ForwardingFile {
  public:
-  FaultFile(FaultFiles& world, std::unique_ptr<File> file, FileSystem::Path path)
-      : world_(world), file_(std::move(file)), path_(std::move(path)) {}
+  FaultFile(FaultFiles& world, std::unique_ptr<base::File> file, base::FileSystem::Path path)
+      : ForwardingFile(std::move(file)), world_(world), path_(std::move(path)) {}
 
-  base::Result<void> append(base::ConstBytes bytes) override {
+  base::Result<void> write(std::uint64_t offset, std::span<const base::ConstBytes> parts) override {
     world_.note_write(path_.string());
+    std::vector<std::uint8_t> bytes;
+    for (const base::ConstBytes part : parts)
+      bytes.insert(bytes.end(), part.begin(), part.end());
     switch (world_.operation(bytes.size())) {
       case FaultFiles::Outcome::kDone:
-        return file_->append(bytes);
+        return ForwardingFile::write(offset, parts);
       case FaultFiles::Outcome::kFull:
-        return os_error("write", path_, ENOSPC);
-      case FaultFiles::Outcome::kTorn:
-        static_cast<void>(file_->append(bytes.first(std::min(bytes.size(), world_.torn()))));
+        return base::os_error("write", path_, ENOSPC);
+      case FaultFiles::Outcome::kTorn: {
+        bytes.resize(std::min(bytes.size(), world_.torn()));
+        const base::ConstBytes torn = bytes;
+        static_cast<void>(ForwardingFile::write(offset, {&torn, 1}));
         break;
+      }
       case FaultFiles::Outcome::kError:
         break;
     }
-    return os_error("write", path_, EIO);
-  }
-  base::Result<void> read_at(std::uint64_t offset, base::Bytes out) override {
-    return file_->read_at(offset, out);
+    return base::os_error("write", path_, EIO);
   }
   base::Result<void> sync() override {
-    if (world_.operation() != FaultFiles::Outcome::kDone) return os_error("sync", path_, EIO);
+    if (world_.operation(0) != FaultFiles::Outcome::kDone) {
+      return base::os_error("sync", path_, EIO);
+    }
     world_.note_sync(path_.string());
     return {};
   }
-  base::Result<std::uint64_t> size() override { return file_->size(); }
 
  private:
   FaultFiles& world_;
-  const std::unique_ptr<File> file_;
-  const FileSystem::Path path_;
+  const base::FileSystem::Path path_;
 };
 
 }  // namespace
@@ -108,39 +109,36 @@ void FaultFiles::lose_unsynced() {
 }
 
 base::Result<void> FaultFiles::check(const char* what, const Path& path) {
-  if (operation() == Outcome::kDone) return {};
-  return os_error(what, path, EIO);
+  if (operation(0) == Outcome::kDone) return {};
+  return base::os_error(what, path, EIO);
 }
 
-base::Result<std::unique_ptr<File>> FaultFiles::create(const Path& path) {
+base::Result<std::unique_ptr<base::File>> FaultFiles::create(const Path& path) {
   if (auto allowed = check("create", path); !allowed.ok()) return allowed.error();
-  auto file = host_.create(path);
+  auto file = host().create(path);
   if (!file.ok()) return file;
   created_.push_back(path.string());
-  return std::unique_ptr<File>(std::make_unique<FaultFile>(*this, std::move(file).value(), path));
-}
-
-base::Result<std::unique_ptr<File>> FaultFiles::open(const Path& path) {
-  return host_.open(path);
+  return std::unique_ptr<base::File>(
+      std::make_unique<FaultFile>(*this, std::move(file).value(), path));
 }
 
 base::Result<void> FaultFiles::rename(const Path& from, const Path& to) {
   if (auto allowed = check("rename to", to); !allowed.ok()) return allowed;
   std::erase(created_, from.string());
   written_.erase(from.string());
-  return host_.rename(from, to);
+  return host().rename(from, to);
 }
 
 base::Result<void> FaultFiles::remove(const Path& path) {
   if (auto allowed = check("remove", path); !allowed.ok()) return allowed;
   std::erase(created_, path.string());
   written_.erase(path.string());
-  return host_.remove(path);
+  return host().remove(path);
 }
 
 base::Result<void> FaultFiles::make_directory(const Path& path) {
   if (auto allowed = check("make the folder", path); !allowed.ok()) return allowed;
-  return host_.make_directory(path);
+  return host().make_directory(path);
 }
 
 base::Result<void> FaultFiles::sync_directory(const Path& path) {

@@ -3,7 +3,8 @@
 // go the same way, through an SQLite VFS.
 #pragma once
 
-#include "snapshots/file_system.h"
+#include "tests/snapshots/fault_vfs.h"
+#include "tests/support/forwarding_files.h"
 
 #include <cstdint>
 #include <limits>
@@ -16,7 +17,7 @@ namespace snowglobe::snapshots::testing_world {
 
 /// Syncs are counted, but not done. One at a time; for one thread. Operations are those that change
 /// something or make it last: reading never fails.
-class FaultFiles final : public FileSystem {
+class FaultFiles final : public test::ForwardingFileSystem, public VfsGuard {
  public:
   FaultFiles();
   ~FaultFiles() override;
@@ -32,33 +33,24 @@ class FaultFiles final : public FileSystem {
   /// What was not synced is lost: to be called when nothing is open any more, after a cut.
   void lose_unsynced();
 
-  base::Result<std::unique_ptr<File>> create(const Path& path) override;
-  base::Result<std::unique_ptr<File>> open(const Path& path) override;
+  base::Result<std::unique_ptr<base::File>> create(const Path& path) override;
   base::Result<void> rename(const Path& from, const Path& to) override;
   base::Result<void> remove(const Path& path) override;
   base::Result<void> make_directory(const Path& path) override;
   base::Result<void> sync_directory(const Path& path) override;
-  base::Result<std::vector<std::string>> list(const Path& path) override {
-    return host_.list(path);
-  }
-  bool exists(const Path& path) override { return host_.exists(path); }
-  const char* sqlite_vfs() override { return "snowglobe-fault"; }
 
   // For files, and for the VFS.
 
-  enum class Outcome : std::uint8_t { kDone, kError, kFull, kTorn };
-  /// Counts an operation that writes `bytes`; kTorn: only the first torn() of them are to be
-  /// written, and then it fails.
-  Outcome operation(std::uint64_t bytes = 0);
-  [[nodiscard]] std::size_t torn() const { return torn_; }
-  void note_sync(const std::string& path);
-  void note_write(const std::string& path);
-  void note_removal(const std::string& path) { written_.erase(path); }
+  /// Counts.
+  Outcome operation(std::uint64_t bytes) override;
+  [[nodiscard]] std::size_t torn() const override { return torn_; }
+  void note_sync(const std::string& path) override;
+  void note_write(const std::string& path) override;
+  void note_removal(const std::string& path) override { written_.erase(path); }
 
  private:
   base::Result<void> check(const char* what, const Path& path);
 
-  HostFileSystem host_;
   Fault fault_ = Fault::kNone;
   std::uint64_t at_ = 0;
   std::size_t torn_ = 0;

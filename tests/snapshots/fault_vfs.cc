@@ -1,8 +1,6 @@
 // tests/snapshots/fault_vfs.cc - SQLite's methods, handed on one by one.
 #include "tests/snapshots/fault_vfs.h"
 
-#include "tests/snapshots/fault_files.h"
-
 #include <algorithm>
 #include <sqlite3.h>
 #include <string>
@@ -11,7 +9,7 @@ namespace snowglobe::snapshots::testing_world {
 
 namespace {
 
-FaultFiles* the_world = nullptr;
+VfsGuard* the_world = nullptr;
 sqlite3_vfs* the_host = nullptr;
 
 /// What SQLite reserves room for; the host's file lies behind it.
@@ -29,7 +27,7 @@ sqlite3_file* host_of(sqlite3_file* file) {
 }
 
 int write_to(sqlite3_file* file, const void* data, int length, sqlite3_int64 offset) {
-  using Outcome = FaultFiles::Outcome;
+  using Outcome = VfsGuard::Outcome;
   sqlite3_file* const host = host_of(file);
   if (the_world != nullptr) {
     if (handle_of(file)->path != nullptr) the_world->note_write(handle_of(file)->path);
@@ -47,14 +45,14 @@ int write_to(sqlite3_file* file, const void* data, int length, sqlite3_int64 off
 int truncate(sqlite3_file* file, sqlite3_int64 size) {
   if (the_world != nullptr) {
     if (handle_of(file)->path != nullptr) the_world->note_write(handle_of(file)->path);
-    if (the_world->operation() != FaultFiles::Outcome::kDone) return SQLITE_IOERR_TRUNCATE;
+    if (the_world->operation(0) != VfsGuard::Outcome::kDone) return SQLITE_IOERR_TRUNCATE;
   }
   return host_of(file)->pMethods->xTruncate(host_of(file), size);
 }
 
 int sync(sqlite3_file* file, int) {
   if (the_world == nullptr) return SQLITE_OK;
-  if (the_world->operation() != FaultFiles::Outcome::kDone) return SQLITE_IOERR_FSYNC;
+  if (the_world->operation(0) != VfsGuard::Outcome::kDone) return SQLITE_IOERR_FSYNC;
   if (handle_of(file)->path != nullptr) the_world->note_sync(handle_of(file)->path);
   return SQLITE_OK;
 }
@@ -114,7 +112,7 @@ int open(sqlite3_vfs*, const char* name, sqlite3_file* file, int flags, int* out
 }
 
 int remove(sqlite3_vfs*, const char* name, int sync_directory) {
-  if (the_world != nullptr && the_world->operation() != FaultFiles::Outcome::kDone) {
+  if (the_world != nullptr && the_world->operation(0) != VfsGuard::Outcome::kDone) {
     return SQLITE_IOERR_DELETE;
   }
   if (the_world != nullptr) the_world->note_removal(name);
@@ -125,7 +123,7 @@ sqlite3_vfs make_vfs() {
   the_host = sqlite3_vfs_find(nullptr);
   sqlite3_vfs vfs = *the_host;  // all that has no file is the host's own
   vfs.szOsFile = static_cast<int>(sizeof(FaultHandle)) + the_host->szOsFile;
-  vfs.zName = "snowglobe-fault";
+  vfs.zName = kFaultVfs;
   vfs.pNext = nullptr;
   vfs.xOpen = open;
   vfs.xDelete = remove;
@@ -134,11 +132,10 @@ sqlite3_vfs make_vfs() {
 
 }  // namespace
 
-void register_fault_vfs(FaultFiles* world) {
+void register_fault_vfs(VfsGuard* guard, bool as_default) {
   static sqlite3_vfs vfs = make_vfs();
-  static const int registered = sqlite3_vfs_register(&vfs, 0);
-  static_cast<void>(registered);
-  the_world = world;
+  sqlite3_vfs_register(&vfs, as_default ? 1 : 0);
+  the_world = guard;
 }
 
 }  // namespace snowglobe::snapshots::testing_world

@@ -1,6 +1,8 @@
 // tests/snapshots/world.cc - see world.h.
 #include "tests/snapshots/world.h"
 
+#include "tests/snapshots/fault_vfs.h"
+
 #include <algorithm>
 #include <cstdlib>
 #include <fmt/format.h>
@@ -8,12 +10,13 @@
 
 namespace snowglobe::snapshots::testing_world {
 
-StoreOptions quick_options(FileSystem* files) {
+StoreOptions quick_options(base::FileSystem* files) {
   StoreOptions options;
   options.chunk_bytes = kChunk;
   options.threads = 0;
   options.wait_limit = std::chrono::milliseconds(50);
   options.files = files;
+  if (files != nullptr) options.sqlite_vfs = kFaultVfs;
   return options;
 }
 

@@ -2,7 +2,7 @@
 // save and compare, options without waiting.
 #pragma once
 
-#include "snapshots/file_system.h"
+#include "base/file_system.h"
 #include "snapshots/store.h"
 #include "tests/support/temporary_folder.h"
 
@@ -29,7 +29,7 @@ class TemporaryFolder : public test::TemporaryFolder {
 };
 
 /// Small chunks, short waits, no threads.
-StoreOptions quick_options(FileSystem* files = nullptr);
+StoreOptions quick_options(base::FileSystem* files = nullptr);
 
 std::unique_ptr<Store> open_store(const std::filesystem::path& folder, StoreOptions options);
 
