@@ -1,6 +1,8 @@
 // tests/api/memory_files.cc - files in memory, their journal, and what power cuts make of it.
 #include "tests/api/memory_files.h"
 
+#include "vm/types.h"
+
 #include <algorithm>
 #include <thread>
 
