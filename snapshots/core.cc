@@ -136,16 +136,30 @@ base::Result<std::uint64_t> Store::Core::sweep_unknown_packs() {
   if (!names.ok()) return names.error();
   auto known = view();
   if (!known.ok()) return known.error();
+  const auto& rows = known.value()->packs;
   std::vector<PackId> unknown;
+  std::size_t known_files = 0;
   for (const std::string& name : names.value()) {
     const auto id = pack_of_file_name(name);
     if (!id.has_value()) continue;
-    const auto& rows = known.value()->packs;
     const bool is_known =
         std::any_of(rows.begin(), rows.end(), [&](const PackRow& row) { return row.id == *id; });
-    if (!is_known) unknown.push_back(*id);
+    if (is_known) {
+      ++known_files;
+    } else {
+      unknown.push_back(*id);
+    }
   }
   if (unknown.empty()) return std::uint64_t{0};
+  // Another store's catalogue, or an old copy of ours, put in its place by somebody: it does not
+  // know what these packs are needed for.
+  if (rows.empty() || known_files != rows.size()) {
+    log(base::LogLevel::kWarning,
+        fmt::format("store '{}': {} packs that its catalogue does not know are left alone, since "
+                    "it knows none that are there, or not all of its own are",
+                    folder.string(), unknown.size()));
+    return std::uint64_t{0};
+  }
   {
     Catalogue::Change change(*catalogue);
     if (auto begun = change.begin(); !begun.ok()) return begun.error();

@@ -200,6 +200,10 @@ void FolderLock::take(base::FileSystem& files, const fs::path& folder, Held& hel
       shared ? files.open(name, base::FileSystem::Access::kRead) : files.open_or_create(name);
   if (!opened) {
     if (shared) return;  // nobody could lock it from here for writing either
+    if (::access(folder.c_str(), W_OK) != 0) {
+      throw DatabaseError(opened.error().message +
+                          "; nothing can be written there: open it with Options::read_only");
+    }
     throw_error(opened.error());
   }
   held.file = std::move(opened).value();

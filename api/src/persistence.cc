@@ -106,7 +106,14 @@ void Persistence::say(LogLevel level, const std::string& text) const {
 }
 
 std::shared_ptr<Instance> Persistence::start() {
-  instance_ = bring_up();
+  try {
+    instance_ = bring_up();
+  } catch (const GuestCrashed& crash) {
+    if (!health_->failed) throw;
+    throw DiskFailed(health_->why +
+                     "; PostgreSQL did not come up with it. See to the host's disk, "
+                     "and open it again");
+  }
   return instance_;
 }
 
@@ -124,6 +131,7 @@ std::shared_ptr<Instance> Persistence::bring_up() {
 }
 
 std::unique_ptr<PersistentDisk> Persistence::open_disk() {
+  health_->failed = false;  // of an earlier attempt
   PersistentDisk::Options how;
   how.durability = durability_of(options_.durability);
   how.read_only = options_.read_only;
@@ -267,6 +275,7 @@ std::shared_ptr<Instance> Persistence::recover_on(
       instance->set_why_cold(reason);
       return instance;
     } catch (const GuestCrashed& crash) {
+      if (health_->failed) throw;
       // Of a damaged copy of the state, say; if it is the disk, the other way finds the same.
       reason += std::string("; the image's bare state does not do: ") + crash.what();
       say(LogLevel::warning, reason);
