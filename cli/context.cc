@@ -93,6 +93,8 @@ Database Context::open() {
                               globals.database.string()));
   } catch (const SnapshotDamaged&) {
     throw;
+  } catch (const SnapshotInUse&) {
+    throw;
   } catch (const SnapshotError& error) {
     throw Failure(kIncompatible, error.what());
   }

@@ -15,6 +15,7 @@ enum ExitCode : int {
   kIncompatible = 7,  ///< a snapshot or database of another image, format or size
   kDamaged = 8,       ///< a checksum does not hold
   kNotStarted = 9,    ///< the guest did not start in time, or crashed
+  kAddress = 10,      ///< nothing can listen there: the port is in use, say
   kInterrupted = 130,
 };
 

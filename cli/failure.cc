@@ -64,8 +64,18 @@ Report classify() {
     return {kNotFound, "not_found", error.what()};
   } catch (const SnapshotDamaged& error) {
     return {kDamaged, "damaged", error.what()};
+  } catch (const SnapshotInUse& error) {
+    return {kLocked, "locked", error.what()};
+  } catch (const SnapshotIncompatible& error) {
+    return {kIncompatible, "incompatible", error.what()};
+  } catch (const SnapshotExists& error) {
+    return {kFailed, "exists", error.what()};
   } catch (const SnapshotError& error) {
     return {kFailed, "snapshot", error.what()};
+  } catch (const AddressInUse& error) {
+    return {kAddress, "address_in_use", error.what()};
+  } catch (const AddressError& error) {
+    return {kAddress, "address", error.what()};
   } catch (const DatabaseNotFound& error) {
     return {kNotFound, "not_found", error.what()};
   } catch (const DatabaseLocked& error) {

@@ -35,7 +35,7 @@ base::Result<void> Acceptor::listen(const Protocol::endpoint& endpoint, int back
   socket_.close(ignored);
   ErrorCode code = ErrorCode::kIo;
   if (error.value() == EADDRINUSE) code = ErrorCode::kAlreadyExists;
-  if (error.value() == EADDRNOTAVAIL) code = ErrorCode::kInvalidArgument;
+  if (error.value() == EADDRNOTAVAIL) code = ErrorCode::kNotFound;
   return Error{code, error.message()};
 }
 

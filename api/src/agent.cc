@@ -388,7 +388,7 @@ base::Result<ExecResult> AgentClient::exec(const std::vector<std::string>& argum
           .take();
   // The agent ends the program at its limit; the rest is for a guest that has no time to.
   const Deadline deadline =
-      options.limit.count() > 0 ? Deadline(options.limit + std::chrono::seconds(10)) : Deadline();
+      limit_ms > 0 ? Deadline(options.limit + std::chrono::seconds(10)) : Deadline();
   ProgramStreams streams(options);
   base::Result<Answer> answer =
       call(SNOWGLOBE_EXEC, payload, {}, deadline, "exec in the guest", &streams);

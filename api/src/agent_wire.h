@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/bytes.h"
+#include <snowglobe/export.hpp>
 
 #include <cstdint>
 #include <optional>

@@ -4,6 +4,7 @@
 
 #include "base/adaptive_spin.h"
 #include "vm/backends.h"
+#include <snowglobe/export.hpp>
 
 #include <asio/executor_work_guard.hpp>
 #include <asio/io_context.hpp>

@@ -13,6 +13,7 @@
 #include <system_error>
 
 namespace snowglobe {
+inline namespace v1 {
 namespace detail {
 
 namespace fs = std::filesystem;
@@ -111,4 +112,5 @@ DatabaseInfo Database::inspect(const std::filesystem::path& path) {
   return info;
 }
 
+}  // namespace v1
 }  // namespace snowglobe

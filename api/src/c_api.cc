@@ -37,6 +37,8 @@ static_assert(SNOWGLOBE_INVALID_ARGUMENT == static_cast<int>(snowglobe::Errc::in
 static_assert(SNOWGLOBE_DISK_FAILED == static_cast<int>(snowglobe::Errc::disk_failed));
 static_assert(SNOWGLOBE_INTERNAL == static_cast<int>(snowglobe::Errc::internal));
 static_assert(SNOWGLOBE_PIPELINE_ABORTED == static_cast<int>(snowglobe::Errc::pipeline_aborted));
+static_assert(SNOWGLOBE_ADDRESS_IN_USE == static_cast<int>(snowglobe::Errc::address_in_use));
+constexpr std::size_t kCodes = SNOWGLOBE_ADDRESS_IN_USE + 1;
 
 struct LastError {
   std::string message, sqlstate, detail, hint;
@@ -204,13 +206,13 @@ const char* snowglobe_version(void) {
 }
 
 const char* snowglobe_code_name(int code) {
-  static const std::array<std::string, SNOWGLOBE_PIPELINE_ABORTED + 1> names = [] {
-    std::array<std::string, SNOWGLOBE_PIPELINE_ABORTED + 1> all;
+  static const std::array<std::string, kCodes> names = [] {
+    std::array<std::string, kCodes> all;
     for (std::size_t i = 0; i < all.size(); ++i)
       all[i] = i == 0 ? "ok" : snowglobe::error_category().message(static_cast<int>(i));
     return all;
   }();
-  return code < 0 || code > SNOWGLOBE_PIPELINE_ABORTED
+  return code < 0 || code >= static_cast<int>(kCodes)
              ? "unknown error"
              : names[static_cast<std::size_t>(code)].c_str();
 }
@@ -232,6 +234,20 @@ void snowglobe_options_init(snowglobe_options* options) {
   if (options == nullptr) return;
   *options = snowglobe_options{};
   options->size = sizeof *options;
+}
+
+int snowglobe_register_image(const snowglobe_embedded_file* files, size_t count) {
+  return guarded([&] {
+    if (count > 0) (void)required(files, "the array of files");
+    std::vector<snowglobe::EmbeddedFile> image;
+    for (std::size_t i = 0; i < count; ++i) {
+      const snowglobe_embedded_file& file = files[i];
+      const auto* data =
+          &(required(static_cast<const std::byte*>(file.data), "the data of a file"));
+      image.push_back({&required(file.name, "the name of a file"), {data, file.size}});
+    }
+    snowglobe::register_image(image);
+  });
 }
 
 int snowglobe_open_in_memory(const snowglobe_options* options, snowglobe_database** out) {

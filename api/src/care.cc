@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 namespace snowglobe {
+inline namespace v1 {
 namespace {
 
 namespace fs = std::filesystem;
@@ -219,4 +220,5 @@ BackupResult Database::backup_to(const fs::path& path) {
   return state().backup_to(path);
 }
 
+}  // namespace v1
 }  // namespace snowglobe

@@ -383,7 +383,7 @@ void Connection::take_notifications() {
 }
 
 std::optional<Notification> Connection::wait_notification(std::chrono::milliseconds limit) {
-  const auto until = std::chrono::steady_clock::now() + limit;
+  const auto until = moment_after(limit);
   for (;;) {
     {
       const CallScope scope(*this);

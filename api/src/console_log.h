@@ -1,6 +1,8 @@
 // api/src/console_log.h - the last lines of the guest, for GuestCrashed and Guest::console().
 #pragma once
 
+#include <snowglobe/export.hpp>
+
 #include <deque>
 #include <mutex>
 #include <string>

@@ -6,6 +6,7 @@
 #include <cstring>
 
 namespace snowglobe {
+inline namespace v1 {
 namespace {
 
 // One message a row would cost a system call a row.
@@ -181,4 +182,5 @@ bool CopyReader::read_row(std::size_t columns) {
   return true;
 }
 
+}  // namespace v1
 }  // namespace snowglobe

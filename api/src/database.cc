@@ -6,6 +6,7 @@
 #include <snowglobe/version.hpp>
 
 namespace snowglobe {
+inline namespace v1 {
 
 std::string_view library_version() noexcept {
   return SNOWGLOBE_VERSION;
@@ -127,22 +128,40 @@ void Database::close() noexcept {
 
 Guest::Guest(std::shared_ptr<detail::Server> server) noexcept : server_(std::move(server)) {}
 
+namespace {
+
+/// Names and arguments of the guest's Linux end at a NUL: what is behind it would be lost.
+void require_no_nul(std::string_view text, const char* what) {
+  if (text.find('\0') == std::string_view::npos) return;
+  throw InvalidArgument(std::string(what) + " has a NUL byte");
+}
+
+}  // namespace
+
 ExecResult Guest::exec(const std::vector<std::string>& arguments, const ExecOptions& options) {
   if (arguments.empty()) throw InvalidArgument("exec() needs the name of a program");
+  for (const std::string& argument : arguments)
+    require_no_nul(argument, "an argument of exec()");
+  for (const std::string& variable : options.environment)
+    require_no_nul(variable, "a variable of ExecOptions::environment");
+  require_no_nul(options.directory, "ExecOptions::directory");
   return server_->exec(arguments, options);
 }
 
 void Guest::put(std::string_view path, BytesView contents, unsigned mode) {
+  require_no_nul(path, "the path in the guest");
   server_->put(
       path, {static_cast<const char*>(static_cast<const void*>(contents.data())), contents.size()},
       mode);
 }
 
 void Guest::put(std::string_view path, std::string_view contents, unsigned mode) {
+  require_no_nul(path, "the path in the guest");
   server_->put(path, contents, mode);
 }
 
 std::string Guest::get(std::string_view path) {
+  require_no_nul(path, "the path in the guest");
   return server_->get(path);
 }
 
@@ -150,4 +169,5 @@ std::vector<std::string> Guest::console() const {
   return server_->console();
 }
 
+}  // namespace v1
 }  // namespace snowglobe

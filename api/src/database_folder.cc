@@ -212,7 +212,7 @@ void DatabaseFolder::require_fitting(const GuestImage& image) const {
   if (!description_ || major_of(here) == major_of(description_->postgres_version)) return;
   throw DatabaseIncompatible(quoted(path_) + " was made by PostgreSQL " +
                              description_->postgres_version + ", and the guest image in " +
-                             quoted(image.folder) + " has " + here +
+                             image.files.place() + " has " + here +
                              ", which cannot read its files: open it with an image of PostgreSQL " +
                              major_of(description_->postgres_version) +
                              " (Options::image), dump() it, and load() that into a new database");

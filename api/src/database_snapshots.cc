@@ -3,6 +3,7 @@
 #include "api/src/database_state.h"
 #include "api/src/errors.h"
 #include "api/src/instance.h"
+#include "api/src/option_checks.h"
 #include "api/src/persistence.h"
 #include "api/src/ready_state.h"
 #include "api/src/store_state.h"
@@ -228,6 +229,7 @@ std::shared_ptr<DatabaseState> DatabaseState::fork(const Snapshot* from,
   if (options.frozen_time) own.frozen_time = options.frozen_time;
   if (options.statement_limit) own.statement_limit = *options.statement_limit;
   if (options.pool_size) own.pool_size = *options.pool_size;
+  require_possible(own);
   auto state = std::make_shared<DatabaseState>(working_server()->fork(picture, own), own);
   std::optional<snapshots::SnapshotId> origin;
   if (from != nullptr) {

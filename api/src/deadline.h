@@ -1,10 +1,20 @@
 // api/src/deadline.h - a moment at which waiting ends, or none.
 #pragma once
 
+#include <snowglobe/export.hpp>
+
+#include <algorithm>
 #include <chrono>
 #include <optional>
 
 namespace snowglobe::detail {
+
+/// `limit` from now. More than a year is a year: the clock counts nanoseconds, and callers may say
+/// milliseconds::max().
+inline std::chrono::steady_clock::time_point moment_after(std::chrono::milliseconds limit) {
+  constexpr std::chrono::milliseconds kLongest = std::chrono::hours(24 * 366);
+  return std::chrono::steady_clock::now() + std::clamp(limit, -kLongest, kLongest);
+}
 
 /// A value; never throws.
 class Deadline {
@@ -13,7 +23,7 @@ class Deadline {
   Deadline() = default;
   /// `limit` from now; none if it is not positive.
   explicit Deadline(std::chrono::milliseconds limit) {
-    if (limit.count() > 0) at_ = std::chrono::steady_clock::now() + limit;
+    if (limit.count() > 0) at_ = moment_after(limit);
   }
 
   [[nodiscard]] bool passed() const { return at_ && std::chrono::steady_clock::now() >= *at_; }

@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "vm/types.h"
+#include <snowglobe/export.hpp>
 
 #include <functional>
 

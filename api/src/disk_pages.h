@@ -4,6 +4,7 @@
 #pragma once
 
 #include "vm/types.h"
+#include <snowglobe/export.hpp>
 
 #include <array>
 #include <atomic>

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/file_system.h"
 #include "vm/types.h"
+#include <snowglobe/export.hpp>
 
 #include <array>
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 namespace snowglobe {
+inline namespace v1 {
 namespace {
 
 class Category final : public std::error_category {
@@ -62,6 +63,16 @@ class Category final : public std::error_category {
         return "the database's disk failed";
       case Errc::pipeline_aborted:
         return "an earlier statement of the pipeline failed";
+      case Errc::snapshot_exists:
+        return "snapshot exists already";
+      case Errc::snapshot_in_use:
+        return "snapshot is in use";
+      case Errc::snapshot_incompatible:
+        return "snapshot does not fit";
+      case Errc::address:
+        return "address cannot be listened on";
+      case Errc::address_in_use:
+        return "address is in use";
     }
     return "unknown error";
   }
@@ -174,6 +185,11 @@ void throw_error(const base::Error& error, std::vector<std::string> console) {
     case Errc::database_not_ours:
     case Errc::disk_failed:
     case Errc::pipeline_aborted:
+    case Errc::snapshot_exists:
+    case Errc::snapshot_in_use:
+    case Errc::snapshot_incompatible:
+    case Errc::address:
+    case Errc::address_in_use:
       throw Error(code, error.message);
   }
   throw Error(Errc::internal, error.message);
@@ -196,8 +212,11 @@ void throw_snapshot_error(const base::Error& error) {
     case base::ErrorCode::kCancelled:
       throw Cancelled(error.message);
     case base::ErrorCode::kAlreadyExists:
+      throw SnapshotExists(error.message);
     case base::ErrorCode::kUnsupported:
+      throw SnapshotIncompatible(error.message);
     case base::ErrorCode::kUnavailable:
+      throw SnapshotInUse(error.message);
     case base::ErrorCode::kGuestCrashed:
     case base::ErrorCode::kInternal:
       break;
@@ -205,5 +224,24 @@ void throw_snapshot_error(const base::Error& error) {
   throw SnapshotError(error.message);
 }
 
+void throw_capture_error(const base::Error& error) {
+  // Of a machine, not of a store: nobody else is in the way.
+  if (error.code == base::ErrorCode::kUnavailable) throw SnapshotError(error.message);
+  throw_snapshot_error(error);
+}
+
+void throw_listen_error(const base::Error& error) {
+  switch (error.code) {
+    case base::ErrorCode::kAlreadyExists:
+      throw AddressInUse(error.message + "; choose another port, or 0 for any free one");
+    case base::ErrorCode::kNotFound:
+    case base::ErrorCode::kIo:
+      throw AddressError(error.message);
+    default:
+      throw_error(error);
+  }
+}
+
 }  // namespace detail
+}  // namespace v1
 }  // namespace snowglobe

@@ -16,8 +16,14 @@ namespace snowglobe::detail {
 /// Throws what belongs to a layer's error code. `console` goes into GuestCrashed.
 [[noreturn]] void throw_error(const base::Error& error, std::vector<std::string> console = {});
 
-/// Likewise, for what was done with a snapshot.
+/// Likewise, for what was done with a stored snapshot.
 [[noreturn]] void throw_snapshot_error(const base::Error& error);
+
+/// Likewise, for what was done with a machine's state.
+[[noreturn]] void throw_capture_error(const base::Error& error);
+
+/// Likewise, where somebody wanted to listen.
+[[noreturn]] void throw_listen_error(const base::Error& error);
 
 /// The value, or the error thrown.
 template <class T>

@@ -9,6 +9,7 @@
 #include <system_error>
 
 namespace snowglobe {
+inline namespace v1 {
 namespace detail {
 namespace {
 
@@ -147,4 +148,5 @@ void Database::hide() {
   state().server()->unlisten({}, 0);
 }
 
+}  // namespace v1
 }  // namespace snowglobe

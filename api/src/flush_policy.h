@@ -10,6 +10,8 @@
 // one needs for the flush (9 of 10: below 0.24), with four for more than 0.92 (19 of 20).
 #pragma once
 
+#include <snowglobe/export.hpp>
+
 #include <chrono>
 
 namespace snowglobe::detail {

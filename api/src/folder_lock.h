@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/file_system.h"
+#include <snowglobe/export.hpp>
 
 #include <filesystem>
 #include <memory>

@@ -6,6 +6,7 @@
 #include <utility>
 
 namespace snowglobe {
+inline namespace v1 {
 namespace {
 
 constexpr std::size_t kMostUnread = std::size_t{1} << 20;
@@ -43,4 +44,5 @@ void GuestInput::signal(int number) {
   change(*state_, [&](std::unique_lock<std::mutex>&) { state_->signals.push_back(number); });
 }
 
+}  // namespace v1
 }  // namespace snowglobe

@@ -1,6 +1,8 @@
 // api/src/guest_input.h - what a program of the guest is still to be sent.
 #pragma once
 
+#include <snowglobe/export.hpp>
+
 #include <condition_variable>
 #include <functional>
 #include <mutex>

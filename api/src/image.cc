@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <dlfcn.h>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
@@ -18,6 +17,7 @@ using base::Error;
 using base::ErrorCode;
 using nlohmann::json;
 
+constexpr const char* kManifest = "manifest.json";
 constexpr std::uintmax_t kMaxManifest = 1 << 20;
 constexpr std::uint64_t kMaxFile = std::uint64_t{4} << 30;
 constexpr const char* kRemedy = "; make the image again with `./dev guest`";
@@ -83,14 +83,14 @@ const json& member(const json& object, const char* key) {
 
 class ManifestReader {
  public:
-  ManifestReader(const fs::path& folder, const json& manifest)
-      : folder_(folder), manifest_(manifest) {}
+  ManifestReader(const ImageFiles& files, const ImageFile& file, const json& manifest)
+      : files_(files), file_(file), manifest_(manifest) {}
 
   base::Result<GuestImage> read() {
     if (number(manifest_, "format") != 1) return bad("has a format that is not 1");
     if (text(manifest_, "architecture") != "i686") return bad("is not for i686");
     GuestImage image;
-    image.folder = folder_;
+    image.files = files_;
     image.id = text(manifest_, "image_id").value_or("");
     image.version = text(manifest_, "version").value_or("");
     image.command_line = text(manifest_, "command_line").value_or("");
@@ -123,9 +123,7 @@ class ManifestReader {
   }
 
  private:
-  [[nodiscard]] Error bad(const std::string& what) const {
-    return damaged(folder_ / "manifest.json", what);
-  }
+  [[nodiscard]] Error bad(const std::string& what) const { return damaged(file_.path, what); }
 
   base::Result<void> read_file(const char* key, ImageFile& file) {
     const std::string name = text(manifest_, key).value_or("");
@@ -133,40 +131,66 @@ class ManifestReader {
       return bad(std::string("lacks a plain file name for '") + key + "'");
     }
     const json& entry = member(member(manifest_, "files"), name.c_str());
-    file.path = folder_ / name;
     file.bytes = number(entry, "bytes").value_or(0);
     file.sha256 = text(entry, "sha256").value_or("");
     if (file.bytes == 0 || file.bytes > kMaxFile || file.sha256.size() != 64) {
       return bad("does not describe '" + name + "'");
     }
-    std::error_code failed;
-    const std::uintmax_t actual = fs::file_size(file.path, failed);
-    if (failed) return damaged(file.path, "cannot be read: " + failed.message());
-    if (actual != file.bytes) {
-      return damaged(file.path, "is " + std::to_string(actual) + " bytes long instead of " +
-                                    std::to_string(file.bytes));
+    const auto found = files_.find(name);
+    if (!found) return damaged(files_.folder / name, "cannot be read: " + found.error().message);
+    const ImageFile& actual = found.value();
+    if (actual.bytes != file.bytes) {
+      return damaged(actual.path, "is " + std::to_string(actual.bytes) + " bytes long instead of " +
+                                      std::to_string(file.bytes));
     }
+    file.path = actual.path;
+    file.embedded = actual.embedded;
     return {};
   }
 
-  const fs::path& folder_;
+  const ImageFiles& files_;
+  const ImageFile& file_;  // the manifest
   const json& manifest_;
 };
 
-base::Result<GuestImage> read_manifest(const fs::path& folder) {
-  const fs::path file = folder / "manifest.json";
-  std::error_code failed;
-  if (fs::file_size(file, failed) > kMaxManifest && !failed) return damaged(file, "is too long");
-  std::ifstream stream(file, std::ios::binary);
-  std::stringstream contents;
-  contents << stream.rdbuf();
-  if (!stream) return damaged(file, "cannot be read");
-  const json manifest = json::parse(contents.str(), nullptr, false);
-  if (!manifest.is_object()) return damaged(file, "is not a JSON object");
-  return ManifestReader(folder, manifest).read();
+base::Result<GuestImage> read_manifest(const ImageFiles& files) {
+  const auto file = files.find(kManifest);
+  if (!file) return damaged(files.folder / kManifest, "cannot be read: " + file.error().message);
+  if (file.value().bytes > kMaxManifest) return damaged(file.value().path, "is too long");
+  const auto contents = read_image_file(file.value());
+  if (!contents) return contents.error();
+  const json manifest = json::parse(contents.value(), nullptr, false);
+  if (!manifest.is_object()) return damaged(file.value().path, "is not a JSON object");
+  return ManifestReader(files, file.value(), manifest).read();
 }
 
 }  // namespace
+
+base::Result<ImageFile> ImageFiles::find(const std::string& name) const {
+  ImageFile file;
+  if (embedded != nullptr) {
+    const auto found = embedded->find(name);
+    if (found == embedded->end()) return Error{ErrorCode::kNotFound, "it is not in the program"};
+    file.path = name;
+    file.bytes = found->second.size();
+    file.embedded = found->second;
+    return file;
+  }
+  std::error_code failed;
+  file.path = folder / name;
+  file.bytes = fs::file_size(file.path, failed);
+  if (failed == std::errc::no_such_file_or_directory) {
+    return Error{ErrorCode::kNotFound, failed.message()};
+  }
+  if (failed) return Error{ErrorCode::kIo, failed.message()};
+  return file;
+}
+
+std::string ImageFiles::place() const {
+  if (embedded != nullptr) return "the program";
+  std::string text = "'";
+  return text.append(folder.string()).append("'");
+}
 
 ImagePlaces image_places(const fs::path& option) {
   ImagePlaces places;
@@ -181,9 +205,10 @@ ImagePlaces image_places(const fs::path& option) {
   if (const auto list = from_environment("SNOWGLOBE_IMAGE_PATH")) {
     std::stringstream folders(list->string());
     for (std::string folder; std::getline(folders, folder, ':');) {
-      if (!folder.empty()) add(places.others, folder);
+      if (!folder.empty()) add(places.listed, folder);
     }
   }
+  places.registered = registered_image();
   for (const fs::path& folder : neighbours())
     add(places.others, folder);
 #ifdef SNOWGLOBE_BUILD_TREE_IMAGE
@@ -206,15 +231,21 @@ fs::path user_cache() {
 
 base::Result<GuestImage> find_image(const ImagePlaces& places) {
   std::string tried;
-  for (const auto* list : {&places.binding, &places.others}) {
-    for (fs::path folder : *list) {
-      if (folder.filename() == "manifest.json") folder = folder.parent_path();
+  const auto look_in = [&tried](const std::vector<fs::path>& folders) -> std::optional<ImageFiles> {
+    for (fs::path folder : folders) {
+      if (folder.filename() == kManifest) folder = folder.parent_path();
       std::error_code ignored;
       // A damaged image is not passed over: the next place might have another version.
-      if (fs::exists(folder / "manifest.json", ignored)) return read_manifest(folder);
-      tried += "\n  " + (folder / "manifest.json").string();
+      if (fs::exists(folder / kManifest, ignored)) return ImageFiles{folder, nullptr};
+      tried += "\n  " + (folder / kManifest).string();
     }
-  }
+    return std::nullopt;
+  };
+  std::optional<ImageFiles> found = look_in(places.binding);
+  if (!found) found = look_in(places.listed);
+  if (!found && places.registered != nullptr) found = ImageFiles{{}, places.registered};
+  if (!found) found = look_in(places.others);
+  if (found) return read_manifest(*found);
   return Error{ErrorCode::kCorrupt,
                "no guest image was found; make it with `./dev guest`, or name its folder in "
                "Options::image or SNOWGLOBE_IMAGE. Tried:" +

@@ -2,6 +2,7 @@
 // its files are what the manifest says. The format is docs/guest.md's.
 #pragma once
 
+#include "api/src/embedded_image.h"
 #include "base/error.h"
 
 #include <filesystem>
@@ -12,13 +13,25 @@
 namespace snowglobe::detail {
 
 struct ImageFile {
-  std::filesystem::path path;
+  std::filesystem::path path;  ///< of a file in the program: its name
   std::uint64_t bytes = 0;
-  std::string sha256;  ///< 64 hexadecimal digits
+  std::string sha256;              ///< 64 hexadecimal digits
+  base::ConstBytes embedded = {};  ///< its contents, if it is in the program
+};
+
+/// Where the files of an image are: in a folder, or in the program.
+struct ImageFiles {
+  std::filesystem::path folder;
+  std::shared_ptr<const EmbeddedImage> embedded;
+
+  /// As long as it is, without a hash. Errors: kNotFound, kIo.
+  [[nodiscard]] base::Result<ImageFile> find(const std::string& name) const;
+  /// For messages: the folder in quotes, or "the program".
+  [[nodiscard]] std::string place() const;
 };
 
 struct GuestImage {
-  std::filesystem::path folder;
+  ImageFiles files;
   std::string id;
   std::string version;
   std::string command_line;
@@ -33,14 +46,17 @@ struct GuestImage {
 /// next.
 struct ImagePlaces {
   std::vector<std::filesystem::path> binding;
-  std::vector<std::filesystem::path> others;
+  std::vector<std::filesystem::path> listed;
+  std::shared_ptr<const EmbeddedImage> registered = {};
+  std::vector<std::filesystem::path> others = {};
 };
 
 /// $XDG_CACHE_HOME/snowglobe or ~/.cache/snowglobe; empty if neither variable is set.
 std::filesystem::path user_cache();
 
-/// Options::image, then SNOWGLOBE_IMAGE; SNOWGLOBE_IMAGE_PATH, ../share/snowglobe beside the
-/// library and the program, the build tree's and the install prefix's folder, the user's cache.
+/// Options::image, then SNOWGLOBE_IMAGE; SNOWGLOBE_IMAGE_PATH, what the program registered,
+/// ../share/snowglobe beside the library and the program, the build tree's and the install prefix's
+/// folder, the user's cache.
 ImagePlaces image_places(const std::filesystem::path& option);
 
 /// Reads the manifest of the first place that has one, and checks it and the sizes of the files.
@@ -48,7 +64,8 @@ ImagePlaces image_places(const std::filesystem::path& option);
 base::Result<GuestImage> find_image(const ImagePlaces& places);
 
 /// Compares each file with its SHA-256; once for a file that did not change (by inode, size and
-/// times): what was found is noted in the user's cache for other processes.
+/// times): what was found is noted in the user's cache for other processes. What is in the program
+/// is trusted as its code is.
 base::Result<void> verify_image(const GuestImage& image);
 
 /// The same for one file, without a note.

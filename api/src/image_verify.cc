@@ -27,26 +27,33 @@ Error damaged(const ImageFile& file, const std::string& what) {
                                    "; make the image again with `./dev guest`"};
 }
 
+std::string hex_digest(EVP_MD_CTX* context) {
+  std::array<std::uint8_t, EVP_MAX_MD_SIZE> digest{};
+  unsigned length = 0;
+  if (EVP_DigestFinal_ex(context, digest.data(), &length) != 1) return {};
+  return snapshots::to_hex(base::ConstBytes(digest).first(length));
+}
+
 base::Result<std::string> hash_of(const ImageFile& file) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> stream(std::fopen(file.path.c_str(), "rbe"),
-                                                               std::fclose);
   const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(EVP_MD_CTX_new(),
                                                                    EVP_MD_CTX_free);
-  if (!stream || !context || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1) {
-    return damaged(file, "cannot be read");
+  if (!context || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1) {
+    return Error{ErrorCode::kResourceExhausted, "OpenSSL cannot compute SHA-256"};
   }
+  if (file.embedded.data() != nullptr) {
+    EVP_DigestUpdate(context.get(), file.embedded.data(), file.embedded.size());
+    return hex_digest(context.get());
+  }
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> stream(std::fopen(file.path.c_str(), "rbe"),
+                                                               std::fclose);
+  if (!stream) return damaged(file, "cannot be read");
   std::vector<char> buffer(1 << 18);
   std::size_t count = 0;
   while ((count = std::fread(buffer.data(), 1, buffer.size(), stream.get())) > 0) {
     EVP_DigestUpdate(context.get(), buffer.data(), count);
   }
-  std::array<std::uint8_t, EVP_MAX_MD_SIZE> digest{};
-  unsigned length = 0;
-  if (std::ferror(stream.get()) != 0 ||
-      EVP_DigestFinal_ex(context.get(), digest.data(), &length) != 1) {
-    return damaged(file, "cannot be read");
-  }
-  return snapshots::to_hex(base::ConstBytes(digest).first(length));
+  if (std::ferror(stream.get()) != 0) return damaged(file, "cannot be read");
+  return hex_digest(context.get());
 }
 
 /// Changes whenever the file does; with the hash that it should have. Nullopt: it is gone.
@@ -142,17 +149,21 @@ void leave(const fs::path& file, Note& note) {
 }  // namespace
 
 base::Result<void> verify_file(const ImageFile& file) {
-  std::optional<std::string> identity = identity_of(file);
-  if (!identity) return damaged(file, "is gone");
-  if (verified_files().contains(*identity)) return {};
+  std::optional<std::string> identity;  // bytes in the program have none
+  if (file.embedded.data() == nullptr) {
+    identity = identity_of(file);
+    if (!identity) return damaged(file, "is gone");
+    if (verified_files().contains(*identity)) return {};
+  }
   const base::Result<std::string> hash = hash_of(file);
   if (!hash) return hash.error();
   if (hash.value() != file.sha256) return damaged(file, "does not have the manifest's SHA-256");
-  verified_files().add(std::move(*identity));
+  if (identity) verified_files().add(std::move(*identity));
   return {};
 }
 
 base::Result<void> verify_image(const GuestImage& image) {
+  if (image.files.embedded != nullptr) return {};
   const fs::path note_file = note_of(image);
   Note note;
   if (auto read = read_checked<Note>(note_file)) note = std::move(read).value();
@@ -165,6 +176,9 @@ base::Result<void> verify_image(const GuestImage& image) {
 }
 
 base::Result<std::vector<std::uint8_t>> read_image_file(const ImageFile& file) {
+  if (file.embedded.data() != nullptr) {
+    return std::vector<std::uint8_t>(file.embedded.begin(), file.embedded.end());
+  }
   std::ifstream stream(file.path, std::ios::binary);
   std::vector<std::uint8_t> contents(file.bytes);
   stream.read(static_cast<char*>(static_cast<void*>(contents.data())),

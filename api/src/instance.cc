@@ -4,6 +4,7 @@
 #include "api/src/database_state.h"
 #include "api/src/errors.h"
 #include "api/src/instance_parts.h"
+#include "api/src/option_checks.h"
 #include "guest/agent/protocol.h"
 #include <snowglobe/version.hpp>
 
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 namespace snowglobe {
+inline namespace v1 {
 namespace detail {
 namespace {
 
@@ -119,7 +121,7 @@ Info Instance::info() const {
   info.postgres_version = version("postgresql");
   info.kernel_version = version("linux");
   info.image_id = image.id;
-  info.image = image.folder;
+  info.image = image.files.folder;
   info.image_bytes = image.kernel.bytes + image.root.bytes + image.cluster.bytes;
   info.memory_mb = parts_->options.memory_mb;
   const vm::MachineStatistics machine = parts_->machine->statistics();
@@ -195,7 +197,8 @@ std::uint16_t Instance::listen(const std::string& address, std::uint16_t port) {
     parts_->exposed.push_back(std::move(exposed));
     return parts_->exposed.back().port;
   });
-  return value_or_throw(outcome);
+  if (!outcome) throw_listen_error(outcome.error());
+  return outcome.value();
 }
 
 void Instance::unlisten(const std::string& address, std::uint16_t port) {
@@ -224,11 +227,14 @@ void Instance::inspect(const std::function<void(vm::MachineCore&)>& look) {
 }  // namespace detail
 
 Database Database::open_in_memory(const Options& options) {
+  detail::require_possible(options);
   return Database(detail::DatabaseState::open(options));
 }
 
 Database Database::open(const std::filesystem::path& path, const Options& options) {
+  detail::require_possible(options);
   return Database(detail::DatabaseState::open(path, options));
 }
 
+}  // namespace v1
 }  // namespace snowglobe

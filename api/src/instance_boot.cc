@@ -18,19 +18,9 @@ constexpr int kStepsBeforeGuest = 2;
 // A fresh cluster, and room for something.
 constexpr unsigned kLeastDiskMb = 96;
 
-bool plain_setting_name(const std::string& name) {
-  return !name.empty() && std::all_of(name.begin(), name.end(), [](unsigned char c) {
-    return std::isalnum(c) != 0 || c == '_' || c == '.';
-  });
-}
-
 std::vector<std::string> setting_list(const std::map<std::string, std::string>& settings) {
   std::vector<std::string> list;
   for (const auto& [name, value] : settings) {
-    if (!plain_setting_name(name) || value.find('\0') != std::string::npos) {
-      throw InvalidArgument("Options::settings: '" + name +
-                            "' is not a name of a setting, or its value has a NUL");
-    }
     list.push_back(name);
     list.back().append("=").append(value);
   }
@@ -60,6 +50,11 @@ vm::Executor executor_of(Executor executor) {
 /// is for a guest that does not, and for what was deleted and is not discarded yet.
 vm::u64 disk_backstop(vm::u64 limit) {
   return limit == 0 ? 0 : limit + limit / 8 + (vm::u64{256} << 20);
+}
+
+std::shared_ptr<vm::BlockBackend> open_root_disk(const ImageFile& root) {
+  if (root.embedded.data() != nullptr) return std::make_shared<EmbeddedDisk>(root.embedded);
+  return value_or_throw(FileDisk::open(root.path));
 }
 
 std::string how_it_ended(vm::MachineEnd end) {
@@ -110,7 +105,6 @@ void Instance::Parts::choose_mac() {
 }
 
 void Instance::Parts::load_image() {
-  setting_list(options.settings);  // a wrong one is known before anything is built
   choose_executor();
   image = value_or_throw(find_image(image_places(options.image)));
   if (options.memory_mb < image.memory_minimum || options.memory_mb > image.memory_maximum) {
@@ -124,7 +118,7 @@ void Instance::Parts::load_image() {
                           "; a database needs at least " + std::to_string(kLeastDiskMb));
   }
   if (auto verified = verify_image(image); !verified) throw_error(verified.error());
-  report(1, "image found in " + image.folder.string());
+  report(1, "image found in " + image.files.place());
 }
 
 void Instance::Parts::build_agent() {
@@ -172,7 +166,7 @@ void Instance::Parts::build_network() {
 
 void Instance::Parts::build_machine(const vm::TranslatorOptions* translator,
                                     const MachinePicture* from) {
-  if (!root_disk) root_disk = value_or_throw(FileDisk::open(image.root.path));
+  if (!root_disk) root_disk = open_root_disk(image.root);
   const vm::u64 backstop = disk_backstop(disk_limit());
   std::vector<std::uint8_t> kernel;
   vm::MachineConfig config;

@@ -251,7 +251,7 @@ std::shared_ptr<const MachinePicture> Instance::capture() {
           return parts_->capture(hold);
         });
     if (!outcome) continue;
-    if (!outcome->ok()) throw_snapshot_error(outcome->error());
+    if (!outcome->ok()) throw_capture_error(outcome->error());
     return outcome->value();
   }
 }
@@ -274,27 +274,27 @@ std::shared_ptr<const MachinePicture> Instance::freeze() {
       return picture;
     }
     parts_->machine->resume();
-    if (outcome) throw_snapshot_error(outcome->error());
+    if (outcome) throw_capture_error(outcome->error());
   }
 }
 
 void Instance::restore(const std::shared_ptr<const MachinePicture>& picture) {
   check({});
   if (picture->image_id != parts_->image.id) {
-    throw InvalidArgument("the snapshot was made with guest image " + picture->image_id +
-                          ", and this database runs " + parts_->image.id);
+    throw SnapshotIncompatible("the snapshot was made with guest image " + picture->image_id +
+                               ", and this database runs " + parts_->image.id);
   }
   if (picture->memory_bytes != vm::u64{parts_->options.memory_mb} << 20) {
-    throw InvalidArgument("the snapshot has " + std::to_string(picture->memory_bytes >> 20) +
-                          " MiB of memory, and this database " +
-                          std::to_string(parts_->options.memory_mb));
+    throw SnapshotIncompatible("the snapshot has " + std::to_string(picture->memory_bytes >> 20) +
+                               " MiB of memory, and this database " +
+                               std::to_string(parts_->options.memory_mb));
   }
   const SessionRegistry::Hold hold(sessions());
   const auto outcome = on_machine_thread<base::Result<void>>(
       [this, &hold, picture] { return parts_->restore(*picture, hold); });
   if (!outcome) {
     check({});
-    throw_snapshot_error(outcome.error());
+    throw_capture_error(outcome.error());
   }
 }
 
@@ -349,14 +349,15 @@ std::shared_ptr<Instance> Instance::build_from(const Options& options,
     parts.load_image();
   }
   if (picture.image_id != parts.image.id) {
-    throw InvalidArgument("the snapshot was made with guest image " + picture.image_id +
-                          "; the one in " + parts.image.folder.string() + " is " + parts.image.id);
+    throw SnapshotIncompatible("the snapshot was made with guest image " + picture.image_id +
+                               "; the one in " + parts.image.files.place() + " is " +
+                               parts.image.id);
   }
   if (how != "warm" && how != "recovered") parts.choose_mac();
   parts.build_agent();
   parts.build_network();
   parts.build_machine(nullptr, &picture);
-  if (auto done = parts.take_up(picture); !done) throw_snapshot_error(done.error());
+  if (auto done = parts.take_up(picture); !done) throw_capture_error(done.error());
   if (like != nullptr) {
     like->on_machine_thread<bool>([&parts, like] {
       parts.machine->learn_from(*like->parts_->machine);

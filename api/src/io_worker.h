@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/error.h"
+#include <snowglobe/export.hpp>
 
 #include <chrono>
 #include <functional>

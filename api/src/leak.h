@@ -2,6 +2,8 @@
 // whose object is the parent's.
 #pragma once
 
+#include <snowglobe/export.hpp>
+
 #include <memory>
 #include <utility>
 

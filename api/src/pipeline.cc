@@ -7,6 +7,7 @@
 #include <algorithm>
 
 namespace snowglobe {
+inline namespace v1 {
 
 Pending::Pending(std::shared_ptr<const detail::PipelineOutcome> outcome) noexcept
     : outcome_(std::move(outcome)) {}
@@ -152,4 +153,5 @@ void Connection::end_pipeline(Call& call) {
 }
 
 }  // namespace detail
+}  // namespace v1
 }  // namespace snowglobe

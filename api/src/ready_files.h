@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/file_system.h"
 #include "vm/memory/page_arena.h"
+#include <snowglobe/export.hpp>
 
 #include <filesystem>
 #include <functional>

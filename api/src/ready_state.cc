@@ -5,11 +5,11 @@
 #include "api/src/picture_archive.h"
 #include "api/src/ready_files.h"
 #include "base/archive.h"
+#include "base/file_system.h"
 #include "snapshots/store.h"
 #include "vm/memory/ram_image.h"
 
 #include <algorithm>
-#include <fstream>
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -57,7 +57,7 @@ const char* name_of(StateKind kind) {
 /// The folder of the unpacked copy is called like it.
 std::string key_of(const GuestImage& image, const ReadyFile& ready) {
   return std::string(name_of(ready.kind)) + "-" + image.id.substr(0, 16) + "-" +
-         ready.sha256.substr(0, 16) + "-" + std::to_string(kPictureFormat) + "." +
+         ready.file.sha256.substr(0, 16) + "-" + std::to_string(kPictureFormat) + "." +
          std::to_string(kCopyFormat);
 }
 
@@ -109,13 +109,19 @@ base::Result<Index> write_parts(const fs::path& folder, const MachinePicture& pi
 /// Unpacks the portable file by way of a store of its own.
 base::Result<Picture> unpack(const GuestImage& image, const ReadyFile& ready,
                              const fs::path& work) {
-  ImageFile file{ready.path, ready.bytes, ready.sha256};
-  if (auto good = verify_file(file); !good) return good.error();
+  if (auto good = verify_file(ready.file); !good) return good.error();
+  fs::path portable = ready.file.path;
+  if (ready.file.embedded.data() != nullptr) {
+    portable = work / "portable";
+    auto written = base::FileSystem::host().write_file(portable, ready.file.embedded);
+    if (!written) return written.error();
+  }
   auto store = snapshots::Store::open_folder(work / "store", {});
   if (!store) return store.error();
-  auto imported = store.value()->import_from(ready.path);
+  auto imported = store.value()->import_from(portable);
   if (!imported) return imported.error();
-  if (imported.value().imported.size() != 1) return unusable(ready.path, "is not one snapshot");
+  if (imported.value().imported.size() != 1)
+    return unusable(ready.file.path, "is not one snapshot");
   auto reader = store.value()->open(imported.value().imported.front().id);
   if (!reader) return reader.error();
   auto cluster = cluster_disk(image);
@@ -252,26 +258,39 @@ base::Result<Picture> make_copy(const GuestImage& image, const ReadyFile& ready,
 }  // namespace
 
 base::Result<std::optional<ReadyFile>> find_ready_file(const GuestImage& image, StateKind kind) {
+  constexpr std::uint64_t kMost = 1 << 20;
   const std::string name = name_of(kind);
-  const fs::path file = image.folder / (name + ".json");
-  std::ifstream stream(file);
-  if (!stream) return std::optional<ReadyFile>();
-  const auto json = nlohmann::json::parse(stream, nullptr, false);
+  const auto described = image.files.find(name + ".json");
+  if (!described) return std::optional<ReadyFile>();
+  const fs::path& path = described.value().path;
+  if (described.value().bytes > kMost) return unusable(path, "is too long");
+  const auto text = read_image_file(described.value());
+  if (!text) return text.error();
+  const auto json = nlohmann::json::parse(text.value(), nullptr, false);
   ReadyFile ready;
+  std::uint64_t bytes = 0;
+  std::string sha256;
   try {
     if (json.at("image_id") != image.id || json.at("format") != kPictureFormat) {
       return std::optional<ReadyFile>();
     }
-    ready.kind = kind;
-    ready.path = image.folder / (name + ".snap");
-    ready.bytes = json.at("bytes");
-    ready.sha256 = json.at("sha256");
+    bytes = json.at("bytes");
+    sha256 = json.at("sha256");
   } catch (const nlohmann::json::exception& wrong) {
-    return unusable(file, std::string("is not what it should be: ") + wrong.what());
+    return unusable(path, std::string("is not what it should be: ") + wrong.what());
   }
-  const bool plain = ready.sha256.size() == 64 &&
-                     ready.sha256.find_first_not_of("0123456789abcdef") == std::string::npos;
-  if (!plain) return unusable(file, "has no SHA-256");
+  const bool plain =
+      sha256.size() == 64 && sha256.find_first_not_of("0123456789abcdef") == std::string::npos;
+  if (!plain) return unusable(path, "has no SHA-256");
+  ready.kind = kind;
+  auto state = image.files.find(name + ".snap");
+  // Its absence is met when it is unpacked: a copy that was unpacked before is as good.
+  if (state)
+    ready.file = std::move(state).value();
+  else
+    ready.file.path = image.files.folder / (name + ".snap");
+  ready.file.bytes = bytes;
+  ready.file.sha256 = sha256;
   return std::optional<ReadyFile>(ready);
 }
 

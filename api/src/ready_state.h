@@ -31,9 +31,7 @@ enum class StateKind : std::uint8_t { ready, bare };
 /// What ready.json, or bare.json, says.
 struct ReadyFile {
   StateKind kind = StateKind::ready;
-  std::filesystem::path path;  ///< of ready.snap
-  std::uint64_t bytes = 0;
-  std::string sha256;
+  ImageFile file = {};  ///< ready.snap
 };
 
 /// Null if the image has none, or one of another image or format. Errors: kCorrupt.

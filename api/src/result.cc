@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 namespace snowglobe {
+inline namespace v1 {
 namespace detail {
 
 ResultData::ResultData(PqResult result)
@@ -176,4 +177,5 @@ void Result::require_rows(std::size_t least, std::size_t most) const {
                         " was asked for");
 }
 
+}  // namespace v1
 }  // namespace snowglobe

@@ -9,6 +9,7 @@
 #include <utility>
 
 namespace snowglobe {
+inline namespace v1 {
 namespace {
 
 constexpr const char* kDatabases =
@@ -216,4 +217,5 @@ std::vector<TableDiff> diff_rows(const Snapshot& from, const Snapshot& to, const
   return all;
 }
 
+}  // namespace v1
 }  // namespace snowglobe

@@ -1,10 +1,12 @@
 // api/src/session.cc - Session, Transaction, Savepoint and Statement, over Connection.
 #include "api/src/connection.h"
+#include "api/src/option_checks.h"
 #include <snowglobe/session.hpp>
 
 #include <thread>
 
 namespace snowglobe {
+inline namespace v1 {
 namespace {
 
 // What a destructor may spend on a rollback before it drops the connection, which has the same
@@ -168,6 +170,7 @@ void Session::cancel() noexcept {
 }
 
 void Session::set_statement_limit(std::chrono::milliseconds limit) {
+  detail::require_limit(limit, "Session::set_statement_limit()'s limit");
   connection().set_statement_limit(limit);
 }
 
@@ -199,4 +202,5 @@ void Session::run_script(std::string_view sql) {
   connection().run_simple(sql);
 }
 
+}  // namespace v1
 }  // namespace snowglobe

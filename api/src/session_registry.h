@@ -2,6 +2,8 @@
 // them still.
 #pragma once
 
+#include <snowglobe/export.hpp>
+
 #include <mutex>
 #include <vector>
 

@@ -9,6 +9,7 @@
 #include <bit>
 
 namespace snowglobe {
+inline namespace v1 {
 namespace detail {
 
 SnapshotData::SnapshotData(snapshots::SnapshotInfo about,
@@ -226,4 +227,5 @@ Snapshot SnapshotStore::import_from(const std::filesystem::path& file) {
   return state_->snapshot(std::move(*newest));
 }
 
+}  // namespace v1
 }  // namespace snowglobe

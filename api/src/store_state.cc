@@ -25,7 +25,7 @@ base::Result<std::shared_ptr<const SparseDisk>> base_of(const snapshots::Snapsho
   if (image.value().id != info.metadata.image_id) {
     return base::Error{base::ErrorCode::kUnsupported, "the snapshot needs guest image " +
                                                           info.metadata.image_id + "; the one in " +
-                                                          image.value().folder.string() + " is " +
+                                                          image.value().files.place() + " is " +
                                                           image.value().id};
   }
   return cluster_disk(image.value());

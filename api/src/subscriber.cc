@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 namespace snowglobe {
+inline namespace v1 {
 namespace detail {
 namespace {
 
@@ -128,4 +129,5 @@ Subscription Database::subscribe(std::string_view channel,
   return Subscription(std::move(subscriber));
 }
 
+}  // namespace v1
 }  // namespace snowglobe

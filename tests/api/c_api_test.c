@@ -76,7 +76,24 @@ static void null_is_safe(void) {
   snowglobe_close(NULL);
   CHECK(strcmp(snowglobe_version(), "0") > 0);
   CHECK(strcmp(snowglobe_code_name(SNOWGLOBE_SQL), "SQL error") == 0);
+  CHECK(strcmp(snowglobe_code_name(SNOWGLOBE_ADDRESS_IN_USE), "address is in use") == 0);
   CHECK(strcmp(snowglobe_code_name(4711), "unknown error") == 0);
+  CHECK(strcmp(snowglobe_code_name(-1), "unknown error") == 0);
+}
+
+/* What is registered is used, and what is wrong with it is said by the open. */
+static void images_in_the_program(void) {
+  const snowglobe_embedded_file noise[] = {{"manifest.json", "no JSON at all", 14}};
+  const snowglobe_embedded_file nothing[] = {{NULL, NULL, 0}};
+  snowglobe_database *database = NULL;
+  CHECK(snowglobe_register_image(NULL, 1) == SNOWGLOBE_INVALID_ARGUMENT);
+  CHECK(snowglobe_register_image(nothing, 1) == SNOWGLOBE_INVALID_ARGUMENT);
+  CHECK(snowglobe_register_image(noise, 1) == SNOWGLOBE_OK);
+  if (getenv("SNOWGLOBE_IMAGE") == NULL && getenv("SNOWGLOBE_IMAGE_PATH") == NULL) {
+    CHECK(snowglobe_open_in_memory(NULL, &database) == SNOWGLOBE_IMAGE);
+    CHECK(strstr(snowglobe_error_message(), "is not a JSON object") != NULL);
+  }
+  CHECK(snowglobe_register_image(NULL, 0) == SNOWGLOBE_OK);
 }
 
 static void bad_options_are_refused(void) {
@@ -190,6 +207,7 @@ static void programs_outside_are_let_in(snowglobe_database *database) {
   CHECK(snowglobe_hide(database, NULL) == SNOWGLOBE_OK);
   snowglobe_endpoint_free(endpoint);
   CHECK(snowglobe_expose(database, "here", 0, &endpoint) == SNOWGLOBE_INVALID_ARGUMENT);
+  CHECK(snowglobe_expose(database, "192.0.2.1", 0, &endpoint) == SNOWGLOBE_ADDRESS);
   CHECK(snowglobe_conninfo(database, &conninfo) == SNOWGLOBE_OK && strstr(conninfo, "host=") != NULL);
   snowglobe_string_free(conninfo);
 }
@@ -226,6 +244,7 @@ int main(int count, char **arguments) {
   snowglobe_database *database = NULL;
   snowglobe_session *session = NULL;
   null_is_safe();
+  images_in_the_program();
   bad_options_are_refused();
   if (count > 1 && strcmp(arguments[1], "--without-machine") == 0) return failures != 0;
   if (snowglobe_open_in_memory(NULL, &database) != SNOWGLOBE_OK) {

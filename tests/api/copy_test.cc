@@ -6,18 +6,11 @@
 namespace snowglobe {
 namespace {
 
-class CopyTest : public ::testing::Test {
+class CopyTest : public testing::NativeTest {
  protected:
-  void SetUp() override {
-    auto opened = testing::open_native();
-    if (!opened) GTEST_SKIP() << "no PostgreSQL server is installed on this host";
-    db_.emplace(std::move(*opened));
-    db_->script(
-        "drop table if exists copied; create table copied(i int primary key, t text, b bytea)");
+  [[nodiscard]] const char* schema() const override {
+    return "drop table if exists copied; create table copied(i int primary key, t text, b bytea)";
   }
-  Database& db() { return *db_; }
-
-  std::optional<Database> db_;
 };
 
 TEST_F(CopyTest, AHundredThousandRowsGoInAndOut) {

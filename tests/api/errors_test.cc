@@ -8,21 +8,14 @@
 namespace snowglobe {
 namespace {
 
-class ErrorsTest : public ::testing::Test {
+class ErrorsTest : public testing::NativeTest {
  protected:
-  void SetUp() override {
-    auto opened = testing::open_native();
-    if (!opened) GTEST_SKIP() << "no PostgreSQL server is installed on this host";
-    db_.emplace(std::move(*opened));
-    db_->script(
-        "drop table if exists child, parent;"
-        "create table parent(id int primary key, name text not null, age int constraint grown "
-        "check (age > 17));"
-        "create table child(id int references parent)");
+  [[nodiscard]] const char* schema() const override {
+    return "drop table if exists child, parent;"
+           "create table parent(id int primary key, name text not null, age int constraint grown "
+           "check (age > 17));"
+           "create table child(id int references parent)";
   }
-  Database& db() { return *db_; }
-
-  std::optional<Database> db_;
 };
 
 TEST_F(ErrorsTest, ConstraintsHaveTheirClasses) {
@@ -141,6 +134,47 @@ TEST(Errors, EachCodeOfTheLayersBecomesItsException) {
   EXPECT_THROW(thrown(base::ErrorCode::kCorrupt), ImageError);
   EXPECT_THROW(thrown(base::ErrorCode::kGuestCrashed), GuestCrashed);
   EXPECT_THROW(thrown(base::ErrorCode::kInternal), Error);
+}
+
+TEST(Errors, WhatIsWrongWithASnapshotHasAClassEach) {
+  const auto thrown = [](base::ErrorCode code) { detail::throw_snapshot_error({code, "words"}); };
+  EXPECT_THROW(thrown(base::ErrorCode::kNotFound), SnapshotNotFound);
+  EXPECT_THROW(thrown(base::ErrorCode::kCorrupt), SnapshotDamaged);
+  EXPECT_THROW(thrown(base::ErrorCode::kAlreadyExists), SnapshotExists);
+  EXPECT_THROW(thrown(base::ErrorCode::kUnavailable), SnapshotInUse);
+  EXPECT_THROW(thrown(base::ErrorCode::kUnsupported), SnapshotIncompatible);
+  EXPECT_THROW(thrown(base::ErrorCode::kInternal), SnapshotError);
+  try {
+    thrown(base::ErrorCode::kUnavailable);
+  } catch (const SnapshotError& error) {
+    EXPECT_EQ(error.code(), Errc::snapshot_in_use);
+  }
+  // A machine that cannot be saved now is nobody's who has it.
+  try {
+    detail::throw_capture_error({base::ErrorCode::kUnavailable, "words"});
+  } catch (const SnapshotError& error) {
+    EXPECT_EQ(error.code(), Errc::snapshot);
+  }
+}
+
+TEST(Errors, AnAddressThatIsTakenIsNotOneThatCannotBe) {
+  const auto thrown = [](base::ErrorCode code) { detail::throw_listen_error({code, "words"}); };
+  EXPECT_THROW(thrown(base::ErrorCode::kAlreadyExists), AddressInUse);
+  EXPECT_THROW(thrown(base::ErrorCode::kInvalidArgument), InvalidArgument);
+  for (const auto code : {base::ErrorCode::kNotFound, base::ErrorCode::kIo}) {
+    try {
+      thrown(code);
+      ADD_FAILURE();
+    } catch (const AddressError& error) {
+      EXPECT_EQ(error.code(), Errc::address);
+    }
+  }
+}
+
+TEST(Errors, EveryCodeHasWords) {
+  for (int code = 1; code <= static_cast<int>(Errc::address_in_use); ++code)
+    EXPECT_NE(error_category().message(code), "unknown error") << code;
+  EXPECT_EQ(error_category().message(999), "unknown error");
 }
 
 TEST(Errors, GuestCrashedShowsTheLastConsoleLines) {

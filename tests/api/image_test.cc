@@ -3,6 +3,7 @@
 #include "api/src/image.h"
 
 #include "api/src/disks.h"
+#include "api/src/embedded_image.h"
 #include "tests/support/temporary_folder.h"
 #include <snowglobe/snowglobe.hpp>
 
@@ -138,6 +139,83 @@ TEST_F(ImageTest, ADamagedFirstPlaceIsNotPassedOver) {
   write(folder_ / "bad/manifest.json", "random bytes \xFF\x01");
   EXPECT_FALSE(find_image({{}, {folder_ / "bad", folder_}}).ok());
   EXPECT_TRUE(find_image({{}, {folder_ / "nothing", folder_}}).ok());
+}
+
+/// The same image as bytes of the program.
+class EmbeddedImageTest : public ImageTest {
+ protected:
+  ~EmbeddedImageTest() override { register_image({}); }
+  void enroll() {
+    contents_["manifest.json"] = manifest_.dump();
+    for (const char* name : {"vmlinux", "root.erofs", "cluster.disk.zst"})
+      contents_.try_emplace(name, std::string("contents of ") + name);
+    std::vector<EmbeddedFile> files;
+    for (const auto& [name, contents] : contents_)
+      files.push_back({name, std::as_bytes(std::span(contents))});
+    register_image(files);
+  }
+  /// Nothing but what is registered, and a folder that comes behind.
+  static base::Result<GuestImage> find_behind(const fs::path& folder) {
+    return find_image({{}, {}, registered_image(), {folder}});
+  }
+
+  std::map<std::string, std::string> contents_;
+};
+
+TEST_F(EmbeddedImageTest, IsFoundBehindWhatTheUserListedAndBeforeAllFolders) {
+  fs::create_directory(folder_ / "other");
+  fs::copy_file(folder_ / "manifest.json", folder_ / "other/manifest.json");
+  manifest_["image_id"] = "4567";
+  enroll();
+  const auto image = find_behind(folder_);
+  ASSERT_TRUE(image.ok()) << image.error().message;
+  EXPECT_EQ(image.value().id, "4567");
+  EXPECT_EQ(image.value().files.folder, "");
+  EXPECT_EQ(image.value().files.place(), "the program");
+  EXPECT_TRUE(verify_image(image.value()).ok());
+  const auto kernel = read_image_file(image.value().kernel);
+  ASSERT_TRUE(kernel.ok());
+  EXPECT_EQ(std::string(kernel.value().begin(), kernel.value().end()), "contents of vmlinux");
+  EXPECT_EQ(find_image({{}, {folder_}, registered_image()}).value().id, "0123");
+  EXPECT_EQ(find_image({{folder_}, {}, registered_image()}).value().id, "0123");
+  register_image({});
+  EXPECT_EQ(find_behind(folder_).value().id, "0123");
+}
+
+TEST_F(EmbeddedImageTest, AWrongOneIsSaidAndNotPassedOver) {
+  contents_["root.erofs"] = "short";
+  enroll();
+  auto wrong = find_behind(folder_);
+  ASSERT_FALSE(wrong.ok());
+  EXPECT_NE(wrong.error().message.find("'root.erofs' is 5 bytes long"), std::string::npos)
+      << wrong.error().message;
+  manifest_["kernel"] = "kernel-that-was-forgotten";
+  manifest_["files"]["kernel-that-was-forgotten"] = manifest_["files"]["vmlinux"];
+  enroll();
+  wrong = find_behind(folder_);
+  ASSERT_FALSE(wrong.ok());
+  EXPECT_NE(wrong.error().message.find("it is not in the program"), std::string::npos)
+      << wrong.error().message;
+  const std::string noise = "no JSON at all";
+  register_image({{"manifest.json", std::as_bytes(std::span(noise))}});
+  EXPECT_FALSE(find_behind(folder_).ok());
+}
+
+TEST_F(EmbeddedImageTest, ADiskOnItIsPaddedToASectorAndReadOnly) {
+  std::vector<std::uint8_t> contents(1300);
+  for (std::size_t i = 0; i < contents.size(); ++i)
+    contents[i] = static_cast<std::uint8_t>(i * 7 + 1);
+  EmbeddedDisk disk(contents);
+  EXPECT_EQ(disk.capacity(), 1536u);
+  std::vector<std::uint8_t> out(1024, 0xFF);
+  ASSERT_TRUE(disk.read(512, out).ok());
+  EXPECT_TRUE(std::equal(contents.begin() + 512, contents.end(), out.begin()));
+  EXPECT_TRUE(std::all_of(out.begin() + 788, out.end(), [](auto byte) { return byte == 0; }));
+  EXPECT_FALSE(disk.read(1536, base::Bytes(out).first(512)).ok());
+  EXPECT_FALSE(disk.read(~std::uint64_t{0} - 511, base::Bytes(out).first(512)).ok());
+  EXPECT_TRUE(disk.read_only());
+  EXPECT_FALSE(disk.write(0, contents).ok());
+  EXPECT_FALSE(disk.discard(0, 512).ok());
 }
 
 TEST_F(ImageTest, TheFaceThrowsAnImageError) {

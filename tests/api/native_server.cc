@@ -43,4 +43,13 @@ std::optional<Database> open_native(const Options& options) {
       std::make_shared<NativeServer>(kServer->port(), options.on_log), options));
 }
 
+void NativeTest::SetUp() {
+  Options options;
+  options.statement_limit = std::chrono::seconds(20);
+  auto opened = open_native(options);
+  if (!opened) GTEST_SKIP() << "no PostgreSQL server is installed on this host";
+  db_.emplace(std::move(*opened));
+  db_->script(schema());
+}
+
 }  // namespace snowglobe::testing

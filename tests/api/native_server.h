@@ -5,11 +5,23 @@
 
 #include <snowglobe/snowglobe.hpp>
 
+#include <gtest/gtest.h>
 #include <optional>
 
 namespace snowglobe::testing {
 
 /// Nothing if the host has no PostgreSQL server.
 std::optional<Database> open_native(const Options& options = {});
+
+/// A test on such a server, with a time limit that ends a statement which hangs.
+class NativeTest : public ::testing::Test {
+ protected:
+  void SetUp() override;
+  /// Statements that make what the test needs; run before each.
+  [[nodiscard]] virtual const char* schema() const { return ""; }
+  Database& db() { return *db_; }
+
+  std::optional<Database> db_;  // nothing where the test is skipped
+};
 
 }  // namespace snowglobe::testing

@@ -9,21 +9,18 @@ namespace {
 
 using namespace std::chrono_literals;
 
-class PipelineTest : public ::testing::Test {
+class PipelineTest : public testing::NativeTest {
  protected:
   void SetUp() override {
-    Options options;
-    options.statement_limit = 20s;
-    auto opened = testing::open_native(options);
-    if (!opened) GTEST_SKIP() << "no PostgreSQL server is installed on this host";
-    db_.emplace(std::move(*opened));
-    db_->script("drop table if exists piped; create table piped(i int primary key, t text)");
-    session_.emplace(db_->session());
+    NativeTest::SetUp();
+    if (db_) session_.emplace(db_->session());
+  }
+  [[nodiscard]] const char* schema() const override {
+    return "drop table if exists piped; create table piped(i int primary key, t text)";
   }
   Session& session() { return *session_; }
   int count() { return db_->one<int>("select count(*) from piped"); }
 
-  std::optional<Database> db_;
   std::optional<Session> session_;
 };
 

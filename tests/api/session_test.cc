@@ -15,19 +15,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-class SessionTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    Options options;
-    options.statement_limit = 20s;
-    auto opened = testing::open_native(options);
-    if (!opened) GTEST_SKIP() << "no PostgreSQL server is installed on this host";
-    db_.emplace(std::move(*opened));
-  }
-  Database& db() { return *db_; }
-
-  std::optional<Database> db_;
-};
+class SessionTest : public testing::NativeTest {};
 
 TEST_F(SessionTest, ValuesOfEveryKindComeBackAsTheyWent) {
   auto row = db().query(

@@ -152,14 +152,8 @@ TEST(Types, UuidsAreReadInEitherCase) {
 
 // --- with one
 
-class TypesTest : public ::testing::Test {
+class TypesTest : public testing::NativeTest {
  protected:
-  void SetUp() override {
-    auto opened = testing::open_native({});
-    if (!opened) GTEST_SKIP() << "no PostgreSQL server is installed on this host";
-    db_.emplace(std::move(*opened));
-  }
-  Database& db() { return *db_; }
   /// There and back, and the server says of what type it is.
   template <class T>
   T round_trip(const T& value, std::string_view type) {
@@ -167,8 +161,6 @@ class TypesTest : public ::testing::Test {
     EXPECT_EQ(name, type);
     return back;
   }
-
-  std::optional<Database> db_;
 };
 
 TEST_F(TypesTest, TimesComeBackAsTheyWent) {

@@ -70,8 +70,9 @@ TEST(Expose, APasswordAndAPortCanBeChosenAndAPortInUseIsSaid) {
   const auto endpoint = nlohmann::json::parse(expose.wait_for("}"));
   EXPECT_EQ(endpoint["password"], "secret");
   const Ran taken = snowglobe({"expose", "--port", std::to_string(endpoint["port"].get<int>())});
-  EXPECT_EQ(taken.code, 1);
+  EXPECT_EQ(taken.code, 10);
   EXPECT_NE(taken.err.find("in use"), std::string::npos) << taken.err;
+  EXPECT_EQ(snowglobe({"expose", "--address", "192.0.2.1"}).code, 10);  // RFC 5737: nobody's
   EXPECT_EQ(snowglobe({"expose", "--address", "not-an-address"}).code, 2);
   expose.signal(SIGTERM);
   EXPECT_EQ(expose.wait(), 0);

@@ -58,7 +58,10 @@ TEST_F(Expose, BadOptionsAreRefused) {
   EXPECT_THROW(db().expose({.password = ""}), InvalidArgument);
   EXPECT_THROW(db().expose({.user = "nobody at all"}), SqlError);
   const Endpoint endpoint = db().expose();
-  EXPECT_THROW(db().expose({.port = endpoint.port()}), Error);
+  EXPECT_THROW(db().expose({.port = endpoint.port()}), AddressInUse);
+  EXPECT_THROW(db().expose({.address = "192.0.2.1"}), AddressError);  // RFC 5737: nobody's
+  EXPECT_THROW(db().expose({.address = "127.0.0.1", .user = std::string("a\0b", 3)}), Error);
+  EXPECT_THROW(db().expose({.password = std::string("a\0b", 3)}), InvalidArgument);
   db().hide();
 }
 

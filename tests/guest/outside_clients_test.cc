@@ -106,6 +106,62 @@ TEST_F(OutsideClients, PsqlListsTablesAndCopies) {
   EXPECT_EQ(copied.text, "3|10.5.0.1\n");
 }
 
+/// A pg_dump that is new enough for the guest's server: the host's, or the guest's own on the host.
+std::string pg_dump() {
+  const std::string root = SNOWGLOBE_BUILD_TREE_IMAGE "/root/usr/";
+  const std::string guests = root + "lib/ld-linux.so.2 --library-path " + root + "lib:" + root +
+                             "lib/i386-linux-gnu " + root + "bin/pg_dump";
+  for (const std::string& line : {std::string("pg_dump"), guests}) {
+    const Said version = shell(line + " --version");
+    const std::size_t number = version.text.rfind(") ");
+    if (version.code == 0 && number != std::string::npos &&
+        std::atoi(version.text.c_str() + number + 2) >= 17) {
+      return line;
+    }
+  }
+  return {};
+}
+
+TEST_F(OutsideClients, ADumpOfOneMachinePipesIntoPsqlOfAnother) {
+  const std::string dump = pg_dump();
+  if (dump.empty() || !works("psql --version")) GTEST_SKIP() << "no pg_dump 17, or no psql";
+  db().script(
+      "drop schema if exists shop cascade; create schema shop; set search_path = shop;"
+      "create type colour as enum ('red', 'sea green');"
+      "create table item(id bigint generated always as identity primary key, name text not null,"
+      "  price numeric(10, 2) check (price >= 0), made date, hue colour, picture bytea, notes "
+      "text[]);"
+      "create table tag(item bigint references item, word text, primary key (item, word));"
+      "create index on item (lower(name));"
+      "insert into item(name, price, made, hue, picture, notes) select 'it''s \"' || g || "
+      "E'\\t\\\\',"
+      "  g / 100.0, date '2024-01-01' + g, (array['red', 'sea green'])[1 + g % 2]::colour,"
+      "  decode(md5(g::text), 'hex'), array['a,b', null, g::text] from generate_series(1, 20000) g;"
+      "insert into tag select id, 'w' || id % 7 from item where id % 3 = 0;"
+      "create view dear as select * from item where price > 150;"
+      "create function vat(numeric) returns numeric language sql as 'select $1 * 1.19';"
+      "reset search_path");
+  Database second = Database::open_in_memory();
+  const Endpoint target = second.expose();
+  ::setenv("TARGET_URL", target.uri().c_str(), 1);
+  const Said piped = shell(dump +
+                           " --schema=shop \"$DATABASE_URL\" | "
+                           "psql -X -q -v ON_ERROR_STOP=1 \"$TARGET_URL\"");
+  EXPECT_EQ(piped.code, 0) << piped.text;
+  const auto contents_of = [](Database& database) {
+    Session session = database.session();
+    session.execute("set search_path = shop");
+    return session.one<std::string>(
+        "select format('%s|%s|%s|%s|%s', (select count(*) from dear),"
+        " (select sum(hashtext(item::text)) from item), (select sum(hashtext(tag::text)) from tag),"
+        " nextval('item_id_seq'), vat(100))");
+  };
+  const std::string there = contents_of(second);
+  EXPECT_EQ(there, contents_of(db()));
+  EXPECT_EQ(there.substr(0, 5), "5000|");
+  EXPECT_EQ(there.substr(there.size() - 12), "20001|119.00");
+}
+
 TEST_F(OutsideClients, Psycopg2QueriesAndListens) {
   if (!works("/usr/bin/python3 -c \"import psycopg2\""))
     GTEST_SKIP() << "psycopg2 is not installed";
@@ -168,7 +224,7 @@ TEST_F(OutsideClients, AUnixSocketIsADoorAsWell) {
   EXPECT_EQ(ask(client, "select host(inet_client_addr()) || ' ' || current_user"),
             "10.5.0.1 postgres")
       << PQerrorMessage(client.get());
-  EXPECT_THROW(db().expose({.address = folder}), Error);
+  EXPECT_THROW(db().expose({.address = folder}), AddressInUse);
   EXPECT_EQ(ask(connect(door), "select 1"), "1");
   const Endpoint other = db().expose({.address = folder, .port = 5433});
   EXPECT_EQ(ask(connect(other), "select 2"), "2");
@@ -178,7 +234,7 @@ TEST_F(OutsideClients, AUnixSocketIsADoorAsWell) {
   EXPECT_EQ(ask(client, "select 3"), "3");
   db().hide();
   EXPECT_TRUE(std::filesystem::is_empty(folder));
-  EXPECT_THROW(db().expose({.address = "/no/such/folder"}), Error);
+  EXPECT_THROW(db().expose({.address = "/no/such/folder"}), AddressError);
   EXPECT_THROW(db().expose({.address = "/" + std::string(120, 'x')}), InvalidArgument);
   std::filesystem::remove_all(folder);
 }

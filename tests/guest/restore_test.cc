@@ -329,7 +329,7 @@ TEST_F(RestoreTest, ASnapshotOfAnotherSizeChangesNothing) {
   Session session = db().session();
   Database small = Database::open_in_memory({.memory_mb = 64});
   const Snapshot other = small.save();
-  EXPECT_THROW(db().restore(other), InvalidArgument);
+  EXPECT_THROW(db().restore(other), SnapshotIncompatible);
   EXPECT_EQ(session.one<int>("select 1"), 1);
 }
 

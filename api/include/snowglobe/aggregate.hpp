@@ -14,7 +14,9 @@
 #include <type_traits>
 #include <utility>
 
-namespace snowglobe::detail {
+namespace snowglobe {
+inline namespace v1 {
+namespace detail {
 
 /// A struct that stands for a whole row.
 template <class T>
@@ -149,4 +151,6 @@ Row make_row(const CellAt& cell) {
   }
 }
 
-}  // namespace snowglobe::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace snowglobe

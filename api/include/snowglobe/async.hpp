@@ -2,8 +2,8 @@
 // this header alone needs it, and the main one does not include it).
 //
 //   snowglobe::AsyncSession session(db.session(), context.get_executor());
-//   snowglobe::Result result = co_await session.async_query("select $1::int", 7,
-//   asio::use_awaitable);
+//   auto result =
+//       co_await session.async_query("select $1::int", 7, asio::use_awaitable);
 //
 // Completions are (std::exception_ptr, Result): null, or what Session::query() would have thrown.
 //
@@ -41,6 +41,7 @@
 #include <vector>
 
 namespace snowglobe {
+inline namespace v1 {
 
 class AsyncSession {
  public:
@@ -221,4 +222,5 @@ class AsyncSession {
   std::thread thread_;
 };
 
+}  // namespace v1
 }  // namespace snowglobe

@@ -11,6 +11,7 @@
 #include <vector>
 
 namespace snowglobe {
+inline namespace v1 {
 
 struct DumpOptions {
   std::string database = "postgres";
@@ -74,4 +75,5 @@ struct DatabaseInfo {
   std::string since;
 };
 
+}  // namespace v1
 }  // namespace snowglobe

@@ -21,7 +21,9 @@
 #include <type_traits>
 #include <vector>
 
-namespace snowglobe::detail {
+namespace snowglobe {
+inline namespace v1 {
+namespace detail {
 
 /// A value as it came: PostgreSQL's text, or NULL (data is null). `column` is for messages.
 struct Cell {
@@ -213,4 +215,6 @@ T convert(const Cell& cell) {
   }
 }
 
-}  // namespace snowglobe::detail
+}  // namespace detail
+}  // namespace v1
+}  // namespace snowglobe

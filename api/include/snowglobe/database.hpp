@@ -25,6 +25,7 @@
 #include <vector>
 
 namespace snowglobe {
+inline namespace v1 {
 namespace detail {
 class DatabaseState;
 }
@@ -35,7 +36,7 @@ struct Info {
   std::string postgres_version;  ///< of the image, e.g. "17.6"
   std::string kernel_version;
   std::string image_id;         ///< SHA-256 of the image's parts
-  std::filesystem::path image;  ///< the folder that was used
+  std::filesystem::path image;  ///< the folder that was used; empty: it is in the program
   std::uint64_t image_bytes = 0;
   unsigned memory_mb = 0;
   std::string executor;         ///< "translator" or "interpreter"
@@ -127,7 +128,7 @@ class SNOWGLOBE_API Database : public detail::Statements<Database> {
   /// the host's at once. Sessions that were idle outside of a transaction at the save and are now
   /// go on, with settings, prepared statements and LISTENs as of the snapshot; all other sessions
   /// throw StaleSession from now on, statements that are under way do so at once, and outside
-  /// clients are told 57P01. Throws InvalidArgument (a snapshot of another image or size),
+  /// clients are told 57P01. Throws SnapshotIncompatible (of another image or size),
   /// SnapshotNotFound, SnapshotDamaged, and as save(): the database is as it was then.
   void restore(const Snapshot& snapshot);
   /// One of snapshots(), by name, tag, id, prefix of an id, or "latest".
@@ -155,7 +156,7 @@ class SNOWGLOBE_API Database : public detail::Statements<Database> {
 
   /// Lets programs outside of this process in by TCP or a Unix socket, with a password (SCRAM); the
   /// guest sees them as 10.5.0.1. Nothing listens before this. Throws InvalidArgument (address),
-  /// SqlError (no such role), Error (port in use).
+  /// SqlError (no such role), AddressInUse, AddressError (nothing can listen there).
   Endpoint expose(const ExposeOptions& options = {});
   /// Nobody new gets in there, or anywhere. Clients that are connected stay.
   void hide(const Endpoint& endpoint);
@@ -198,4 +199,5 @@ class SNOWGLOBE_API Database : public detail::Statements<Database> {
   std::shared_ptr<detail::DatabaseState> state_;
 };
 
+}  // namespace v1
 }  // namespace snowglobe

@@ -13,6 +13,7 @@
 #include <vector>
 
 namespace snowglobe {
+inline namespace v1 {
 
 /// A table whose rows are not the same in two snapshots.
 struct TableDiff {
@@ -41,4 +42,5 @@ struct TableDiff {
                                                              const Snapshot& to,
                                                              const Options& options = {});
 
+}  // namespace v1
 }  // namespace snowglobe

@@ -10,10 +10,12 @@
 //   ImageError        the guest image is missing or damaged; the message says what to do
 //   InvalidArgument   the call can never work as written; nothing was sent
 //   ConversionError   a value of a result does not fit the C++ type that was asked for
-//   SnapshotError     a snapshot cannot be made, found, read or used; the database is as it was
+//   SnapshotError     a snapshot cannot be made, found, read or used; the database is as it was.
+//                     Subclasses say why
 //   DatabaseError     a database folder cannot be opened; nothing in it has changed. Subclasses
 //                     say why
 //   DiskFailed        the host could not write or sync the database's disk; open it again
+//   AddressError      expose() cannot listen there (AddressInUse: somebody else does)
 #pragma once
 
 #include <snowglobe/export.hpp>
@@ -26,6 +28,7 @@
 #include <vector>
 
 namespace snowglobe {
+inline namespace v1 {
 
 enum class Errc : int {
   invalid_argument = 1,
@@ -53,6 +56,11 @@ enum class Errc : int {
   database_not_ours,
   disk_failed,
   pipeline_aborted,
+  snapshot_exists,
+  snapshot_in_use,
+  snapshot_incompatible,
+  address,
+  address_in_use,
 };
 
 [[nodiscard]] SNOWGLOBE_API const std::error_category& error_category() noexcept;
@@ -148,6 +156,30 @@ class SNOWGLOBE_API SnapshotDamaged : public SnapshotError {
       : SnapshotError(Errc::snapshot_damaged, message) {}
 };
 
+/// The name is another snapshot's, the file is there already, or the store has this snapshot with
+/// other contents.
+class SNOWGLOBE_API SnapshotExists : public SnapshotError {
+ public:
+  explicit SnapshotExists(const std::string& message)
+      : SnapshotError(Errc::snapshot_exists, message) {}
+};
+
+/// Somebody else reads the snapshot, or writes to its store, and went on doing so for as long as
+/// was waited. Try again later.
+class SNOWGLOBE_API SnapshotInUse : public SnapshotError {
+ public:
+  explicit SnapshotInUse(const std::string& message)
+      : SnapshotError(Errc::snapshot_in_use, message) {}
+};
+
+/// It needs another guest image or another size of memory than is here, or was written by a newer
+/// version of the library; the message says which.
+class SNOWGLOBE_API SnapshotIncompatible : public SnapshotError {
+ public:
+  explicit SnapshotIncompatible(const std::string& message)
+      : SnapshotError(Errc::snapshot_incompatible, message) {}
+};
+
 /// A database folder cannot be opened, and nothing in it has changed; the message says what to do.
 class SNOWGLOBE_API DatabaseError : public Error {
  public:
@@ -221,6 +253,22 @@ class SNOWGLOBE_API DiskFailed : public Error {
   explicit DiskFailed(const std::string& message) : Error(Errc::disk_failed, message) {}
 };
 
+/// Database::expose() cannot listen there: the address is none of this host's, the folder is not
+/// there, the port is for root only, ... The message has the host's words.
+class SNOWGLOBE_API AddressError : public Error {
+ public:
+  explicit AddressError(const std::string& message) : Error(Errc::address, message) {}
+
+ protected:
+  AddressError(Errc code, const std::string& message) : Error(code, message) {}
+};
+
+/// Somebody listens there already: take another port, or 0 for any free one.
+class SNOWGLOBE_API AddressInUse : public AddressError {
+ public:
+  explicit AddressInUse(const std::string& message) : AddressError(Errc::address_in_use, message) {}
+};
+
 class SNOWGLOBE_API GuestCrashed : public Error {
  public:
   GuestCrashed(const std::string& message, std::vector<std::string> console);
@@ -231,6 +279,7 @@ class SNOWGLOBE_API GuestCrashed : public Error {
   std::shared_ptr<const std::vector<std::string>> console_;
 };
 
+}  // namespace v1
 }  // namespace snowglobe
 
 template <>

@@ -9,6 +9,7 @@
 #include <string_view>
 
 namespace snowglobe {
+inline namespace v1 {
 
 struct ExposeOptions {
   /// An IP address of this host, or the absolute path of a folder: then it is a Unix socket in it,
@@ -45,4 +46,5 @@ class SNOWGLOBE_API Endpoint {
   std::string password_;
 };
 
+}  // namespace v1
 }  // namespace snowglobe

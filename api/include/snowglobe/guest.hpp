@@ -13,6 +13,7 @@
 #include <vector>
 
 namespace snowglobe {
+inline namespace v1 {
 namespace detail {
 class Server;
 struct GuestInputState;
@@ -81,4 +82,5 @@ class SNOWGLOBE_API Guest {
   std::shared_ptr<detail::Server> server_;
 };
 
+}  // namespace v1
 }  // namespace snowglobe

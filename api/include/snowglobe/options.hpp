@@ -14,6 +14,7 @@
 #include <string>
 
 namespace snowglobe {
+inline namespace v1 {
 
 /// How far an open has come. `step` of `steps` are done; `text` says what was just reached.
 struct Progress {
@@ -107,11 +108,12 @@ struct Options {
   bool hibernate = true;
   std::function<void(const Progress&)> on_progress = {};
   std::function<void(const LogLine&)> on_log = {};
-  /// How long the open may take.
+  /// How long the open may take: more than 0.
   std::chrono::milliseconds boot_limit = std::chrono::minutes(2);
   /// How long one statement may take before it is cancelled with a TimeoutError; 0: for ever.
   std::chrono::milliseconds statement_limit = std::chrono::minutes(5);
-  /// Sessions that Database's own query() and execute() keep at most.
+  /// Sessions that Database's own query() and execute() keep at most, 1 to 1000. (PostgreSQL's own
+  /// limit is 100 connections, unless `settings` has a higher max_connections.)
   unsigned pool_size = 8;
   /// Ends an open that is under way with Cancelled.
   std::stop_token stop = {};
@@ -157,4 +159,5 @@ struct TransactionOptions {
   int retries = 10;
 };
 
+}  // namespace v1
 }  // namespace snowglobe

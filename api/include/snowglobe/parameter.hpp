@@ -23,6 +23,7 @@
 #include <vector>
 
 namespace snowglobe {
+inline namespace v1 {
 
 /// Borrows text and bytes: it lives during the call that it is passed to.
 class Parameter {
@@ -246,4 +247,5 @@ class Parameter {
   detail::ShortText buffer_{};
 };
 
+}  // namespace v1
 }  // namespace snowglobe

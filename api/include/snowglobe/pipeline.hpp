@@ -26,6 +26,7 @@
 #include <vector>
 
 namespace snowglobe {
+inline namespace v1 {
 
 class Statement;
 namespace detail {
@@ -95,4 +96,5 @@ class SNOWGLOBE_API Pipeline {
   std::vector<detail::PipelineStep> steps_;
 };
 
+}  // namespace v1
 }  // namespace snowglobe

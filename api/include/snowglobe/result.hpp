@@ -25,6 +25,7 @@
 #include <vector>
 
 namespace snowglobe {
+inline namespace v1 {
 
 class Row;
 template <class... Ts>
@@ -220,4 +221,5 @@ class TypedRows {
   Result result_;
 };
 
+}  // namespace v1
 }  // namespace snowglobe

@@ -30,6 +30,7 @@
 struct pg_conn;  // libpq's PGconn
 
 namespace snowglobe {
+inline namespace v1 {
 namespace detail {
 class Connection;
 /// Sleeps a little and returns if running again may help; throws the current exception if not.
@@ -318,4 +319,5 @@ class SNOWGLOBE_API Session : public detail::Statements<Session> {
   std::shared_ptr<detail::Connection> connection_;
 };
 
+}  // namespace v1
 }  // namespace snowglobe

@@ -9,7 +9,8 @@
 //   store.put(before);
 //   Database later = Database::open_in_memory({.from = store.find("before the test")});
 //
-// Thread rule: any thread. Errors: SnapshotError and its subclasses, InvalidArgument, Error.
+// Thread rule: any thread. Errors: SnapshotError and its subclasses, InvalidArgument, Error (the
+// host's: a full disk, no permission).
 #pragma once
 
 #include <snowglobe/export.hpp>
@@ -25,6 +26,7 @@
 #include <vector>
 
 namespace snowglobe {
+inline namespace v1 {
 namespace detail {
 class SnapshotData;
 class StoreState;
@@ -152,7 +154,8 @@ enum class Children : std::uint8_t { refuse, remove_too };
 class SNOWGLOBE_API SnapshotStore {
  public:
   /// Makes the folder if it is not there (its parents must be). Throws InvalidArgument if something
-  /// else is in it, SnapshotError if it was made by a newer version or stays locked.
+  /// else is in it, SnapshotIncompatible (made by a newer version), SnapshotInUse (it stays
+  /// locked).
   [[nodiscard]] static SnapshotStore open(const std::filesystem::path& folder,
                                           const StoreOptions& options = {});
 
@@ -170,11 +173,11 @@ class SNOWGLOBE_API SnapshotStore {
 
   void tag(const Snapshot& snapshot, std::string_view tag);
   void untag(const Snapshot& snapshot, std::string_view tag);
-  /// An empty name takes it away. Throws SnapshotError if another one has the name.
+  /// An empty name takes it away. Throws SnapshotExists if another one has the name.
   void rename(const Snapshot& snapshot, std::string_view name);
   void note(const Snapshot& snapshot, std::string_view note);
   /// Throws InvalidArgument if others descend from it and are not to be removed with it,
-  /// SnapshotError while somebody reads it. Returns what was removed.
+  /// SnapshotInUse while somebody reads it. Returns what was removed.
   std::vector<Snapshot> remove(const Snapshot& snapshot, Children children = Children::refuse);
 
   [[nodiscard]] SnapshotDiff diff(const Snapshot& from, const Snapshot& to) const;
@@ -182,11 +185,12 @@ class SNOWGLOBE_API SnapshotStore {
   /// Reads everything and checks every checksum.
   [[nodiscard]] VerifyReport verify() const;
 
-  /// One file that opens on another machine. Throws SnapshotError if the file is there already,
+  /// One file that opens on another machine. Throws SnapshotExists if the file is there already,
   /// unless it is to be replaced.
   void export_to(const Snapshot& snapshot, const std::filesystem::path& file,
                  const ExportOptions& options = {}) const;
-  /// The newest snapshot of such a file, after all of it was checked.
+  /// The newest snapshot of such a file, after all of it was checked. Throws InvalidArgument (it is
+  /// no such file), SnapshotDamaged, SnapshotIncompatible, SnapshotExists (with other contents).
   Snapshot import_from(const std::filesystem::path& file);
 
  private:
@@ -195,4 +199,5 @@ class SNOWGLOBE_API SnapshotStore {
   std::shared_ptr<detail::StoreState> state_;
 };
 
+}  // namespace v1
 }  // namespace snowglobe

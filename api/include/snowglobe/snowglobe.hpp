@@ -13,6 +13,7 @@
 #include <snowglobe/error.hpp>
 #include <snowglobe/expose.hpp>
 #include <snowglobe/guest.hpp>
+#include <snowglobe/image.hpp>
 #include <snowglobe/options.hpp>
 #include <snowglobe/parameter.hpp>
 #include <snowglobe/pipeline.hpp>

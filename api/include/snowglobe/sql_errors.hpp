@@ -12,6 +12,7 @@
 #include <snowglobe/error.hpp>
 
 namespace snowglobe {
+inline namespace v1 {
 
 /// What PostgreSQL says about an error; empty where it says nothing.
 struct SqlDiagnostics {
@@ -347,4 +348,5 @@ struct SNOWGLOBE_API AssertFailure : PlpgsqlError {
   using PlpgsqlError::PlpgsqlError;
 };
 
+}  // namespace v1
 }  // namespace snowglobe

@@ -6,8 +6,8 @@
 //   for (auto [id, name] : db.query<int, std::string>("select id, name from t")) ...
 //   auto count = db.one<std::int64_t>("select count(*) from t");       // exactly one row
 //   auto name = db.maybe<std::string>("select name from t where id = $1", 7);   // none or one row
-//   db.script("create table a(...); create table b(...);");            // many statements, no
-//   parameters
+//   // Many statements, without parameters:
+//   db.script("create table a(...); create table b(...);");
 //
 // All of these throw SqlError, TimeoutError, ConnectionLost, GuestCrashed, and InvalidArgument
 // before anything is sent (a NUL byte in a text parameter). In one<> and maybe<>, InvalidArgument
@@ -25,6 +25,7 @@
 #include <type_traits>
 
 namespace snowglobe {
+inline namespace v1 {
 namespace detail {
 
 struct NoTypes {};
@@ -106,4 +107,5 @@ class Statements {
 };
 
 }  // namespace detail
+}  // namespace v1
 }  // namespace snowglobe

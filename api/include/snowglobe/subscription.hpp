@@ -1,7 +1,7 @@
 // snowglobe/subscription.hpp - LISTEN/NOTIFY with a callback: Database::subscribe().
 //
-//   auto subscription = db.subscribe("jobs", [](const snowglobe::Notification& n) { use(n.payload);
-//   });
+//   auto subscription = db.subscribe(
+//       "jobs", [](const snowglobe::Notification& n) { use(n.payload); });
 #pragma once
 
 #include <snowglobe/export.hpp>
@@ -10,6 +10,7 @@
 #include <string>
 
 namespace snowglobe {
+inline namespace v1 {
 namespace detail {
 class Subscriber;
 }
@@ -43,4 +44,5 @@ class SNOWGLOBE_API Subscription {
   std::shared_ptr<detail::Subscriber> subscriber_;
 };
 
+}  // namespace v1
 }  // namespace snowglobe

@@ -30,6 +30,7 @@
 #include <vector>
 
 namespace snowglobe {
+inline namespace v1 {
 
 /// A bytea value.
 using Bytes = std::vector<std::byte>;
@@ -152,4 +153,5 @@ SNOWGLOBE_API std::size_t format_interval(ShortText& out, const Interval& interv
 SNOWGLOBE_API void append_array_element(std::string& out, std::string_view text, bool binary);
 
 }  // namespace detail
+}  // namespace v1
 }  // namespace snowglobe

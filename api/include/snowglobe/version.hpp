@@ -11,8 +11,10 @@
 #define SNOWGLOBE_VERSION "0.1.0"
 
 namespace snowglobe {
+inline namespace v1 {
 
 /// The version of the library at run time, e.g. "0.1.0".
 [[nodiscard]] SNOWGLOBE_API std::string_view library_version() noexcept;
 
+}  // namespace v1
 }  // namespace snowglobe

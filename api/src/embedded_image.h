@@ -1,0 +1,37 @@
+// api/src/embedded_image.h - an image in the memory of the program: who registered it, and a disk
+// on its root file.
+#pragma once
+
+#include "base/bytes.h"
+#include "vm/backends.h"
+#include <snowglobe/image.hpp>
+
+#include <map>
+#include <memory>
+#include <string>
+
+namespace snowglobe::detail {
+
+/// By name. Never changes.
+using EmbeddedImage = std::map<std::string, base::ConstBytes, std::less<>>;
+
+/// What register_image() was told last; null: nothing. Any thread.
+std::shared_ptr<const EmbeddedImage> registered_image();
+
+/// A read-only disk on bytes that outlive it. A last sector that is cut off is padded with zeros.
+class EmbeddedDisk final : public vm::BlockBackend {
+ public:
+  explicit EmbeddedDisk(base::ConstBytes contents) : contents_(contents) {}
+
+  [[nodiscard]] vm::u64 capacity() const override;
+  [[nodiscard]] bool read_only() const override { return true; }
+  base::Result<void> read(vm::u64 offset, base::Bytes out) override;
+  base::Result<void> write(vm::u64 offset, base::ConstBytes from) override;
+  base::Result<void> flush() override { return {}; }
+  base::Result<void> discard(vm::u64 offset, vm::u64 length) override;
+
+ private:
+  base::ConstBytes contents_;
+};
+
+}  // namespace snowglobe::detail
