@@ -2,9 +2,6 @@
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
-set(SNOWGLOBE_IMAGE_DIR "${PROJECT_SOURCE_DIR}/build/guest"
-    CACHE PATH "The guest's image that is installed, if it is there (./dev guest makes it)")
-
 # --- runtime and devel
 install(TARGETS snowglobe EXPORT snowglobeTargets
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime NAMELINK_COMPONENT devel
@@ -30,6 +27,7 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/packaging/snowglobeConfig
                                  COMPATIBILITY SameMajorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/packaging/snowglobeConfig.cmake
               ${PROJECT_BINARY_DIR}/packaging/snowglobeConfigVersion.cmake
+              ${CMAKE_CURRENT_LIST_DIR}/snowglobeImage.cmake ${CMAKE_CURRENT_LIST_DIR}/embedded_image.c.in
         DESTINATION ${config_dir} COMPONENT devel)
 
 # pkg-config finds the prefix from its own file's place, so that the tree can be moved.

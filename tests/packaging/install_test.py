@@ -6,6 +6,7 @@
 # --packages: also makes the .tar.gz and the .deb files and looks into them.
 
 import argparse
+import contextlib
 import os
 import shlex
 import shutil
@@ -51,15 +52,22 @@ def check_program(program, prefix, image_is_beside, environment):
     expect(Path(found[6:]).resolve() == (prefix / "share/snowglobe").resolve(), f"{found} is in {prefix}")
 
 
-def check_missing(program, prefix, environment):
-    """Every place is named where no image is found."""
+@contextlib.contextmanager
+def hidden_image(prefix):
     image = prefix / "share/snowglobe"
     hidden = prefix / "share/hidden"
     image.rename(hidden)
-    done = subprocess.run([program], capture_output=True, text=True, check=False, timeout=300,
-                          env={**os.environ, **environment, "SNOWGLOBE_IMAGE_PATH": "/nowhere/one:/nowhere/two",
-                               "XDG_CACHE_HOME": "/nowhere/cache", "HOME": "/nowhere/home"})
+    yield
     hidden.rename(image)
+
+
+def check_missing(program, prefix, environment):
+    """Every place is named where no image is found."""
+    image = prefix / "share/snowglobe"
+    with hidden_image(prefix):
+        done = subprocess.run([program], capture_output=True, text=True, check=False, timeout=300,
+                              env={**os.environ, **environment, "SNOWGLOBE_IMAGE_PATH": "/nowhere/one:/nowhere/two",
+                                   "XDG_CACHE_HOME": "/nowhere/cache", "HOME": "/nowhere/home"})
     wanted = ["/nowhere/one", "/nowhere/two", str(image), "/nowhere/cache/snowglobe/image"]
     # A program that was built in the tree has an image of the tree: only the library that was made to be moved has none.
     expect(done.returncode == 1, "a program without an image fails")
@@ -67,12 +75,22 @@ def check_missing(program, prefix, environment):
         expect(place + "/manifest.json" in done.stderr, f"'{place}' is named in: {done.stderr}")
 
 
-def by_cmake(prefix, work):
+def by_cmake(prefix, work, shared):
     build = work / "by-cmake"
+    languages = "C;CXX" if shared else "CXX"  # snowglobe::image is of either
     run("cmake", "-S", OUTSIDE, "-B", build, "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={prefix}",
-        "-DCMAKE_BUILD_TYPE=Debug")
+        "-DCMAKE_BUILD_TYPE=Debug", f"-DLANGUAGES={languages}")
     run("cmake", "--build", build)
     return build / "outside"
+
+
+def check_alone(program, prefix, work, environment):
+    """A program with the image inside needs none beside it, wherever it is."""
+    moved = work / "elsewhere"
+    shutil.move(program, moved)
+    with hidden_image(prefix):
+        said = run(moved, environment=environment)
+    expect(said.splitlines() == ["image ", "answer 42"], f"the image in the program is used: {said}")
 
 
 def by_pkg_config(prefix, work, shared):
@@ -126,10 +144,12 @@ def main():
         environment = {"SNOWGLOBE_IMAGE": "", "SNOWGLOBE_IMAGE_PATH": "", "XDG_CACHE_HOME": str(work / "cache")}
         if options.shared:
             environment["LD_LIBRARY_PATH"] = str(next(prefix.glob("lib/**/libsnowglobe.so.0")).parent)
-        for program in (by_cmake(prefix, work), by_pkg_config(prefix, work, options.shared)):
+        outside = by_cmake(prefix, work, options.shared)
+        for program in (outside, by_pkg_config(prefix, work, options.shared)):
             check_program(program, prefix, options.shared, environment)
             if options.shared:
                 check_missing(program, prefix, environment)
+        check_alone(outside.parent / "alone", prefix, work, environment)
         command = prefix / "bin/snowglobe"
         said = run(command, "sql", "select 42 as answer", environment={**environment, "LD_LIBRARY_PATH": ""})
         expect("42" in said, "the installed command finds library and image")
