@@ -227,12 +227,19 @@ TEST_F(KillTest, InSave) {
       },
       [this] {
         check();
-        Database db = Database::open(path());
-        for (const Snapshot& kept : db.snapshots()) {
-          Database fork = db.fork(kept);
-          Bank::check_copy(fork);
-          ++seen_["snapshots"];
+        {
+          Database db = Database::open(path());
+          for (const Snapshot& kept : db.snapshots()) {
+            Database fork = db.fork(kept);
+            Bank::check_copy(fork);
+            ++seen_["snapshots"];
+          }
         }
+        // Some stay, so that there are snapshots with and without a parent in the store.
+        Database db = Database::open(path());
+        const auto all = db.snapshots();
+        for (std::size_t i = all.size(); i-- > 2;)
+          db.forget(all[i]);
       });
 }
 
