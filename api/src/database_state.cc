@@ -84,7 +84,12 @@ std::shared_ptr<Server> DatabaseState::working_server() {
   persistence_->check();
   if (options_.restart == Restart::never || now->is_open()) return now;
   now->close();
-  std::shared_ptr<Server> fresh = persistence_->restart();
+  std::shared_ptr<Server> fresh;
+  try {
+    fresh = persistence_->restart(closing_.get_token());
+  } catch (const Cancelled&) {
+    throw ConnectionLost("the database was closed while its machine was being started again");
+  }
   std::vector<std::shared_ptr<Connection>> lost;
   {
     const std::lock_guard pool_lock(mutex_);
@@ -174,6 +179,7 @@ void DatabaseState::give_back(std::shared_ptr<Connection> connection) noexcept {
 }
 
 void DatabaseState::close() noexcept {
+  closing_.request_stop();  // a restart under way, which may hang, has the mutex
   const std::lock_guard machine_lock(machine_mutex_);  // who comes second waits for the first
   std::vector<std::shared_ptr<Connection>> idle;
   {

@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <sys/types.h>
 #include <vector>
@@ -86,6 +87,7 @@ class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
 
   const Options options_;     // for forks
   std::mutex machine_mutex_;  // of close and restart; taken before the others
+  std::stop_source closing_;
   const std::unique_ptr<Persistence> persistence_;
   mutable std::mutex server_mutex_;  // of what follows
   std::shared_ptr<Server> server_;

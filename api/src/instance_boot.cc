@@ -249,7 +249,10 @@ void Instance::Parts::go_on_with_agent(const Deadline& deadline) {
 
 void Instance::Parts::wait_until_ready() {
   const Deadline deadline(options.boot_limit);
-  const std::stop_callback on_stop(options.stop, [this] { progress.wake(); });
+  const std::stop_callback on_stop(options.stop, [this] {
+    agent->end({base::ErrorCode::kCancelled, "the open was cancelled"});
+    progress.wake();
+  });
   int done = kStepsBeforeGuest;
   for (;;) {
     if (options.stop.stop_requested()) throw Cancelled("the open was cancelled by Options::stop");

@@ -117,7 +117,8 @@ std::shared_ptr<Instance> Persistence::start() {
   return instance_;
 }
 
-std::shared_ptr<Instance> Persistence::restart() {
+std::shared_ptr<Instance> Persistence::restart(const std::stop_token& stop) {
+  options_.stop = stop;
   if (disk_ != nullptr) disk_->close();
   disk_ = nullptr;
   instance_.reset();

@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -34,8 +35,9 @@ class Persistence {
   /// Brings a machine up on the disk: a hibernated one, a fresh one for a new database, or one that
   /// recovers. Throws as Database::open().
   std::shared_ptr<Instance> start();
-  /// Another one in place of one that crashed and was closed.
-  std::shared_ptr<Instance> restart();
+  /// Another one in place of one that crashed and was closed. Throws Cancelled as well, soon after
+  /// `stop` was asked for.
+  std::shared_ptr<Instance> restart(const std::stop_token& stop);
 
   /// Puts the machine down beside its disk, so that the next open goes on from there. `idle`:
   /// sessions that may go along. Whatever fails here, what was committed stays. The machine
@@ -93,7 +95,7 @@ class Persistence {
     std::string why;  ///< written before `failed` is true
   };
 
-  const Options options_;
+  Options options_;  // only `stop` changes
   base::FileSystem& files_;
   std::filesystem::path path_;
   const std::shared_ptr<Health> health_ = std::make_shared<Health>();

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <optional>
+#include <thread>
 #include <unistd.h>
 
 namespace snowglobe {
@@ -288,6 +289,57 @@ TEST_F(ErrorsTest, InCompact) {
   make_table();
   try_all([](Database& db) { static_cast<void>(db.compact()); }, {},
           [&](Database& db) { insert(db); });
+}
+
+/// A disk that answers no read sooner than after a while.
+class SlowFiles final : public test::ForwardingFileSystem {
+ public:
+  base::Result<std::unique_ptr<base::File>> open(const Path& path, Access access) override {
+    auto file = ForwardingFileSystem::open(path, access);
+    if (!file || path.filename() != "disk") return file;
+    return std::unique_ptr<base::File>(std::make_unique<Slow>(std::move(file).value(), slow));
+  }
+  std::atomic<bool> slow = false;
+
+ private:
+  class Slow final : public test::ForwardingFile {
+   public:
+    Slow(std::unique_ptr<base::File> file, const std::atomic<bool>& slow)
+        : ForwardingFile(std::move(file)), slow_(slow) {}
+    base::Result<bool> read(std::uint64_t offset, std::span<const base::Bytes> parts,
+                            Wait wait) override {
+      if (slow_ && wait == Wait::kNo) return false;
+      if (slow_) std::this_thread::sleep_for(std::chrono::seconds(1));
+      return ForwardingFile::read(offset, parts, wait);
+    }
+
+   private:
+    const std::atomic<bool>& slow_;
+  };
+};
+
+TEST_F(ErrorsTest, ACloseDoesNotWaitForARestartThatHangs) {
+  SlowFiles files;
+  Options options;
+  options.restart = Restart::automatic;
+  Database db(detail::DatabaseState::open(path(), options, files));
+  db.script("create table t(n int)");
+  try {
+    static_cast<void>(db.guest().exec(
+        {"sh", "-c", "kill -9 $(head -1 /var/lib/postgresql/data/postmaster.pid)"}));
+  } catch (const Error&) {
+    // It may be gone before it answers.
+  }
+  EXPECT_THROW(db.execute("select pg_sleep(10)"), GuestCrashed);
+  files.slow = true;
+  std::thread caller([&] { EXPECT_THROW(db.execute("select 1"), ConnectionLost); });
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  const auto start = std::chrono::steady_clock::now();
+  db.close();
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(15));
+  caller.join();
+  files.slow = false;
+  EXPECT_EQ(Database::open(path()).one<int>("select count(*) from t"), 0);
 }
 
 TEST_F(ErrorsTest, ADiskThatFailedSaysSoUntilItIsOpenedAgain) {
