@@ -10,9 +10,9 @@ install(TARGETS snowglobe EXPORT snowglobeTargets
         INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/api/include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT devel)
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
-if(NOT BUILD_SHARED_LIBS)
-  install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT devel)
-endif()
+# A package has no path of another one: each component keeps its licence in a folder of its own.
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR}-dev COMPONENT devel)
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR}-tools COMPONENT tools)
 
 set(snowglobe_is_static ON)
 if(BUILD_SHARED_LIBS)
@@ -65,5 +65,7 @@ install(FILES ${SNOWGLOBE_IMAGE_DIR}/manifest.json ${SNOWGLOBE_IMAGE_DIR}/vmlinu
               ${SNOWGLOBE_IMAGE_DIR}/ready.json ${SNOWGLOBE_IMAGE_DIR}/ready.snap
               ${SNOWGLOBE_IMAGE_DIR}/bare.json ${SNOWGLOBE_IMAGE_DIR}/bare.snap
         DESTINATION ${CMAKE_INSTALL_DATADIR}/snowglobe COMPONENT image OPTIONAL)
+install(FILES ${CMAKE_CURRENT_LIST_DIR}/image/README
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/snowglobe-image COMPONENT image)
 
 include(${CMAKE_CURRENT_LIST_DIR}/cpack.cmake)

@@ -25,6 +25,15 @@ void require_settings(const std::map<std::string, std::string>& settings) {
   }
 }
 
+/// The guest's programs count seconds in 32 bits: behind that, clock_timestamp() would be in 1970.
+void require_time(const std::optional<std::chrono::system_clock::time_point>& time) {
+  using std::chrono::sys_days;
+  constexpr sys_days kFirst = std::chrono::year(1970) / 1 / 1;
+  constexpr sys_days kEnd = std::chrono::year(2038) / 1 / 1;
+  if (!time || (*time >= kFirst && *time < kEnd)) return;
+  throw InvalidArgument("Options::frozen_time is not in the years 1970 to 2037");
+}
+
 template <class Enum>
 void require_one_of(Enum value, Enum last, const char* what) {
   if (value >= Enum{} && value <= last) return;
@@ -47,6 +56,7 @@ void require_possible(const Options& options) {
   require_one_of(options.durability, Durability::none, "Options::durability");
   require_one_of(options.restart, Restart::automatic, "Options::restart");
   require_limit(options.statement_limit, "Options::statement_limit");
+  require_time(options.frozen_time);
   if (options.boot_limit.count() <= 0) {
     throw InvalidArgument(fmt::format("Options::boot_limit is {} ms; it must be more than 0",
                                       options.boot_limit.count()));

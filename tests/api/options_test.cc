@@ -43,6 +43,9 @@ TEST(BadOptions, AreNamed) {
   EXPECT_TRUE(names(complaint({.create = beyond<Create>()}), "Options::create"));
   EXPECT_TRUE(names(complaint({.durability = beyond<Durability>()}), "Options::durability"));
   EXPECT_TRUE(names(complaint({.restart = beyond<Restart>()}), "Options::restart"));
+  using std::chrono::sys_days;
+  EXPECT_TRUE(names(complaint({.frozen_time = sys_days(1969y / 12 / 31)}), "frozen_time"));
+  EXPECT_TRUE(names(complaint({.frozen_time = sys_days(2038y / 1 / 1)}), "frozen_time"));
   EXPECT_TRUE(names(complaint({.boot_limit = 0ms}), "Options::boot_limit"));
   EXPECT_TRUE(names(complaint({.boot_limit = -1ms}), "Options::boot_limit"));
   EXPECT_TRUE(names(complaint({.statement_limit = -1ms}), "Options::statement_limit"));

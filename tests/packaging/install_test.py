@@ -2,7 +2,7 @@
 # tests/packaging/install_test.py - installs a build into a temporary prefix, moves that once, and builds a project
 # outside against it: by find_package and by pkg-config. Use: install_test.py BUILD [--shared] [--packages]
 #
-# --shared: a build of its own with BUILD_SHARED_LIBS, in a folder of BUILD; ccache has most of it.
+# --shared: a build of its own with BUILD_SHARED_LIBS, in a folder beside BUILD; ccache has most of it.
 # --packages: also makes the .tar.gz and the .deb files and looks into them.
 
 import argparse
@@ -35,7 +35,8 @@ def expect(condition, what):
 
 
 def shared_build(build):
-    folder = build / "packaging-shared"
+    # As deep as the other one: ccache takes relative paths for a part of the command.
+    folder = build.parent / (build.name + "-shared")
     run("cmake", "-S", SOURCE, "-B", folder, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_SHARED_LIBS=ON",
         "-DSNOWGLOBE_TESTS=OFF", "-DSNOWGLOBE_BENCH=OFF", "-DSNOWGLOBE_BUILD_TREE_IMAGE=")
     run("cmake", "--build", folder, "--target", "snowglobe", "snowglobe_cli")
@@ -118,12 +119,58 @@ def check_packages(build, shared, image):
     wanted = {"libsnowglobe-dev", "snowglobe"} | ({"libsnowglobe0"} if shared else set())
     wanted |= {"snowglobe-image"} if image else set()
     expect(wanted <= set(packages), f"{wanted} are among {set(packages)}")
-    contents = run("dpkg-deb", "-c", packages["libsnowglobe-dev"])
-    for file in ("include/snowglobe.h", "include/snowglobe/snowglobe.hpp", "snowglobeConfig.cmake", "snowglobe.pc"):
-        expect(file in contents, f"{file} is in libsnowglobe-dev")
+    files = {name: files_of(path) for name, path in packages.items()}
+    for file in ("include/snowglobe.h", "include/snowglobe/snowglobe.hpp", "cmake/snowglobe/snowglobeConfig.cmake",
+                 "cmake/snowglobe/snowglobeImage.cmake", "pkgconfig/snowglobe.pc"):
+        expect(any(path.endswith(file) for path in files["libsnowglobe-dev"]), f"{file} is in libsnowglobe-dev")
+    for file in ("/usr/bin/snowglobe", "/usr/share/man/man1/snowglobe.1"):
+        expect(file in files["snowglobe"], f"{file} is in snowglobe")
+    if image:
+        for file in ("snowglobe/manifest.json", "snowglobe/ready.snap", "doc/snowglobe-image/README"):
+            expect("/usr/share/" + file in files["snowglobe-image"], f"{file} is in snowglobe-image")
+    check_lint(packages, files)
+    depends = {name: run("dpkg-deb", "-f", path, "Depends") for name, path in packages.items()}
     if shared:
-        expect("libsnowglobe.so.0" in run("dpkg-deb", "-c", packages["libsnowglobe0"]), "the library is in libsnowglobe0")
-        expect("libpq5" in run("dpkg-deb", "-f", packages["libsnowglobe0"], "Depends"), "libsnowglobe0 needs libpq5")
+        expect(any(path.endswith("libsnowglobe.so.0") for path in files["libsnowglobe0"]), "the library is in libsnowglobe0")
+        for name, wanted in (("libsnowglobe0", "libpq5"), ("snowglobe", "libsnowglobe0"), ("libsnowglobe-dev", "libsnowglobe0")):
+            expect(wanted in depends[name], f"{name} needs {wanted}: {depends[name]}")
+    else:
+        expect("libpq5" in depends["snowglobe"], f"snowglobe needs libpq5: {depends['snowglobe']}")
+    check_archive(next(folder.glob("*.tar.gz")))
+
+
+def files_of(package):
+    """Plain files and links, with their modes before them in check_lint()'s table."""
+    lines = run("dpkg-deb", "-c", package).splitlines()
+    return {line.split(None, 5)[5].split(" -> ")[0][1:]: line for line in lines if line[0] != "d"}
+
+
+def check_lint(packages, files):
+    """Some of what lintian would say."""
+    for name, package in packages.items():
+        for path, line in files[name].items():
+            expect(path.startswith("/usr/"), f"{name}: {path} is below /usr")
+            expect(line.split()[1] == "root/root", f"{name}: {line} is root's")
+            expect(line[0] == "l" or line[8] == "-", f"{name}: {line} cannot be written by others")
+            expect(("/bin/" in path or line[0] == "l" or ".so" in path) or line[3] == "-", f"{name}: {line} is no program")
+        control = run("dpkg-deb", "-f", package)
+        for field in ("Version: ", "Maintainer: ", "Section: ", "Description: ", "Installed-Size: "):
+            expect(field in control, f"{name} has the field {field}")
+    owner = {}
+    for name in packages:
+        for path in files[name]:
+            expect(path not in owner, f"{path} is in {name} and in {owner.get(path)}")
+            owner[path] = name
+
+
+def check_archive(archive):
+    """An archive that is unpacked anywhere works there."""
+    with tempfile.TemporaryDirectory(prefix="snowglobe-archive-") as temporary:
+        run("tar", "-xf", archive, "-C", temporary)
+        command = next(Path(temporary).glob("*/bin/snowglobe"))
+        said = run(command, "sql", "select 42 as answer",
+                   environment={"SNOWGLOBE_IMAGE": "", "SNOWGLOBE_IMAGE_PATH": "", "XDG_CACHE_HOME": temporary})
+        expect("42" in said, "the command of the archive finds library and image")
 
 
 def main():

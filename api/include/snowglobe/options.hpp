@@ -90,8 +90,8 @@ struct Options {
   /// The machine of this snapshot instead of a fresh one. Memory is the snapshot's (memory_mb says
   /// the same or is left alone), and so are the settings.
   std::optional<Snapshot> from = {};
-  /// now() and its kin stand still at this time from the next transaction on, after every restore
-  /// and in forks as well. clock_timestamp() and time limits go on, from here.
+  /// now() and its kin stand still at this time (1970 to 2037) from the next transaction on, also
+  /// after restores and in forks. clock_timestamp() and time limits go on, from here.
   std::optional<std::chrono::system_clock::time_point> frozen_time = {};
   /// Database::open() only, as the five below.
   Create create = Create::if_missing;
