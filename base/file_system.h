@@ -30,6 +30,9 @@ class File {
   virtual Result<bool> read(std::uint64_t offset, std::span<const Bytes> parts, Wait wait) = 0;
   /// Writes all, or fails: a write that comes out short is a failure, and is not gone on with.
   virtual Result<void> write(std::uint64_t offset, std::span<const ConstBytes> parts) = 0;
+  /// A hint: the host may begin to write the range to its disk. Says nothing of how that goes, and
+  /// takes nothing from what the next sync() says.
+  virtual void begin_write_back(std::uint64_t offset, std::uint64_t length) = 0;
   /// Returns when the disk has what was written before (fdatasync).
   virtual Result<void> sync() = 0;
   /// Gives the range back; it reads as zeros. False: the file system can not do that.

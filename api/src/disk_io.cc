@@ -20,6 +20,9 @@ constexpr auto kSlowWrite = std::chrono::milliseconds(3);
 constexpr auto kSlowTime = std::chrono::seconds(1);
 constexpr u64 kSmallWrite = 16 << 10;
 constexpr u64 kZeroBytes = 1 << 20;
+// Such a one is of a bulk load or a checkpoint, and there will be a flush: the host's disk begins
+// now, while the guest goes on.
+constexpr u64 kLargeWrite = 64 << 10;
 
 template <class Parts>
 u64 total_of(const Parts& parts) {
@@ -207,7 +210,10 @@ BlockAnswer DiskIo::submit_write(u64 ticket, u64 offset, std::span<const base::C
     if (!done) return BlockAnswer::kFailed;
     const Clock::time_point end = Clock::now();
     if (end - begin >= kSlowWrite) slow_until_ = end + kSlowTime;
-    if (done.value()) return BlockAnswer::kDone;
+    if (done.value()) {
+      if (writes_back(length)) data_->post([this, offset, length] { write_back(offset, length); });
+      return BlockAnswer::kDone;
+    }
   }
   std::vector<std::uint8_t> copy;
   copy.reserve(length);
@@ -215,8 +221,19 @@ BlockAnswer DiskIo::submit_write(u64 ticket, u64 offset, std::span<const base::C
     copy.insert(copy.end(), part.begin(), part.end());
   return defer(ticket, offset, length, true, [this, offset, copy = std::move(copy)](auto&) {
     const base::ConstBytes all(copy);
-    return check().ok() && put(offset, {&all, 1}, base::File::Wait::kYes).ok();
+    if (!check().ok() || !put(offset, {&all, 1}, base::File::Wait::kYes).ok()) return false;
+    if (writes_back(all.size())) write_back(offset, all.size());
+    return true;
   });
+}
+
+bool DiskIo::writes_back(u64 length) const {
+  return length >= kLargeWrite && settings_.durability == DiskDurability::kFull;
+}
+
+/// It may take a moment where the disk has much to do: on the data thread.
+void DiskIo::write_back(u64 offset, u64 length) {
+  file_->begin_write_back(settings_.start + offset, length);
 }
 
 BlockAnswer DiskIo::submit_discard(u64 ticket, u64 offset, u64 length) {

@@ -118,6 +118,8 @@ class DiskIo final : public vm::AsyncBlock {
   void complete(Done done);
   base::Result<bool> put(vm::u64 offset, std::span<const base::ConstBytes> parts,
                          base::File::Wait wait);
+  [[nodiscard]] bool writes_back(vm::u64 length) const;
+  void write_back(vm::u64 offset, vm::u64 length);
   base::Result<void> clear(vm::u64 offset, vm::u64 length);
   base::Result<void> write_zeros(vm::u64 offset, vm::u64 length);
   [[nodiscard]] bool flush_here();

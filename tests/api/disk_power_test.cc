@@ -435,6 +435,28 @@ TEST(DiskWrites, LargeOnesAreWaitedForByOthersOnceTheHostLetsWritersWait) {
   EXPECT_EQ(ledger.judge(killed, true), "");
 }
 
+TEST(DiskWrites, OfLargeOnesTheHostsDiskHearsAheadOfTheFlush) {
+  for (const auto& [durability, hints] :
+       {std::pair(DiskDurability::kFull, 2u), {DiskDurability::kNone, 0u}}) {
+    MemoryFiles files;
+    create(files);
+    auto disk = run(files, durability);
+    Ledger ledger(kSectors);
+    DiskDriver driver(*disk, ledger, 1);
+    driver.write(0, 127);
+    driver.write(0, 128);  // 64 KiB
+    EXPECT_EQ(driver.under_way(), 0u) << "the guest waits for nothing";
+    files.set_write_time(5ms);
+    driver.write(0, 8);
+    files.set_write_time(0ms);
+    driver.write(0, 200);
+    EXPECT_EQ(driver.under_way(), 1u);
+    ASSERT_TRUE(driver.finish());
+    ASSERT_TRUE(disk->asynchronous()->wait_idle(10s));
+    EXPECT_EQ(files.calls(MemoryFiles::kWriteBack), hints);
+  }
+}
+
 TEST(DiskHoles, WhereThereCanBeNoneZerosAreWritten) {
   MemoryFiles files;
   files.set_no_holes();

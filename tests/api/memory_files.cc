@@ -129,6 +129,11 @@ class MemoryFiles::File final : public base::File {
     return refused;
   }
 
+  void begin_write_back(u64, u64) override {
+    const std::lock_guard lock(files_.mutex_);
+    ++files_.calls_[kWriteBack];
+  }
+
   base::Result<void> sync() override {
     std::unique_lock lock(files_.mutex_);
     files_.released_.wait(lock, [this] { return !files_.hold_syncs_; });

@@ -5,6 +5,7 @@
 
 #include "base/file_system.h"
 #include "base/random.h"
+#include <snowglobe/export.hpp>
 
 #include <chrono>
 #include <condition_variable>
@@ -56,6 +57,7 @@ class MemoryFiles final : public base::FileSystem {
     kNames = 32,  ///< create, open, rename, remove
     kFolder = 64,
     kAny = 127,
+    kWriteBack = 128,  ///< a hint, which does nothing
   };
   /// The n-th call of these kinds from now on fails, and none after it; 0: none.
   void fail_nth(std::uint64_t n, unsigned kinds);

@@ -32,6 +32,7 @@ class BytesFile final : public base::File {
       written.insert(written.end(), part.begin(), part.end());
     return {};
   }
+  void begin_write_back(std::uint64_t, std::uint64_t) override {}
   base::Result<void> sync() override { return {}; }
   base::Result<bool> punch(vm::u64, vm::u64) override { return true; }
   base::Result<void> set_size(vm::u64) override { return {}; }

@@ -41,6 +41,7 @@ class FaultFile final : public test::ForwardingFile {
     }
     return base::os_error("write", path_, EIO);
   }
+  void begin_write_back(std::uint64_t, std::uint64_t) override {}
   base::Result<void> sync() override {
     if (world_.operation(0) != FaultFiles::Outcome::kDone) {
       return base::os_error("sync", path_, EIO);

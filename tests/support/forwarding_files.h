@@ -23,6 +23,9 @@ class ForwardingFile : public base::File {
   base::Result<void> write(std::uint64_t offset, std::span<const base::ConstBytes> parts) override {
     return file_->write(offset, parts);
   }
+  void begin_write_back(std::uint64_t offset, std::uint64_t length) override {
+    file_->begin_write_back(offset, length);
+  }
   base::Result<void> sync() override { return file_->sync(); }
   base::Result<bool> punch(std::uint64_t offset, std::uint64_t length) override {
     return file_->punch(offset, length);
