@@ -210,6 +210,12 @@ base::Result<void> PersistentDisk::prepare_restore(std::shared_ptr<const DiskIma
     return Error{ErrorCode::kInvalidArgument,
                  "restore the data disk: the state is of a disk of another size"};
   }
+  // What is written from here on would be missing in the journal. The guest stands still.
+  if (!io_->wait_idle(kIdleLimit)) {
+    return Error{ErrorCode::kTimeout,
+                 "the host's disk did not finish within a minute what it had "
+                 "been asked for: nothing was restored"};
+  }
   const DiskRecord& now = record();
   auto journal =
       RedoJournal::create(*options_.files, path_,

@@ -109,6 +109,26 @@ void stripe(PersistentDisk& disk, u64 from, std::uint8_t byte) {
     ASSERT_TRUE(disk.write(page * kBlock, Contents(kBlock, byte)).ok());
 }
 
+TEST(DiskPower, ARestoreTakesBackWhatIsStillUnderWay) {
+  MemoryFiles files;
+  create(files);
+  auto disk = run(files);
+  stripe(*disk, 0, 1);
+  const auto image = disk->capture();
+  const Contents before = contents_of(*disk);
+  files.set_cold(1);  // what was there is kept first, by the data thread
+  files.set_write_time(std::chrono::milliseconds(30));
+  vm::AsyncBlock& block = *disk->asynchronous();
+  const Contents bytes(kBlock, 9);
+  const base::ConstBytes all(bytes);
+  int later = 0;
+  for (u64 page = 0; page < 8; ++page)
+    later += block.submit_write(page + 1, page * kBlock, {&all, 1}) == vm::BlockAnswer::kLater;
+  EXPECT_GT(later, 0);
+  ASSERT_TRUE(disk->restore(image).ok());
+  EXPECT_EQ(contents_of(*disk), before);
+}
+
 TEST(DiskPower, ARestoreHappensWhollyOrNotAtAll) {
   MemoryFiles files;
   create(files);
