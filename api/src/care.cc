@@ -2,17 +2,15 @@
 // everything that has a checksum or an order, and space given back.
 #include "api/src/database_state.h"
 #include "api/src/errors.h"
+#include "api/src/guest_input.h"
 #include "base/file_system.h"
-#include "base/random.h"
 #include <snowglobe/database.hpp>
 
-#include <algorithm>
-#include <array>
+#include <atomic>
 #include <cerrno>
-#include <fcntl.h>
 #include <fstream>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <mutex>
+#include <thread>
 
 namespace snowglobe {
 inline namespace v1 {
@@ -21,47 +19,48 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kDataMount = "/var/lib/postgresql";
-constexpr std::size_t kPiece = std::size_t{4} << 20;
 
-/// A file of the guest's data disk that is gone with the object.
-class GuestFile {
+/// Gives a file to a program of the guest as its standard input, from a thread of its own.
+class FileInput {
  public:
-  explicit GuestFile(Guest guest) : guest_(std::move(guest)) {
-    base::SystemRandom random;
-    std::array<std::uint8_t, 8> bytes;
-    random.fill(bytes);
-    path_ = std::string(kDataMount) + "/snowglobe-";
-    for (const std::uint8_t byte : bytes)
-      path_ += std::to_string(byte);
-  }
-  ~GuestFile() {
-    try {
-      guest_.exec({"rm", "-f", path_, path_ + ".piece"});
-    } catch (...) {
-      // A machine that is gone has no use for it; the next one finds some space taken.
+  explicit FileInput(std::ifstream& file) : feeder_([this, &file] { feed(file); }) {}
+  ~FileInput() {
+    {
+      // Whether or not there ever was a program.
+      const std::lock_guard lock(input_.state()->mutex);
+      input_.state()->over = true;
+      input_.state()->changed.notify_all();
     }
+    feeder_.join();
   }
-  GuestFile(const GuestFile&) = delete;
-  GuestFile& operator=(const GuestFile&) = delete;
+  FileInput(const FileInput&) = delete;
+  FileInput& operator=(const FileInput&) = delete;
 
-  [[nodiscard]] const std::string& path() const { return path_; }
-
-  void append(std::string_view bytes) {
-    const std::string piece = path_ + ".piece";
-    guest_.put(piece, bytes);
-    const ExecResult done = guest_.exec({"sh", "-c", "cat '" + piece + "' >> '" + path_ + "'"});
-    if (done.exit_code != 0) throw Error(Errc::resource_exhausted, "in the guest: " + done.err);
-  }
+  [[nodiscard]] const GuestInput& input() const { return input_; }
+  /// The file could not be read to its end.
+  [[nodiscard]] bool failed() const { return failed_; }
 
  private:
-  Guest guest_;
-  std::string path_;
+  void feed(std::ifstream& file) {
+    std::string piece(std::size_t{256} << 10, '\0');
+    while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())), file.gcount() > 0) {
+      const std::string_view read(piece.data(), static_cast<std::size_t>(file.gcount()));
+      if (!input_.write(read)) return;
+    }
+    failed_ = file.bad();
+    input_.close();
+  }
+
+  GuestInput input_;
+  std::atomic<bool> failed_ = false;
+  std::thread feeder_;  // the last: it uses the others
 };
 
-void run_program(Guest guest, const std::vector<std::string>& words,
-                 std::chrono::milliseconds limit) {
-  ExecOptions options;
-  options.limit = limit;
+void require(const base::Result<void>& done) {
+  if (!done) detail::throw_error(done.error());
+}
+
+void run_program(Guest guest, const std::vector<std::string>& words, const ExecOptions& options) {
   const ExecResult done = guest.exec(words, options);
   if (done.exit_code == 0) return;
   throw Error(Errc::sql, words.front() + " ended with " + std::to_string(done.exit_code) + ": " +
@@ -126,42 +125,33 @@ void Database::dump(const fs::path& file, const DumpOptions& options) {
   if (!options.overwrite && fs::exists(file, ignored)) {
     throw InvalidArgument("'" + file.string() + "' is there already (DumpOptions::overwrite)");
   }
-  GuestFile there(guest());
-  std::vector<std::string> words = {"pg_dump", "--format=custom", "--file=" + there.path()};
+  std::vector<std::string> words = {"pg_dump", "--format=custom"};
   words.insert(words.end(), options.arguments.begin(), options.arguments.end());
   words.push_back("--dbname=" + options.database);
-  run_program(guest(), words, options.limit);
   fs::path fresh = file;
   fresh += ".new";
   base::FileSystem& files = base::FileSystem::host();
   const auto out = detail::value_or_throw(files.write_file(fresh, {}));
-  const auto require = [&](const base::Result<void>& done) {
-    if (done) return;
-    static_cast<void>(files.remove_if_there(fresh));
-    detail::throw_error(done.error());
+  std::uint64_t at = 0;
+  ExecOptions program;
+  program.limit = options.limit;
+  program.on_out = [&](std::string_view bytes) {
+    require(out->write_at(at, base::bytes_of(bytes)));
+    at += bytes.size();
   };
-  Session reader = session();
-  for (std::uint64_t at = 0;;) {
-    const Bytes piece =
-        reader.one<Bytes>("select pg_read_binary_file($1, $2::int8, $3::int8)", there.path(),
-                          static_cast<std::int64_t>(at), static_cast<std::int64_t>(kPiece));
-    const base::ConstBytes bytes(
-        static_cast<const std::uint8_t*>(static_cast<const void*>(piece.data())), piece.size());
-    require(out->write_at(at, bytes));
-    at += piece.size();
-    if (piece.size() < kPiece) break;
+  try {
+    run_program(guest(), words, program);
+    require(out->sync());
+    require(files.rename(fresh, file));
+  } catch (...) {
+    static_cast<void>(files.remove_if_there(fresh));
+    throw;
   }
-  require(out->sync());
-  require(files.rename(fresh, file));
 }
 
 void Database::load(const fs::path& file, const LoadOptions& options) {
   std::ifstream in(file, std::ios::binary);
   if (!in) detail::throw_error(base::os_error("open", file, errno));
-  GuestFile there(guest());
-  std::string piece(kPiece, '\0');
-  while (in.read(piece.data(), static_cast<std::streamsize>(piece.size())), in.gcount() > 0)
-    there.append({piece.data(), static_cast<std::size_t>(in.gcount())});
   std::vector<std::string> words = {"pg_restore", "--exit-on-error", "--single-transaction",
                                     "--dbname=" + options.database};
   if (options.clean) {
@@ -169,8 +159,16 @@ void Database::load(const fs::path& file, const LoadOptions& options) {
     words.emplace_back("--if-exists");
   }
   words.insert(words.end(), options.arguments.begin(), options.arguments.end());
-  words.push_back(there.path());
-  run_program(guest(), words, options.limit);
+  FileInput input(in);
+  ExecOptions program;
+  program.limit = options.limit;
+  program.input = input.input();
+  try {
+    run_program(guest(), words, program);
+  } catch (const Error&) {
+    if (!input.failed()) throw;
+    throw Error(Errc::io, "'" + file.string() + "' could not be read to its end");
+  }
 }
 
 CheckReport Database::check() {
@@ -210,8 +208,10 @@ CompactReport Database::compact(const CompactOptions& options) {
     session(session_options).execute(options.full ? "vacuum (full, analyze)" : "vacuum (analyze)");
   }
   execute("checkpoint");
-  run_program(guest(), {"sync"}, options.limit);
-  run_program(guest(), {"fstrim", kDataMount}, options.limit);
+  ExecOptions program;
+  program.limit = options.limit;
+  run_program(guest(), {"sync"}, program);
+  run_program(guest(), {"fstrim", kDataMount}, program);
   report.after = state().disk_bytes();
   return report;
 }
