@@ -105,6 +105,13 @@ class ThreadedMachine final : public Machine {
     if (!forked() && other.core() != nullptr) body_->core->learn_from(*other.core());
   }
 
+  void learn_from(std::shared_ptr<const CodeImage> code) override {
+    if (!forked()) body_->core->learn_from(std::move(code));
+  }
+  std::shared_ptr<const CodeImage> code_to_keep() override {
+    return forked() ? nullptr : body_->core->code_to_keep();
+  }
+
   MachineCore* core() override { return body_->core.get(); }
 
  private:

@@ -20,6 +20,7 @@
 namespace snowglobe::vm {
 
 class MachineCore;
+struct CodeImage;
 class RamImage;
 struct TranslatorOptions;
 
@@ -146,6 +147,11 @@ class Machine {
   /// Takes over translated code of another machine as far as both have the same code. This one has
   /// not been started; `other` stands still, or this is called on its thread.
   virtual void learn_from(Machine& other) { static_cast<void>(other); }
+  /// Likewise, of a machine that has gone.
+  virtual void learn_from(std::shared_ptr<const CodeImage> code) { static_cast<void>(code); }
+  /// While it is paused: translated code of its beginning for later machines, see
+  /// TranslatorOptions::keep_bytes. Null: there is nothing new.
+  virtual std::shared_ptr<const CodeImage> code_to_keep() { return nullptr; }
 
   /// What is inside, for developers' tools: on the machine's thread, or while it is paused.
   /// Null where there is no such thing.

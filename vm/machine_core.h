@@ -48,6 +48,9 @@ class MachineCore {
   base::Result<void> restore(const MachineImage& image);
   /// See Machine::learn_from().
   void learn_from(MachineCore& other);
+  void learn_from(std::shared_ptr<const CodeImage> code);
+  /// See Machine::code_to_keep().
+  [[nodiscard]] std::shared_ptr<const CodeImage> code_to_keep();
 
   // For developers' tools, on the machine's thread:
   [[nodiscard]] Cpu& cpu() { return cpu_; }

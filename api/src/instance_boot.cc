@@ -4,9 +4,11 @@
 #include "api/src/errors.h"
 #include "api/src/instance_parts.h"
 #include "guest/agent/protocol.h"
+#include "vm/cpu/translator/options.h"
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 namespace snowglobe::detail {
 namespace {
@@ -164,6 +166,14 @@ void Instance::Parts::build_network() {
   clients->set_target(pipe->target());
 }
 
+void Instance::Parts::find_code_cache(const std::string& how) {
+  // What was hibernated or saved comes from the ready state mostly; where it does not, its pages
+  // have other bytes, and nothing is taken.
+  const bool bare_state = how == "recovered";
+  keeps_code = how == "warm" || bare_state;
+  code_cache.emplace(image.id, bare_state ? StateKind::bare : StateKind::ready);
+}
+
 void Instance::Parts::build_machine(const vm::TranslatorOptions* translator,
                                     const MachinePicture* from) {
   if (!root_disk) root_disk = open_root_disk(image.root);
@@ -194,7 +204,9 @@ void Instance::Parts::build_machine(const vm::TranslatorOptions* translator,
   config.random = &random;
   config.loop = &loop;
   config.executor = executor_of(options.executor);
-  config.translator = translator;
+  vm::TranslatorOptions own;
+  own.keep_bytes = keeps_code ? CodeCache::kMostCode : 0;
+  config.translator = translator != nullptr ? translator : &own;
   config.log = [this](const base::LogLine& line) {
     tell(LogSource::machine, static_cast<LogLevel>(line.level), line.text);
   };
@@ -287,7 +299,10 @@ void Instance::Parts::boot_timed_out() {
 void Instance::Parts::stop() noexcept {
   progress.closed();
   const std::lock_guard lock(stop_mutex);
-  if (machine) machine->stop();
+  if (!machine) return;
+  machine->stop();
+  if (!std::exchange(keeps_code, false)) return;
+  if (auto code = machine->code_to_keep()) code_cache->store(std::move(code));
 }
 
 }  // namespace snowglobe::detail

@@ -4,6 +4,7 @@
 
 #include "api/src/agent.h"
 #include "api/src/asio_loop.h"
+#include "api/src/code_cache.h"
 #include "api/src/console_log.h"
 #include "api/src/disks.h"
 #include "api/src/image.h"
@@ -83,6 +84,8 @@ struct Instance::Parts {
   std::array<std::uint8_t, 6> mac = vm::MachineConfig().mac;  ///< forks get others: choose_mac()
   std::string started = "cold";
   std::string why_cold;
+  std::optional<CodeCache> code_cache;  ///< of translated code that fits the machine's beginning
+  bool keeps_code = false;              ///< it began exactly so: the cache gets what it translated
   std::shared_ptr<const MachinePicture> ready;  ///< that it was made from, kept for the next open
 
   AsioLoop loop;
@@ -131,6 +134,8 @@ struct Instance::Parts {
   /// The agent answers: what is left to do until PostgreSQL is up. Should it fail, `progress` says.
   void go_on_with_agent(const Deadline& deadline);
   void stop() noexcept;
+  /// Ahead of build_machine(), for a machine that begins in a state made earlier: `how` it starts.
+  void find_code_cache(const std::string& how);
 
   // --- snapshots (instance_snapshot.cc): the machine's thread, while the sessions are held still
   base::Result<std::shared_ptr<const MachinePicture>> capture(const SessionRegistry::Hold& hold);

@@ -356,6 +356,7 @@ std::shared_ptr<Instance> Instance::build_from(const Options& options,
   if (how != "warm" && how != "recovered") parts.choose_mac();
   parts.build_agent();
   parts.build_network();
+  if (like == nullptr) parts.find_code_cache(how);
   parts.build_machine(nullptr, &picture);
   if (auto done = parts.take_up(picture); !done) throw_capture_error(done.error());
   if (like != nullptr) {
@@ -363,6 +364,8 @@ std::shared_ptr<Instance> Instance::build_from(const Options& options,
       parts.machine->learn_from(*like->parts_->machine);
       return true;
     });
+  } else if (parts.machine->statistics().translated) {
+    if (auto code = parts.code_cache->load()) parts.machine->learn_from(std::move(code));
   }
   return instance;
 }

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <iterator>
+#include <unordered_set>
 #include <utility>
+#include <xxhash.h>
 
 namespace snowglobe::vm {
 namespace {
@@ -144,43 +146,144 @@ void BlockCache::link_known_targets(const TranslatedBlock& block) {
 
 // --- taking over --------------------------------------------------------------------------------
 
+u64 CodeImage::checksum_of(base::ConstBytes page) {
+  return XXH3_64bits(page.data(), page.size());
+}
+
+struct BlockCache::Draft {
+  struct Memory {
+    std::vector<u8> hot, cold;
+    std::vector<Site> sites;
+    std::vector<u32> linked;
+  };
+
+  std::shared_ptr<CodeImage> image = std::make_shared<CodeImage>();
+  std::shared_ptr<Memory> memory = std::make_shared<Memory>();
+
+  std::shared_ptr<const CodeImage> finish() {
+    image->hot = memory->hot;
+    image->cold = memory->cold;
+    image->sites = memory->sites;
+    image->linked = memory->linked;
+    image->memory = std::move(memory);
+    return std::move(image);
+  }
+};
+
+BlockCache::Draft BlockCache::empty_draft() const {
+  Draft draft;
+  draft.image->stubs = border_.stubs;
+  draft.image->code_size = code_.size();
+  draft.image->hot_begin = hot_start_;
+  draft.image->cold_begin = cold_start_;
+  draft.memory->sites.resize(sites_.size());
+  draft.memory->linked.resize(sites_.size(), CodeImage::kNowhere);
+  return draft;
+}
+
+/// Appends a block. The ordinals of those that it leads to are those in the image.
+void BlockCache::enter_block(Draft& draft, const TranslatedBlock& block, const GuestRam& ram) {
+  CodeImage& image = *draft.image;
+  const u32 page = block.physical >> kPageShift;
+  if (!image.pages.contains(page)) {
+    image.pages.emplace(page, CodeImage::checksum_of({ram.host_page(page), kPageSize}));
+  }
+  // One that reaches into a second page is rare, and quickly made again.
+  if (!block.crossing) {
+    image.index.insert_or_assign(CodeImage::key_of(block.physical, block.linear, block.user),
+                                 static_cast<u32>(image.blocks.size()));
+  }
+  for (const u32 number : block.listing->sites) {
+    Site& site = draft.memory->sites[number] = sites_[number];
+    if (site.linked != nullptr) draft.memory->linked[number] = site.linked->ordinal;
+    site.block = site.linked = nullptr;
+  }
+  TranslatedBlock& copy = image.blocks.emplace_back(block);
+  copy.incoming.clear();
+  copy.next_in_bucket = nullptr;
+}
+
 std::shared_ptr<const CodeImage> BlockCache::image(const GuestRam& ram) {
-  auto image = std::make_shared<CodeImage>();
-  image->stubs = border_.stubs;
-  image->code_size = code_.size();
-  image->hot_begin = hot_start_;
-  image->cold_begin = cold_start_;
-  image->hot.assign(code_.writable() + hot_start_, code_.writable() + hot_used_);
-  image->cold.assign(code_.writable() + cold_start_, code_.writable() + cold_used_);
-  image->sites.resize(sites_.size());
-  image->linked.resize(sites_.size(), CodeImage::kNowhere);
+  Draft draft = empty_draft();
+  draft.memory->hot.assign(code_.writable() + hot_start_, code_.writable() + hot_used_);
+  draft.memory->cold.assign(code_.writable() + cold_start_, code_.writable() + cold_used_);
   const std::vector<TranslatedBlock*> all = in_order();
   u32 ordinal = 0;
   for (TranslatedBlock* block : all)
     block->ordinal = ordinal++;
-  image->blocks.reserve(all.size());
-  for (const TranslatedBlock* block : all) {
-    // One that reaches into a second page is rare, and quickly made again.
-    if (!block->crossing) {
-      image->index.emplace(CodeImage::key_of(block->physical, block->linear, block->user),
-                           block->ordinal);
-    }
+  draft.image->blocks.reserve(all.size());
+  for (const TranslatedBlock* block : all)
+    enter_block(draft, *block, ram);
+  return draft.finish();
+}
+
+/// What an image knows of pages of `blocks` that have other bytes now is worth nothing.
+void BlockCache::forget_changed_pages(CodeImage& image, const GuestRam& ram,
+                                      std::span<TranslatedBlock* const> blocks) {
+  std::unordered_set<u32> seen, changed;
+  for (const TranslatedBlock* block : blocks) {
     const u32 page = block->physical >> kPageShift;
-    auto& content = image->contents[page];
-    if (content == nullptr) {
-      content = std::make_unique<CodeImage::Page>();
-      std::copy_n(ram.host_page(page), kPageSize, content->begin());
-    }
-    for (const u32 number : block->listing->sites) {
-      Site& site = image->sites[number] = sites_[number];
-      if (site.linked != nullptr) image->linked[number] = site.linked->ordinal;
-      site.block = site.linked = nullptr;
-    }
-    TranslatedBlock& copy = image->blocks.emplace_back(*block);
-    copy.incoming.clear();
-    copy.next_in_bucket = nullptr;
+    const auto known = image.pages.find(page);
+    if (known == image.pages.end() || !seen.insert(page).second) continue;
+    if (known->second == CodeImage::checksum_of({ram.host_page(page), kPageSize})) continue;
+    image.pages.erase(known);
+    changed.insert(page);
   }
-  return image;
+  if (changed.empty()) return;
+  std::erase_if(image.index, [&](const auto& entry) {
+    return changed.contains(image.blocks[entry.second].physical >> kPageShift);
+  });
+}
+
+/// How many of our own blocks, from the first on, leave room for `most` bytes of code in all.
+std::size_t BlockCache::blocks_within(std::size_t most) const {
+  std::size_t count = 0;
+  const auto fits = [&](const TranslatedBlock& block) {
+    return std::size_t{block.end} - hot_start_ + block.cold_end - cold_start_ <= most;
+  };
+  while (count < order_.size() && fits(*order_[count]))
+    ++count;
+  return count;
+}
+
+std::shared_ptr<const CodeImage> BlockCache::extended_image(const GuestRam& ram, std::size_t most) {
+  const std::size_t count = blocks_within(most);
+  const std::size_t known = adopted_ != nullptr ? adopted_->blocks.size() : 0;
+  constexpr std::size_t kWorth = 8;  // of what is known already, or there is little to gain
+  if (count == 0 || count * kWorth < known) return nullptr;
+  Draft draft = empty_draft();
+  if (adopted_ != nullptr) copy_adopted(draft);
+  const auto added = std::span(order_).first(count);
+  u32 ordinal = static_cast<u32>(known);
+  for (TranslatedBlock* block : order_)
+    block->ordinal = CodeImage::kNowhere;
+  for (TranslatedBlock* block : added)
+    block->ordinal = ordinal++;
+  forget_changed_pages(*draft.image, ram, added);
+  for (const TranslatedBlock* block : added)
+    enter_block(draft, *block, ram);
+  const auto append = [this](std::vector<u8>& to, u32 begin, u64 end) {
+    to.insert(to.end(), code_.writable() + begin + to.size(), code_.writable() + end);
+  };
+  append(draft.memory->hot, hot_start_, base::align_up(added.back()->end, 16));
+  append(draft.memory->cold, cold_start_, added.back()->cold_end);
+  return draft.finish();
+}
+
+/// Also what was not imported.
+void BlockCache::copy_adopted(Draft& draft) {
+  const CodeImage& from = *adopted_;
+  CodeImage& to = *draft.image;
+  draft.memory->hot.assign(from.hot.begin(), from.hot.end());
+  draft.memory->cold.assign(from.cold.begin(), from.cold.end());
+  std::ranges::copy(from.sites, draft.memory->sites.begin());
+  std::ranges::copy(from.linked, draft.memory->linked.begin());
+  to.blocks = from.blocks;
+  to.index = from.index;
+  to.pages = from.pages;
+  for (u32 i = 0; i < to.blocks.size(); ++i) {
+    if (imported_[i] != nullptr) imported_[i]->ordinal = i;
+  }
 }
 
 bool BlockCache::adopt(std::shared_ptr<const CodeImage> image) {
@@ -207,7 +310,7 @@ TranslatedBlock* BlockCache::import(PhysicalAddress physical, LinearAddress line
   added.image_index = found->second;
   imported_[added.image_index] = &added;
   ++imported_count_;
-  const auto copy = [this](const std::vector<u8>& from, u32 part, u32 begin, u32 end) {
+  const auto copy = [this](base::ConstBytes from, u32 part, u32 begin, u32 end) {
     std::copy_n(from.data() + (begin - part), end - begin, code_.writable() + begin);
   };
   copy(image.hot, image.hot_begin, added.hot_begin, added.end);
@@ -223,9 +326,11 @@ void BlockCache::import_sites(TranslatedBlock& block) {
     Site& site = sites_.make(number);
     site = adopted_->sites[number];
     site.block = &block;
+    if (site.kind != Site::Kind::kLink) continue;
+    // In the image's code it may lead to a block that the image has no room for.
+    set_jump(site, site.stub);
     const u32 target = adopted_->linked[number];
     if (target == CodeImage::kNowhere) continue;
-    set_jump(site, site.stub);
     if (imported_[target] != nullptr) link(number, *imported_[target]);
   }
 }

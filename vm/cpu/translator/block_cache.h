@@ -11,6 +11,7 @@
 
 #include <array>
 #include <memory>
+#include <span>
 #include <vector>
 
 namespace snowglobe::vm {
@@ -55,6 +56,10 @@ class BlockCache {
   // --- taking over from another machine
   /// What is here now. `ram`: that of the machine.
   [[nodiscard]] std::shared_ptr<const CodeImage> image(const GuestRam& ram);
+  /// All of the image that was adopted, and of our own blocks, in the order in which they were
+  /// made, as many as `most` bytes of code hold. Null: there are none that are worth it.
+  [[nodiscard]] std::shared_ptr<const CodeImage> extended_image(const GuestRam& ram,
+                                                                std::size_t most);
   /// From now on import() may be called with this image. The cache must be empty. False, and
   /// nothing is done, if code means something else here.
   bool adopt(std::shared_ptr<const CodeImage> image);
@@ -87,6 +92,13 @@ class BlockCache {
   void forget_jumps();
   void enter(std::unique_ptr<TranslatedBlock> block);
   void import_sites(TranslatedBlock& block);
+  struct Draft;  // of a code image
+  [[nodiscard]] Draft empty_draft() const;
+  void enter_block(Draft& draft, const TranslatedBlock& block, const GuestRam& ram);
+  [[nodiscard]] std::size_t blocks_within(std::size_t most) const;
+  void copy_adopted(Draft& draft);
+  static void forget_changed_pages(CodeImage& image, const GuestRam& ram,
+                                   std::span<TranslatedBlock* const> blocks);
   [[nodiscard]] TranslatedBlock* imported_at(u32 position) const;
   PageBlocks& page_blocks(u32 page);
 

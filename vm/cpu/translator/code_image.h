@@ -1,15 +1,16 @@
 // vm/cpu/translator/code_image.h - the translated code of a machine at one instant, from which
-// other machines take what they run, block by block.
+// other machines of the process, those of now and later ones, take what they run, block by block.
 //
 // Code refers to code by distance and to its machine by registers, so that it means the same in any
 // code memory at the same position.
 #pragma once
 
+#include "base/bytes.h"
 #include "vm/cpu/translator/block.h"
 #include "vm/cpu/translator/stubs.h"
 
-#include <array>
 #include <memory>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -26,13 +27,17 @@ struct CodeImage {
   Stubs stubs;  ///< of the border that the code jumps to
   std::size_t code_size = 0;
   u32 hot_begin = 0, cold_begin = 0;  ///< positions of the two parts
-  std::vector<u8> hot, cold;
+  base::ConstBytes hot, cold;
   std::vector<TranslatedBlock> blocks;  ///< by position; without pointers and incoming links
   std::unordered_map<u64, u32> index;   ///< of blocks by key_of()
-  std::vector<Site> sites;              ///< by number, without pointers
-  std::vector<u32> linked;              ///< by site: the block to which it led, or kNowhere
-  using Page = std::array<u8, kPageSize>;
-  std::unordered_map<u32, std::unique_ptr<Page>> contents;  ///< of the guest's pages
+  std::span<const Site> sites;          ///< by number, without pointers
+  std::span<const u32> linked;          ///< by site: the block to which it led, or kNowhere
+  std::unordered_map<u32, u64> pages;   ///< checksum_of() the guest's pages by number
+
+  /// Of a page of the guest.
+  static u64 checksum_of(base::ConstBytes page);
+
+  std::shared_ptr<const void> memory;  ///< holds what is a span
 };
 
 }  // namespace snowglobe::vm

@@ -14,6 +14,9 @@ struct TranslatorOptions {
   /// executor more than to emit code for it, so 0 is the fastest, also for what runs once.
   unsigned cold_runs = 0;
   unsigned max_insns = 64;
+  /// Code of the beginning, up to that many bytes, is kept for Translator::code_to_keep() when it
+  /// has to make room. 0: none.
+  std::size_t keep_bytes = 0;
   /// Now and then everything is translated anew, so that what runs lies together.
   bool lay_out_again = true;
   /// CpuState::instructions is exact whenever translated code has been left.

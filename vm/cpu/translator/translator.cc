@@ -478,6 +478,10 @@ void Translator::learn_from(std::shared_ptr<const CodeImage> image) {
   if (!impl_->options.unchained) impl_->cache->adopt(std::move(image));
 }
 
+std::shared_ptr<const CodeImage> Translator::code_to_keep() {
+  return impl_->code_to_keep();
+}
+
 Translator::Statistics Translator::statistics() const {
   Statistics all = impl_->statistics;
   const BlockTranslator::Statistics& emitted = impl_->translator->statistics();

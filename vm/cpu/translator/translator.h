@@ -54,6 +54,10 @@ class Translator {
   /// bytes. This one has not run yet. Without it, everything is translated anew.
   void learn_from(std::shared_ptr<const CodeImage> image);
 
+  /// What learn_from() gave and what has been translated since, from the beginning on, up to
+  /// TranslatorOptions::keep_bytes: for later machines. Null: that gave nearly all there is.
+  [[nodiscard]] std::shared_ptr<const CodeImage> code_to_keep();
+
   [[nodiscard]] Statistics statistics() const;
   [[nodiscard]] const AddressSpaces::Statistics& space_statistics() const;
   [[nodiscard]] u64 mappings() const;

@@ -112,6 +112,7 @@ void Translator::Impl::verify_block(const TranslatedBlock& block, u32 cold_begin
 
 // The code memory is full, or to be laid out anew: no old code goes on from here.
 void Translator::Impl::forget_everything() {
+  if (statistics.code_flushes == 0) beginning = code_to_keep();
   ++statistics.code_flushes;
   cache->drop_everything();
   same_pages.clear();
@@ -130,6 +131,11 @@ std::shared_ptr<const CodeImage> Translator::Impl::code_image() {
   return last_image;
 }
 
+std::shared_ptr<const CodeImage> Translator::Impl::code_to_keep() {
+  if (statistics.code_flushes != 0) return beginning;
+  return options.keep_bytes != 0 ? cache->extended_image(cpu.ram(), options.keep_bytes) : nullptr;
+}
+
 // The linear page of kernel code is known to its space by now, which tells when it is another one:
 // blocks of ring 0 never look.
 TranslatedBlock* Translator::Impl::import(PhysicalAddress physical, LinearAddress linear,
@@ -138,10 +144,10 @@ TranslatedBlock* Translator::Impl::import(PhysicalAddress physical, LinearAddres
   const auto [known, fresh] = same_pages.try_emplace(page, false);
   if (fresh) {
     cpu.ram().watch_code(page);  // from here on a write is heard of
-    const auto content = cache->adopted()->contents.find(page);
+    const auto wanted = cache->adopted()->pages.find(page);
     known->second =
-        content != cache->adopted()->contents.end() &&
-        std::ranges::equal(cpu.ram().read(page << kPageShift, kPageSize), *content->second);
+        wanted != cache->adopted()->pages.end() &&
+        wanted->second == CodeImage::checksum_of(cpu.ram().read(page << kPageShift, kPageSize));
   }
   return known->second ? cache->import(physical, linear, user) : nullptr;
 }
