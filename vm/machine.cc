@@ -89,6 +89,10 @@ class ThreadedMachine final : public Machine {
     return console != nullptr && console->port_open(index);
   }
 
+  void disks_grew() override {
+    if (!forked()) body_->core->board().disks_grew();
+  }
+
   MachineStatistics statistics() const override { return body_->core->statistics(); }
 
   base::Result<MachineImage> capture() override {

@@ -56,7 +56,8 @@ struct MachineConfig {
   u64 memory_bytes = 128u << 20;
   base::ConstBytes kernel;  ///< ELF image; needed only during create()
   /// Not null: the machine goes on from here, and `kernel` and `command_line` are not looked at.
-  /// Memory, disks, card and ports must be as they were. Not owned, needed only during create().
+  /// Memory, disks, card and ports must be as they were; disks may be larger. Not owned, needed
+  /// only during create().
   const MachineImage* start_from = nullptr;
   std::string command_line;
   std::vector<DiskConfig> disks;  ///< vda, vdb, ...
@@ -133,15 +134,19 @@ class Machine {
   /// True while the guest's driver holds the port open.
   virtual bool port_open(std::size_t index) const = 0;
 
+  /// Disks' backends have a larger capacity than before: the guest is told. On the machine's
+  /// thread, or while it is paused or was not started.
+  virtual void disks_grew() = 0;
+
   [[nodiscard]] virtual MachineStatistics statistics() const = 0;
 
   /// On the machine's thread (posted to the loop), or while it is paused or was not started: the
   /// machine as it is. What it writes from then on goes elsewhere; takes about a millisecond.
   /// Errors: kResourceExhausted.
   virtual base::Result<MachineImage> capture() = 0;
-  /// Likewise: puts the machine back. The same shape of machine is needed; the executor may be the
-  /// other one. Errors: kCorrupt, kInvalidArgument (another shape), kResourceExhausted; nothing has
-  /// changed then.
+  /// Likewise: puts the machine back. The same shape of machine is needed, but that its disks may
+  /// be larger, which the guest is told; the executor may be the other one. Errors: kCorrupt,
+  /// kInvalidArgument (another shape), kResourceExhausted; nothing has changed then.
   virtual base::Result<void> restore(const MachineImage& image) = 0;
 
   /// Takes over translated code of another machine as far as both have the same code. This one has

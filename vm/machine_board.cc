@@ -41,6 +41,7 @@ Board::Board(GuestRam& ram, TscSource& clock, const MachineConfig& config, const
   ports_.out(0x4D0, 1, kLevelTriggered);  // as firmware would have left the ELCR
   shape_.memory_bytes = ram.size();
 
+  // The disks come first in the shape: their numbers are the same there and in disks_.
   for (const DiskConfig& disk : config.disks) {
     disks_.push_back(std::make_unique<VirtioBlock>(ram, new_line(kIrqDisk), *disk.backend,
                                                    disk.serial, wiring.wake));
@@ -152,7 +153,7 @@ base::Result<void> Board::check(const BoardState& state, u64 time) const {
 }
 
 // The interrupt controller comes last: what the devices' lines do to it on the way is forgotten.
-void Board::restore(const BoardState& state) {
+void Board::restore(const BoardState& state, const BoardShape& from) {
   pit_.restore(state.pit);
   deadline_timer_.restore(state.deadline_timer);
   rtc_.restore(state.rtc);
@@ -162,6 +163,18 @@ void Board::restore(const BoardState& state) {
     slots_[i].device->restore(state.virtio[i]);
   if (console_ != nullptr) console_->restore_console(state.console);
   pic_.restore(state.pic);
+  for (std::size_t i = 0; i < disks_.size(); ++i) {
+    if (from.devices[i].capacity != shape_.devices[i].capacity) disks_[i]->capacity_was_other();
+  }
+}
+
+void Board::disks_grew() {
+  for (std::size_t i = 0; i < disks_.size(); ++i) {
+    const u64 capacity = disks_[i]->capacity();
+    if (capacity == shape_.devices[i].capacity) continue;
+    shape_.devices[i].capacity = capacity;
+    disks_[i]->capacity_changed();
+  }
 }
 
 }  // namespace snowglobe::vm

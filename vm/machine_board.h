@@ -25,7 +25,8 @@
 
 namespace snowglobe::vm {
 
-/// What of a board never changes: a state fits only a board of the same shape.
+/// What of a board never changes, but that its disks may grow: a state fits only a board of the
+/// same shape, or one whose disks are larger.
 struct BoardShape {
   struct Device {
     VirtioType type = VirtioType::kBlock;
@@ -120,9 +121,12 @@ class Board {
   /// Ok if restore() may be called with `state`, which comes from a file. `time` is the guest's.
   /// Errors: kCorrupt.
   [[nodiscard]] base::Result<void> check(const BoardState& state, u64 time) const;
-  /// Goes on from a state that check() found good. Guest memory is left alone; backends hear of it
+  /// Goes on from a state that check() found good, of a board of the shape `from`, whose drivers
+  /// hear of disks that are larger now. Guest memory is left alone; backends hear of it
   /// in the next poll().
-  void restore(const BoardState& state);
+  void restore(const BoardState& state, const BoardShape& from);
+  /// Disks' backends have grown: tells the guest's drivers.
+  void disks_grew();
 
  private:
   struct Slot {

@@ -176,8 +176,16 @@ std::string describe_device(const BoardShape::Device& device) {
   return "an unknown device";
 }
 
+/// The same, or a disk to write on that has grown since.
+bool fits(const BoardShape::Device& theirs, const BoardShape::Device& ours) {
+  const bool grew = ours.type == VirtioType::kBlock && !ours.read_only && theirs.capacity != 0 &&
+                    theirs.capacity < ours.capacity;
+  BoardShape::Device grown = theirs;
+  if (grew) grown.capacity = ours.capacity;
+  return grown == ours;
+}
+
 base::Result<void> check(const BoardShape& theirs, const BoardShape& ours) {
-  if (theirs == ours) return {};
   const auto other = [](const std::string& difference) {
     return Error{ErrorCode::kInvalidArgument,
                  "take over a machine's state: it is another machine's, with " + difference};
@@ -187,11 +195,12 @@ base::Result<void> check(const BoardShape& theirs, const BoardShape& ours) {
                  std::to_string(ours.memory_bytes));
   }
   for (std::size_t i = 0; i < std::min(theirs.devices.size(), ours.devices.size()); ++i) {
-    if (theirs.devices[i] != ours.devices[i]) {
+    if (!fits(theirs.devices[i], ours.devices[i])) {
       return other(describe_device(theirs.devices[i]) + " instead of " +
                    describe_device(ours.devices[i]));
     }
   }
+  if (theirs.devices.size() == ours.devices.size()) return {};
   return other(std::to_string(theirs.devices.size()) + " devices instead of " +
                std::to_string(ours.devices.size()));
 }
@@ -199,13 +208,13 @@ base::Result<void> check(const BoardShape& theirs, const BoardShape& ours) {
 }  // namespace
 
 std::vector<u8> save_state(const CpuState& cpu, GuestClock& clock, const Board& board) {
-  MachineState state{.time = clock.ticks(), .cpu = cpu, .board = board.state()};
+  MachineState state{
+      .time = clock.ticks(), .cpu = cpu, .board = board.state(), .shape = board.shape()};
   state.cpu.eflags = cpu.full_eflags();
   state.cpu.x87 = canonical(cpu.x87);
-  BoardShape shape = board.shape();
   base::ArchiveWriter archive;
   archive.section(kTag, kVersion);
-  archive(shape, state.time, state.cpu, state.board);
+  archive(state.shape, state.time, state.cpu, state.board);
   return archive.take();
 }
 
@@ -222,11 +231,10 @@ base::Result<MachineState> read_state(base::ConstBytes bytes, const Board& board
                  "take over a machine's state: its format has version " + std::to_string(version) +
                      ", this build of the library knows " + std::to_string(kVersion)};
   }
-  BoardShape shape;
   MachineState state;
-  archive(shape);
+  archive(state.shape);
   if (archive.ok()) {
-    if (auto fits = check(shape, board.shape()); !fits) return fits.error();
+    if (auto fits = check(state.shape, board.shape()); !fits) return fits.error();
   }
   archive(state.time, state.cpu, state.board);
   if (!archive.finished() || state.time > kLongestTime) {
@@ -242,7 +250,7 @@ base::Result<MachineState> read_state(base::ConstBytes bytes, const Board& board
 void apply_state(const MachineState& state, CpuState& cpu, GuestClock& clock, Board& board) {
   cpu = state.cpu;
   clock.set(state.time);
-  board.restore(state.board);
+  board.restore(state.board, state.shape);
 }
 
 }  // namespace snowglobe::vm

@@ -35,6 +35,7 @@ struct MachineState {
   u64 time = 0;  ///< of the guest's clock, in nanoseconds
   CpuState cpu;
   BoardState board;
+  BoardShape shape;  ///< of the machine that it was
 };
 
 /// The whole machine but RAM and the contents of its disks.
@@ -43,7 +44,7 @@ std::vector<u8> save_state(const CpuState& cpu, GuestClock& clock, const Board& 
 /// Parses an archive and checks everything: ranges, enums, indices, queues against the size of RAM,
 /// registers against what our processor can hold, and the machine's shape against `board`.
 /// Errors: kCorrupt, kUnsupported (another version), kInvalidArgument (a machine of another shape:
-/// memory, disks, network card or console ports).
+/// memory, disks, network card or console ports; disks of `board` may be larger).
 base::Result<MachineState> read_state(base::ConstBytes archive, const Board& board);
 
 /// Makes a machine of the shape that read_state() checked against continue from `state`. Touches no

@@ -45,6 +45,7 @@ std::string resume_payload(const Resumption& resumption) {
       .number(nanoseconds(resumption.clock))
       .number(nanoseconds(resumption.fixed_now))
       .number(resumption.secret)
+      .number(resumption.disk_bytes)
       .number(resumption.disk_limit)
       .raw(view(resumption.mac))
       .raw(view(resumption.entropy))
@@ -376,15 +377,18 @@ base::Result<ExecResult> AgentClient::exec(const std::vector<std::string>& argum
       options.limit.count() > std::numeric_limits<std::uint32_t>::max()
           ? std::uint32_t{0}
           : static_cast<std::uint32_t>(std::max<std::int64_t>(0, options.limit.count()));
+  const std::uint32_t flags = (options.input ? std::uint32_t{SNOWGLOBE_EXEC_STDIN} : 0u) |
+                              (options.terminal ? std::uint32_t{SNOWGLOBE_EXEC_TERMINAL} : 0u);
   const std::string payload =
       WireWriter()
           .number(options.uid)
           .number(options.gid)
           .number(limit_ms)
-          .number(static_cast<std::uint32_t>(options.input ? SNOWGLOBE_EXEC_STDIN : 0))
+          .number(flags)
           .string(options.directory)
           .list(arguments)
           .list(options.environment)
+          .raw(options.terminal ? ProgramStreams::size_payload(*options.terminal) : std::string())
           .take();
   // The agent ends the program at its limit; the rest is for a guest that has no time to.
   const Deadline deadline =

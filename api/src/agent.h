@@ -37,6 +37,7 @@ struct Resumption {
   std::optional<base::Nanoseconds> clock = {};      ///< since 1970; none: as it is
   std::optional<base::Nanoseconds> fixed_now = {};  ///< where now() stands still
   std::uint32_t secret = 0;                         ///< of this life; see SNOWGLOBE_RESUME
+  std::uint64_t disk_bytes = 0;                     ///< that the data disk has, 0: as before
   std::uint64_t disk_limit = 0;                     ///< as for disk_limit()
   std::array<std::uint8_t, 6> mac = {};             ///< of its network card; zeros: as it is
   base::ConstBytes entropy = {};                    ///< SNOWGLOBE_RESUME_ENTROPY bytes or more

@@ -216,6 +216,10 @@ CompactReport Database::compact(const CompactOptions& options) {
   return report;
 }
 
+void Database::set_disk_limit(unsigned megabytes) {
+  state().set_disk_limit(megabytes);
+}
+
 BackupResult Database::backup_to(const fs::path& path) {
   return state().backup_to(path);
 }

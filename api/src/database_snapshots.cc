@@ -220,6 +220,7 @@ std::shared_ptr<DatabaseState> DatabaseState::fork(const Snapshot* from,
   const auto picture =
       from != nullptr ? picture_of(*from, options_.image) : working_server()->capture();
   Options own = options_;
+  own.disk_limit_mb = disk_limit_mb_;
   own.from.reset();
   own.read_only = false;  // its disk is in memory
   own.on_progress = nullptr;

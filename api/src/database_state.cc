@@ -15,6 +15,7 @@ DatabaseState::DatabaseState(std::shared_ptr<Server> server, const Options& opti
 DatabaseState::DatabaseState(std::shared_ptr<Server> server, const Options& options,
                              std::unique_ptr<Persistence> persistence)
     : options_(options),
+      disk_limit_mb_(options.disk_limit_mb),
       persistence_(std::move(persistence)),
       server_(std::move(server)),
       limit_(options.statement_limit),
@@ -70,6 +71,14 @@ std::uint64_t DatabaseState::disk_bytes() {
   if (!persistence_) return server()->stats().disk_bytes;
   const std::lock_guard lock(machine_mutex_);
   return persistence_->disk_bytes();
+}
+
+void DatabaseState::set_disk_limit(unsigned megabytes) {
+  working_server()->set_disk_limit(megabytes);
+  disk_limit_mb_ = megabytes;
+  if (!persistence_) return;
+  const std::lock_guard lock(machine_mutex_);
+  persistence_->set_disk_limit(megabytes);
 }
 
 std::shared_ptr<Server> DatabaseState::working_server() {

@@ -9,6 +9,7 @@
 #include "api/src/snapshot_data.h"
 #include "base/file_system.h"
 
+#include <atomic>
 #include <condition_variable>
 #include <filesystem>
 #include <memory>
@@ -49,6 +50,8 @@ class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
   [[nodiscard]] Info info() const;
   /// What the data disk takes, on the host's or in memory.
   std::uint64_t disk_bytes();
+  /// Database::set_disk_limit().
+  void set_disk_limit(unsigned megabytes);
   BackupResult backup_to(const std::filesystem::path& path);
   [[nodiscard]] bool in_folder() const noexcept { return persistence_ != nullptr; }
   /// A new connection of the caller's own.
@@ -85,7 +88,8 @@ class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
   std::shared_ptr<Connection> take_idle();
   void give_back(std::shared_ptr<Connection> connection) noexcept;
 
-  const Options options_;     // for forks
+  const Options options_;  // for forks
+  std::atomic<unsigned> disk_limit_mb_;
   std::mutex machine_mutex_;  // of close and restart; taken before the others
   std::stop_source closing_;
   const std::unique_ptr<Persistence> persistence_;

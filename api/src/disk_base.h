@@ -30,8 +30,8 @@ class DiskBase {
   using Visit = std::function<void(vm::u64 offset, vm::u64 length)>;
   /// Calls `visit` with ranges, in any order, outside of which all is zeros.
   virtual void for_each_data(const Visit& visit) const = 0;
-  /// Calls `visit` with ranges, in any order, outside of which this is equal to `other`, which has
-  /// the same capacity.
+  /// Calls `visit` with ranges, in any order, outside of which this is equal to `other`. The
+  /// smaller one is compared as if it had zeros up to the other's end.
   virtual void for_each_difference(const DiskBase& other, const Visit& visit) const {
     if (this == &other) return;
     for_each_data(visit);

@@ -27,13 +27,13 @@ Registry& registry() {
 /// The disk at the beginning of an epoch.
 class DiskHistory::Instant final : public DiskBase {
  public:
-  Instant(std::shared_ptr<DiskHistory> history, Epochs::iterator epoch, bool reads)
-      : history_(std::move(history)), epoch_(epoch), reads_(reads) {}
+  Instant(std::shared_ptr<DiskHistory> history, u64 capacity, Epochs::iterator epoch, bool reads)
+      : history_(std::move(history)), capacity_(capacity), epoch_(epoch), reads_(reads) {}
   ~Instant() override { history_->release(epoch_, reads_); }
   Instant(const Instant&) = delete;
   Instant& operator=(const Instant&) = delete;
 
-  [[nodiscard]] u64 capacity() const override { return history_->capacity_; }
+  [[nodiscard]] u64 capacity() const override { return capacity_; }
   void read(u64 offset, base::Bytes out) const override {
     if (reads_ && history_->read(epoch_, offset, out)) return;
     std::fill(out.begin(), out.end(), std::uint8_t{0});
@@ -55,6 +55,7 @@ class DiskHistory::Instant final : public DiskBase {
   void visit_data(u64 from, u64 end, const Visit& visit) const;
 
   const std::shared_ptr<DiskHistory> history_;
+  const u64 capacity_;
   const Epochs::iterator epoch_;
   const bool reads_;
   mutable std::atomic<bool> damaged_ = false;
@@ -66,9 +67,9 @@ DiskHistory::DiskHistory(std::unique_ptr<base::File> file, u64 start, u64 capaci
                          std::shared_ptr<const void> lease)
     : file_(std::move(file)),
       start_(start),
-      capacity_(capacity),
       owner_(getpid()),
-      lease_(std::move(lease)) {}
+      lease_(std::move(lease)),
+      capacity_(capacity) {}
 
 DiskHistory::~DiskHistory() {
   if (getpid() != owner_) return;
@@ -87,7 +88,10 @@ base::Result<std::shared_ptr<DiskHistory>> DiskHistory::of(
   const std::lock_guard lock(all.mutex);
   std::weak_ptr<DiskHistory>& known = all.known[identity];
   there = known.lock();
-  if (there != nullptr && there->disk_opened(lease)) return there;
+  if (there != nullptr && there->disk_opened(lease)) {
+    there->grow(capacity);
+    return there;
+  }
   auto file = make();
   if (!file) return file.error();
   if (file.value()->identity() != identity) {
@@ -101,10 +105,16 @@ base::Result<std::shared_ptr<DiskHistory>> DiskHistory::of(
 
 // --- instants
 
-std::shared_ptr<const DiskBase> DiskHistory::make_instant(Epochs::iterator epoch, bool reads) {
+void DiskHistory::grow(u64 capacity) {
+  const std::lock_guard lock(mutex_);
+  capacity_ = std::max(capacity_, capacity);
+}
+
+std::shared_ptr<const DiskBase> DiskHistory::make_instant(u64 capacity, Epochs::iterator epoch,
+                                                          bool reads) {
   ++epoch->users;
   if (reads) ++epoch->readers;
-  return std::make_shared<const Instant>(shared_from_this(), epoch, reads);
+  return std::make_shared<const Instant>(shared_from_this(), capacity, epoch, reads);
 }
 
 std::shared_ptr<const DiskBase> DiskHistory::instant() {
@@ -114,7 +124,7 @@ std::shared_ptr<const DiskBase> DiskHistory::instant() {
     epochs_.emplace_back();
     epochs_alive_.store(epochs_.size(), std::memory_order_release);
   }
-  return make_instant(std::prev(epochs_.end()), true);
+  return make_instant(capacity_, std::prev(epochs_.end()), true);
 }
 
 /// False: others may have written the file meanwhile, of which this knows nothing.
@@ -326,7 +336,7 @@ std::shared_ptr<const DiskBase> DiskHistory::outline_of(const DiskBase& base) {
   const auto* const instant = dynamic_cast<const Instant*>(&base);
   if (instant == nullptr) return nullptr;
   const std::lock_guard lock(instant->history_->mutex_);
-  return instant->history_->make_instant(instant->epoch_, false);
+  return instant->history_->make_instant(instant->capacity_, instant->epoch_, false);
 }
 
 }  // namespace snowglobe::detail

@@ -58,7 +58,8 @@ class DiskHistory : public std::enable_shared_from_this<DiskHistory> {
   [[nodiscard]] bool needed() const { return epochs_alive_.load(std::memory_order_acquire) != 0; }
   /// Bytes of earlier contents in memory.
   [[nodiscard]] vm::u64 kept_bytes() const;
-  [[nodiscard]] vm::u64 capacity() const { return capacity_; }
+  /// The disk has at least that capacity: instants from now on are as large.
+  void grow(vm::u64 capacity);
 
  private:
   class Instant;
@@ -76,7 +77,8 @@ class DiskHistory : public std::enable_shared_from_this<DiskHistory> {
 
   DiskHistory(std::unique_ptr<base::File> file, vm::u64 start, vm::u64 capacity,
               std::shared_ptr<const void> lease);
-  std::shared_ptr<const DiskBase> make_instant(Epochs::iterator epoch, bool reads);
+  std::shared_ptr<const DiskBase> make_instant(vm::u64 capacity, Epochs::iterator epoch,
+                                               bool reads);
   void release(Epochs::iterator epoch, bool reads);
   void drop_epoch(Epochs::iterator epoch);
   void drop_unread();
@@ -90,12 +92,12 @@ class DiskHistory : public std::enable_shared_from_this<DiskHistory> {
 
   const std::unique_ptr<base::File> file_;
   const vm::u64 start_;
-  const vm::u64 capacity_;
   const pid_t owner_;
   mutable std::mutex mutex_;
   std::shared_ptr<const void> lease_;  ///< guarded by mutex_
   unsigned disks_ = 1;                 ///< guarded by mutex_; that are open
   bool abandoned_ = false;             ///< guarded by mutex_; the lease was dropped
+  vm::u64 capacity_;                   ///< guarded by mutex_
   Epochs epochs_;                      ///< guarded by mutex_; ascending
   std::atomic<std::size_t> epochs_alive_ = 0;
 };

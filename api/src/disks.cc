@@ -208,21 +208,34 @@ bool SparseDisk::covers(u64 offset, u64 length) const {
 
 // --- DiskImage
 
-DiskImage::DiskImage(std::shared_ptr<const DiskBase> base)
-    : base_(std::move(base)), groups_(base_->capacity() / kPage / kGroupPages + 1) {}
+DiskImage::DiskImage(std::shared_ptr<const DiskBase> base, u64 capacity)
+    : base_(std::move(base)), capacity_(capacity != 0 ? capacity : base_->capacity()) {
+  SG_ASSERT(capacity_ >= base_->capacity(), "a disk can not be smaller than what it began with");
+}
 
 bool DiskImage::Group::empty() const {
   return cleared.none() && std::ranges::none_of(pages, [](const auto& page) { return !!page; });
 }
 
 const std::uint8_t* DiskImage::page(u64 number) const {
-  const Group* const group = groups_[number / kGroupPages].get();
-  return group != nullptr ? group->pages[number % kGroupPages].get() : nullptr;
+  const Group* const found = group(number / kGroupPages);
+  return found != nullptr ? found->pages[number % kGroupPages].get() : nullptr;
 }
 
 bool DiskImage::cleared(u64 number) const {
-  const Group* const group = groups_[number / kGroupPages].get();
-  return group != nullptr && group->cleared[number % kGroupPages];
+  const Group* const found = group(number / kGroupPages);
+  return found != nullptr && found->cleared[number % kGroupPages];
+}
+
+void DiskImage::read_base(u64 offset, base::Bytes out) const {
+  const u64 end = base_->capacity();
+  const u64 there = offset < end ? std::min<u64>(out.size(), end - offset) : 0;
+  if (there != 0) base_->read(offset, out.first(there));
+  std::fill(out.begin() + static_cast<std::ptrdiff_t>(there), out.end(), std::uint8_t{0});
+}
+
+bool DiskImage::base_covers(u64 page) const {
+  return page * kPage < base_->capacity() && base_->covers(page * kPage, kPage);
 }
 
 void DiskImage::read(u64 offset, base::Bytes out) const {
@@ -235,7 +248,7 @@ void DiskImage::read(u64 offset, base::Bytes out) const {
     } else if (cleared(number)) {
       std::memset(out.data(), 0, count);
     } else {
-      base_->read(offset, out.first(count));
+      read_base(offset, out.first(count));
     }
     out = out.subspan(count);
     offset += count;
@@ -249,12 +262,12 @@ bool DiskImage::page_differs(const DiskImage& other, u64 number) const {
 void DiskImage::for_each_difference(const DiskImage* other, u64 chunk_bytes,
                                     const std::function<void(u64, u64)>& visit) const {
   SG_ASSERT(chunk_bytes != 0 && chunk_bytes % kPage == 0, "chunks are made of pages");
-  SG_ASSERT(other == nullptr || other->capacity() == capacity(), "disks of two sizes");
-  const DiskImage none(base_);
+  const DiskImage none(base_, capacity_);
   std::vector<bool> base_differs;  // by chunk; empty: nowhere
+  const u64 bytes = std::max(capacity(), other != nullptr ? other->capacity() : 0);
   const auto note = [&](u64 offset, u64 length) {
     if (length == 0) return;
-    base_differs.resize((capacity() + chunk_bytes - 1) / chunk_bytes);
+    base_differs.resize((bytes + chunk_bytes - 1) / chunk_bytes);
     for (u64 chunk = offset / chunk_bytes; chunk <= (offset + length - 1) / chunk_bytes; ++chunk)
       base_differs[chunk] = true;
   };
@@ -264,20 +277,20 @@ void DiskImage::for_each_difference(const DiskImage* other, u64 chunk_bytes,
     other = &none;
     if (base_->standalone()) base_->for_each_data(note);
   }
-  const u64 end = capacity() / kPage;
+  const u64 end = bytes / kPage;
   const auto chunk_differs = [&](u64 number) {
     return !base_differs.empty() && base_differs[number * kPage / chunk_bytes];
   };
   for (u64 number = 0; number < end;) {
-    const u64 group = number / kGroupPages;
-    const bool pages_alike = groups_[group] == other->groups_[group];
+    const u64 index = number / kGroupPages;
+    const bool pages_alike = group(index) == other->group(index);
     if (pages_alike && base_differs.empty()) {
-      number = (group + 1) * kGroupPages;
+      number = (index + 1) * kGroupPages;
     } else if (!chunk_differs(number) && (pages_alike || !page_differs(*other, number))) {
       ++number;
     } else {
       const u64 offset = number * kPage / chunk_bytes * chunk_bytes;
-      const u64 length = std::min(chunk_bytes, capacity() - offset);
+      const u64 length = std::min(chunk_bytes, bytes - offset);
       visit(offset, length);
       number = (offset + length) / kPage;
     }
@@ -287,13 +300,14 @@ void DiskImage::for_each_difference(const DiskImage* other, u64 chunk_bytes,
 std::shared_ptr<const DiskImage> DiskImage::outline() const {
   auto base = DiskHistory::outline_of(*base_);
   if (base == nullptr) base = base_;
-  return std::shared_ptr<const DiskImage>(new DiskImage(std::move(base), groups_, page_count_));
+  return std::shared_ptr<const DiskImage>(
+      new DiskImage(std::move(base), capacity_, groups_, page_count_));
 }
 
 // --- DiskImage::Builder
 
 DiskImage::Builder::Builder(std::shared_ptr<const DiskImage> start)
-    : start_(std::move(start)), changed_(start_->groups_.size()) {}
+    : start_(std::move(start)), changed_(DiskImage::groups_of(start_->capacity())) {}
 
 DiskImage::Builder::~Builder() = default;
 
@@ -310,7 +324,7 @@ DiskImage::Group& DiskImage::Builder::group_of(u64 number) {
   const u64 index = number / kGroupPages;
   std::unique_ptr<Group>& group = changed_[index];
   if (!group) {
-    const Group* const before = start_->groups_[index].get();
+    const Group* const before = start_->group(index);
     group = before != nullptr ? std::make_unique<Group>(*before) : std::make_unique<Group>();
   }
   return *group;
@@ -327,7 +341,7 @@ base::Result<void> DiskImage::Builder::put(u64 offset, base::ConstBytes bytes, M
     const base::ConstBytes page = bytes.first(kPage);
     const bool zero = base::all_zero(page);
     group.pages[at] = zero ? DiskPage() : make(group, page);
-    group.cleared[at] = zero && start_->base_->covers(offset, kPage);
+    group.cleared[at] = zero && start_->base_covers(offset / kPage);
   }
   return {};
 }
@@ -350,8 +364,10 @@ base::Result<void> DiskImage::Builder::share(u64 offset, base::ConstBytes bytes,
 
 std::shared_ptr<const DiskImage> DiskImage::Builder::finish() {
   Groups groups = start_->groups_;
-  for (std::size_t i = 0; i < groups.size(); ++i) {
-    if (changed_[i]) groups[i] = changed_[i]->empty() ? nullptr : std::move(changed_[i]);
+  for (std::size_t i = 0; i < changed_.size(); ++i) {
+    if (!changed_[i]) continue;
+    if (i >= groups.size()) groups.resize(i + 1);
+    groups[i] = changed_[i]->empty() ? nullptr : std::move(changed_[i]);
   }
   u64 pages = 0;
   for (const auto& group : groups) {
@@ -359,10 +375,12 @@ std::shared_ptr<const DiskImage> DiskImage::Builder::finish() {
       pages += std::ranges::count_if(group->pages, [](const auto& page) { return !!page; });
   }
   std::shared_ptr<const DiskBase> base = start_->base_;
-  start_ = std::make_shared<DiskImage>(base);
-  changed_.clear();
-  changed_.resize(start_->groups_.size());
-  return std::shared_ptr<const DiskImage>(new DiskImage(std::move(base), std::move(groups), pages));
+  const u64 capacity = start_->capacity();
+  start_ = std::make_shared<DiskImage>(base, capacity);
+  for (auto& group : changed_)
+    group.reset();
+  return std::shared_ptr<const DiskImage>(
+      new DiskImage(std::move(base), capacity, std::move(groups), pages));
 }
 
 // --- OverlayDisk
@@ -376,7 +394,10 @@ OverlayDisk::OverlayDisk(std::shared_ptr<const DiskBase> base, u64 limit)
     : OverlayDisk(std::make_shared<const DiskImage>(std::move(base)), limit) {}
 
 OverlayDisk::OverlayDisk(std::shared_ptr<const DiskImage> image, u64 limit)
-    : image_(std::move(image)), limit_(limit), changes_(image_->groups_.size()) {
+    : image_(std::move(image)),
+      capacity_(image_->capacity()),
+      limit_(limit),
+      changes_(DiskImage::groups_of(capacity_)) {
   count(0, image_->bytes());
 }
 
@@ -471,8 +492,7 @@ void OverlayDisk::clear_page(u64 page) {
   Changes* changes = find(page);
   const bool had_content = has_content(page);
   // A guest that trims its whole disk must not cost a note for each page of it.
-  if (!had_content && (changes == nullptr || !changes->pages[at]) &&
-      !image_->base()->covers(page * kPage, kPage)) {
+  if (!had_content && (changes == nullptr || !changes->pages[at]) && !image_->base_covers(page)) {
     return;
   }
   if (changes == nullptr) changes = &make(page);
@@ -508,34 +528,45 @@ void OverlayDisk::forget_changes() {
 /// A group of image_ with `changes`, whose pages it takes over. Null if nothing differs from the
 /// base any more.
 std::shared_ptr<const DiskImage::Group> OverlayDisk::merged(u64 index, Changes& changes) const {
-  const DiskImage::Group* const before = image_->groups_[index].get();
+  const DiskImage::Group* const before = image_->group(index);
   auto group = before != nullptr ? std::make_shared<DiskImage::Group>(*before)
                                  : std::make_shared<DiskImage::Group>();
   for (u64 at = 0; at < kGroupPages; ++at) {
     if (!changes.pages[at] && !changes.cleared[at]) continue;
-    const u64 offset = (index * kGroupPages + at) * kPage;
-    group->cleared[at] = changes.cleared[at] && image_->base()->covers(offset, kPage);
+    group->cleared[at] = changes.cleared[at] && image_->base_covers(index * kGroupPages + at);
     group->pages[at] = std::move(changes.pages[at]);
   }
   return group->empty() ? nullptr : group;
 }
 
 std::shared_ptr<const DiskImage> OverlayDisk::capture() {
-  if (touched_.empty()) return image_;
+  if (touched_.empty() && image_->capacity() == capacity_) return image_;
   DiskImage::Groups groups = image_->groups_;
-  for (const u64 index : touched_)
+  for (const u64 index : touched_) {
+    if (index >= groups.size()) groups.resize(index + 1);
     groups[index] = merged(index, *changes_[index]);
+  }
   image_ = std::shared_ptr<const DiskImage>(
-      new DiskImage(image_->base(), std::move(groups), content_bytes() / kPage));
+      new DiskImage(image_->base(), capacity_, std::move(groups), content_bytes() / kPage));
   forget_changes();
   count(0, image_->bytes());
   return image_;
 }
 
+base::Result<void> OverlayDisk::grow(u64 capacity) {
+  if (capacity <= capacity_) return {};
+  if (capacity % kPage != 0) {
+    return Error{ErrorCode::kInvalidArgument, "a disk has whole pages"};
+  }
+  capacity_ = capacity;
+  changes_.resize(DiskImage::groups_of(capacity_));
+  return {};
+}
+
 base::Result<void> OverlayDisk::prepare_restore(std::shared_ptr<const DiskImage> image) {
-  if (image->capacity() != capacity()) {
+  if (image->capacity() > capacity()) {
     return Error{ErrorCode::kInvalidArgument,
-                 "restore the data disk: the state is of a disk of another size"};
+                 "restore the data disk: the state is of a larger disk"};
   }
   prepared_ = std::move(image);
   return {};

@@ -94,12 +94,13 @@ class DiskImage {
  public:
   static constexpr vm::u64 kPage = DiskPage::kBytes;
 
-  /// Nothing differs from `base`.
-  explicit DiskImage(std::shared_ptr<const DiskBase> base);
+  /// Nothing differs from `base`, behind which are zeros if the disk's `capacity` is larger (0: it
+  /// is as large). In whole pages.
+  explicit DiskImage(std::shared_ptr<const DiskBase> base, vm::u64 capacity = 0);
 
-  [[nodiscard]] vm::u64 capacity() const { return base_->capacity(); }
+  [[nodiscard]] vm::u64 capacity() const { return capacity_; }
   [[nodiscard]] const std::shared_ptr<const DiskBase>& base() const { return base_; }
-  /// `offset` and length may be any inside capacity().
+  /// Any range; behind capacity() are zeros.
   void read(vm::u64 offset, base::Bytes out) const;
   /// What its pages take. Other images may share them.
   [[nodiscard]] vm::u64 bytes() const { return page_count_ * kPage; }
@@ -107,7 +108,7 @@ class DiskImage {
   /// Calls `visit` with each chunk, ascending, in which a page is another one than in `other`
   /// (null: than in the base; of a base that stands alone, all that may be other than zeros). Their
   /// bytes may be equal all the same. `chunk_bytes` is a multiple of kPage; the disk's last chunk
-  /// may be shorter. `other` has the same capacity.
+  /// may be shorter. A smaller disk is compared as if it had zeros up to the other's end.
   void for_each_difference(const DiskImage* other, vm::u64 chunk_bytes,
                            const std::function<void(vm::u64 offset, vm::u64 length)>& visit) const;
 
@@ -129,16 +130,31 @@ class DiskImage {
 
     [[nodiscard]] bool empty() const;
   };
-  using Groups = std::vector<std::shared_ptr<const Group>>;  // null: nothing differs
+  /// Null, or none any more: nothing differs.
+  using Groups = std::vector<std::shared_ptr<const Group>>;
 
-  DiskImage(std::shared_ptr<const DiskBase> base, Groups groups, vm::u64 page_count)
-      : base_(std::move(base)), groups_(std::move(groups)), page_count_(page_count) {}
+  DiskImage(std::shared_ptr<const DiskBase> base, vm::u64 capacity, Groups groups,
+            vm::u64 page_count)
+      : base_(std::move(base)),
+        capacity_(capacity),
+        groups_(std::move(groups)),
+        page_count_(page_count) {}
+  [[nodiscard]] static vm::u64 groups_of(vm::u64 capacity) {
+    return (capacity + kGroupPages * kPage - 1) / (kGroupPages * kPage);
+  }
+  [[nodiscard]] const Group* group(vm::u64 index) const {
+    return index < groups_.size() ? groups_[index].get() : nullptr;
+  }
+  /// Of the base, with zeros behind it.
+  void read_base(vm::u64 offset, base::Bytes out) const;
+  [[nodiscard]] bool base_covers(vm::u64 page) const;
   /// The page of that number as it is in this image: null if it is the base's, or zeros.
   [[nodiscard]] const std::uint8_t* page(vm::u64 number) const;
   [[nodiscard]] bool cleared(vm::u64 number) const;
   [[nodiscard]] bool page_differs(const DiskImage& other, vm::u64 number) const;
 
   std::shared_ptr<const DiskBase> base_;
+  vm::u64 capacity_;
   Groups groups_;
   vm::u64 page_count_ = 0;
 };
@@ -180,9 +196,13 @@ class DataDisk : public vm::BlockBackend {
   /// The disk as it is. Copies nothing.
   virtual std::shared_ptr<const DiskImage> capture() = 0;
 
+  /// Has at least that capacity from now on, with zeros behind what there was. Costs no room until
+  /// it is written. Errors: kInvalidArgument (no such capacity), those of the host's files.
+  virtual base::Result<void> grow(vm::u64 capacity) = 0;
+
   /// Does all of a restore that can be refused or can fail for want of room; the disk is as it was
-  /// until commit_restore(). Errors: kInvalidArgument (an image of another capacity), those of the
-  /// host's files.
+  /// until commit_restore(), and keeps its capacity: behind a smaller image are zeros. Errors:
+  /// kInvalidArgument (an image of a larger disk), those of the host's files.
   virtual base::Result<void> prepare_restore(std::shared_ptr<const DiskImage> image) = 0;
   /// Puts the disk back, wholly or not at all.
   virtual base::Result<void> commit_restore() = 0;
@@ -204,13 +224,16 @@ class OverlayDisk final : public DataDisk {
   /// A fork: goes on from `image`.
   OverlayDisk(std::shared_ptr<const DiskImage> image, vm::u64 limit);
 
-  [[nodiscard]] vm::u64 capacity() const override { return image_->capacity(); }
+  [[nodiscard]] vm::u64 capacity() const override { return capacity_; }
   [[nodiscard]] bool read_only() const override { return false; }
   base::Result<void> read(vm::u64 offset, base::Bytes out) override;
   base::Result<void> write(vm::u64 offset, base::ConstBytes from) override;
   base::Result<void> flush() override { return {}; }
   base::Result<void> discard(vm::u64 offset, vm::u64 length) override;
 
+  base::Result<void> grow(vm::u64 capacity) override;
+  /// Another one than it was made with.
+  void set_limit(vm::u64 limit) { limit_ = limit; }
   /// Copies no page: what is written from now on goes elsewhere.
   std::shared_ptr<const DiskImage> capture() override;
   base::Result<void> prepare_restore(std::shared_ptr<const DiskImage> image) override;
@@ -252,6 +275,7 @@ class OverlayDisk final : public DataDisk {
 
   std::shared_ptr<const DiskImage> image_;
   std::shared_ptr<const DiskImage> prepared_;  ///< to be restored; null: none
+  vm::u64 capacity_;
   vm::u64 limit_;
   std::vector<std::unique_ptr<Changes>> changes_;  // by group
   std::vector<vm::u64> touched_;                   // groups in changes_ that are not null

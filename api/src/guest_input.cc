@@ -40,6 +40,10 @@ void GuestInput::close() {
   change(*state_, [&](std::unique_lock<std::mutex>&) { state_->closed = true; });
 }
 
+void GuestInput::resize(TerminalSize size) {
+  change(*state_, [&](std::unique_lock<std::mutex>&) { state_->size = size; });
+}
+
 void GuestInput::signal(int number) {
   change(*state_, [&](std::unique_lock<std::mutex>&) { state_->signals.push_back(number); });
 }

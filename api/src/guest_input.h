@@ -2,10 +2,12 @@
 #pragma once
 
 #include <snowglobe/export.hpp>
+#include <snowglobe/guest.hpp>
 
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +19,7 @@ struct GuestInputState {
   std::condition_variable changed;
   std::string bytes;
   std::vector<int> signals;
+  std::optional<TerminalSize> size;  ///< that its terminal is to have
   bool closed = false;
   bool over = false;           ///< the program has ended, or was never started
   std::function<void()> wake;  ///< there is something to send; called without the mutex

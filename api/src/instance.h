@@ -71,6 +71,7 @@ class Instance final : public Server {
   void restore(const std::shared_ptr<const MachinePicture>& picture) override;
   std::shared_ptr<Server> fork(const std::shared_ptr<const MachinePicture>& picture,
                                const Options& options) override;
+  void set_disk_limit(unsigned megabytes) override;
   void quiesce() override;
 
   /// As capture(), for the last time: the guest executes nothing after that moment, and only

@@ -1,6 +1,7 @@
 // api/src/instance_boot.cc - builds the parts of an instance and brings them up, and what happens
 // at their end.
 #include "api/src/clusters.h"
+#include "api/src/disk_size.h"
 #include "api/src/errors.h"
 #include "api/src/instance_parts.h"
 #include "guest/agent/protocol.h"
@@ -16,9 +17,6 @@ namespace {
 // What on_progress is told of: image, machine, agent, disks, PostgreSQL.
 constexpr int kSteps = 5;
 constexpr int kStepsBeforeGuest = 2;
-
-// A fresh cluster, and room for something.
-constexpr unsigned kLeastDiskMb = 96;
 
 std::vector<std::string> setting_list(const std::map<std::string, std::string>& settings) {
   std::vector<std::string> list;
@@ -46,12 +44,6 @@ vm::Executor executor_of(Executor executor) {
       return vm::Executor::kInterpreter;
   }
   throw InvalidArgument("Options::executor is none of the three");
-}
-
-/// The guest keeps the limit by itself, and PostgreSQL its log within max_wal_size beyond it. This
-/// is for a guest that does not, and for what was deleted and is not discarded yet.
-vm::u64 disk_backstop(vm::u64 limit) {
-  return limit == 0 ? 0 : limit + limit / 8 + (vm::u64{256} << 20);
 }
 
 std::shared_ptr<vm::BlockBackend> open_root_disk(const ImageFile& root) {
@@ -115,10 +107,7 @@ void Instance::Parts::load_image() {
                           std::to_string(image.memory_minimum) + " and takes at most " +
                           std::to_string(image.memory_maximum));
   }
-  if (options.disk_limit_mb != 0 && options.disk_limit_mb < kLeastDiskMb) {
-    throw InvalidArgument("Options::disk_limit_mb is " + std::to_string(options.disk_limit_mb) +
-                          "; a database needs at least " + std::to_string(kLeastDiskMb));
-  }
+  if (auto limit = check_disk_limit(options.disk_limit_mb); !limit) throw_error(limit.error());
   if (auto verified = verify_image(image); !verified) throw_error(verified.error());
   report(1, "image found in " + image.files.place());
 }
@@ -177,19 +166,22 @@ void Instance::Parts::find_code_cache(const std::string& how) {
 void Instance::Parts::build_machine(const vm::TranslatorOptions* translator,
                                     const MachinePicture* from) {
   if (!root_disk) root_disk = open_root_disk(image.root);
-  const vm::u64 backstop = disk_backstop(disk_limit());
   std::vector<std::uint8_t> kernel;
   vm::MachineConfig config;
   config.command_line = image.command_line;
   if (from != nullptr) {
-    if (!data_disk) data_disk = std::make_unique<OverlayDisk>(from->disk, backstop);
+    if (!data_disk) data_disk = std::make_unique<OverlayDisk>(from->disk, 0);
     config.start_from = &from->machine;
   } else {
     if (!data_disk) {
-      data_disk = std::make_unique<OverlayDisk>(value_or_throw(cluster_disk(image)), backstop);
+      data_disk = std::make_unique<OverlayDisk>(value_or_throw(cluster_disk(image)), 0);
     }
     kernel = value_or_throw(read_image_file(image.kernel));
   }
+  if (auto grown = data_disk->grow(disk_capacity(disk_limit())); !grown) {
+    throw_error(grown.error());
+  }
+  set_backstop();
   config.memory_bytes = vm::u64{options.memory_mb} << 20;
   config.kernel = kernel;
   if (!options.settings.empty()) config.command_line += " snowglobe.postgres=manual";
@@ -215,6 +207,18 @@ void Instance::Parts::build_machine(const vm::TranslatorOptions* translator,
   network->attach(machine->network());
   agent->attach(*machine, 0);
   report(kStepsBeforeGuest, "machine built");
+}
+
+void Instance::Parts::set_backstop() {
+  auto* const disk = dynamic_cast<OverlayDisk*>(data_disk.get());
+  if (disk != nullptr) disk->set_limit(disk_backstop(disk_limit(), disk->content_bytes()));
+}
+
+base::Result<void> Instance::Parts::grow_disk(vm::u64 capacity) {
+  if (capacity <= data_disk->capacity()) return {};
+  if (auto grown = data_disk->grow(capacity); !grown) return grown;
+  machine->disks_grew();
+  return {};
 }
 
 void Instance::Parts::on_serial(base::ConstBytes bytes) {

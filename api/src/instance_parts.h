@@ -137,6 +137,11 @@ struct Instance::Parts {
   /// Ahead of build_machine(), for a machine that begins in a state made earlier: `how` it starts.
   void find_code_cache(const std::string& how);
 
+  /// Of a disk in memory, for the limit and what is on it.
+  void set_backstop();
+  /// Has the disk grow under a machine that is there. The machine's thread.
+  base::Result<void> grow_disk(vm::u64 capacity);
+
   // --- snapshots (instance_snapshot.cc): the machine's thread, while the sessions are held still
   base::Result<std::shared_ptr<const MachinePicture>> capture(const SessionRegistry::Hold& hold);
   base::Result<void> restore(const MachinePicture& picture, const SessionRegistry::Hold& hold);

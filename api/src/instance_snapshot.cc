@@ -1,6 +1,7 @@
 // api/src/instance_snapshot.cc - a machine's picture: taken, put back, and made into another
 // machine. Which sessions go on is decided here (docs/api.md, "Sessions and restore").
 #include "api/src/connection.h"
+#include "api/src/disk_size.h"
 #include "api/src/errors.h"
 #include "api/src/instance_parts.h"
 #include "guest/agent/protocol.h"
@@ -120,6 +121,7 @@ base::Result<void> Instance::Parts::restore(const MachinePicture& picture,
                                             const SessionRegistry::Hold& hold) {
   Fates fates = decide(picture, hold);
   if (auto possible = check(picture, fates.plan); !possible) return possible;
+  if (auto grown = grow_disk(picture.disk->capacity()); !grown) return grown;
   if (auto prepared = data_disk->prepare_restore(picture.disk); !prepared) return prepared;
   // Everything but this has been checked, and it changes nothing if it fails.
   if (auto restored = machine->restore(picture.machine); !restored) {
@@ -131,6 +133,7 @@ base::Result<void> Instance::Parts::restore(const MachinePicture& picture,
     connection->make_stale();
   ++resumptions_;  // what the undone guest owes us counts no more
   base::Result<void> rest = data_disk->commit_restore();
+  set_backstop();
   if (rest) rest = network->restore(picture.network, fates.plan);
   if (rest) rest = agent->restore(bytes_of(picture.agent));
   if (!rest) {
@@ -176,6 +179,7 @@ Resumption Instance::Parts::resumption(base::ConstBytes entropy) {
   std::array<std::uint8_t, 4> secret;
   random.fill(secret);
   told.secret = base::load_le<std::uint32_t>(secret.data());
+  told.disk_bytes = data_disk->capacity();
   told.disk_limit = disk_limit();
   told.mac = mac;
   told.entropy = entropy;
@@ -313,6 +317,23 @@ void Instance::quiesce() {
   if (auto done = parts_->agent->quiesce(kAll, Deadline(kQuiesceLimit)); !done) {
     throw_error(done.error(), console());
   }
+}
+
+void Instance::set_disk_limit(unsigned megabytes) {
+  if (auto possible = check_disk_limit(megabytes); !possible) throw_error(possible.error());
+  check({});
+  wait_until_awake();
+  const auto bytes = on_machine_thread<base::Result<vm::u64>>([this, megabytes] {
+    parts_->options.disk_limit_mb = megabytes;
+    const auto grown = parts_->grow_disk(disk_capacity(parts_->disk_limit()));
+    if (!grown) return base::Result<vm::u64>(grown.error());
+    parts_->set_backstop();
+    return base::Result<vm::u64>(parts_->data_disk->capacity());
+  });
+  if (!bytes) throw_error(bytes.error());
+  const auto size =
+      parts_->agent->disk_limit(bytes.value(), vm::u64{megabytes} << 20, Deadline(kQuiesceLimit));
+  if (!size) throw_error(size.error(), console());
 }
 
 void Instance::sync() {

@@ -4,6 +4,7 @@
 #include "api/src/clusters.h"
 #include "api/src/connection.h"
 #include "api/src/database_state.h"
+#include "api/src/disk_size.h"
 #include "api/src/errors.h"
 #include "api/src/folder_lock.h"
 #include "api/src/hibernation.h"
@@ -75,6 +76,7 @@ void require_options(const Options& options) {
                           std::to_string(options.relaxed_window.count()) +
                           " ms; 3 ms to 30 s are possible");
   }
+  if (auto limit = check_disk_limit(options.disk_limit_mb); !limit) throw_error(limit.error());
   if (options.read_only && options.from) {
     throw InvalidArgument("Options::from begins a new database, and Options::read_only makes none");
   }
@@ -149,8 +151,26 @@ std::unique_ptr<PersistentDisk> Persistence::open_disk() {
                           "' is another database's than its database.json says; put both back "
                           "from one copy of the folder");
   }
+  if (!options_.read_only) grow(*disk);
   disk_ = disk.get();
   return disk;
+}
+
+/// As large as Options::disk_limit_mb needs it, and than images' disks are now; never smaller than
+/// it was.
+void Persistence::grow(PersistentDisk& disk) {
+  const unsigned limit_mb = options_.disk_limit_mb != 0 ? options_.disk_limit_mb : kUsualDiskMb;
+  const vm::u64 wanted = disk_capacity(vm::u64{limit_mb} << 20);
+  if (auto done = disk.grow(wanted); !done) throw_disk_error(done.error());
+  note_capacity(disk.capacity());
+}
+
+void Persistence::note_capacity(std::uint64_t capacity) {
+  const std::lock_guard lock(store_mutex_);
+  Description about = *folder_->description();
+  if (about.disk_bytes == capacity) return;
+  about.disk_bytes = capacity;
+  folder_->describe(about);
 }
 
 std::shared_ptr<Instance> Persistence::create() {
@@ -161,8 +181,9 @@ std::shared_ptr<Instance> Persistence::create() {
   std::shared_ptr<const DiskImage> contents =
       picture ? picture->disk
               : std::make_shared<const DiskImage>(value_or_throw(cluster_disk(image_)));
-  if (auto made =
-          PersistentDisk::create(folder_->new_disk(), *contents, contents->capacity(), files_);
+  const vm::u64 wanted = disk_capacity(vm::u64{options_.disk_limit_mb} << 20);
+  if (auto made = PersistentDisk::create(folder_->new_disk(), *contents,
+                                         std::max(contents->capacity(), wanted), files_);
       !made) {
     throw_disk_error(made.error());
   }
@@ -339,6 +360,11 @@ void Persistence::set_durability() {
   Description about = *folder_->description();
   about.relaxed_ms = relaxed_milliseconds();
   folder_->describe(about);
+}
+
+void Persistence::set_disk_limit(unsigned megabytes) {
+  options_.disk_limit_mb = megabytes;
+  if (disk_ != nullptr) note_capacity(disk_->capacity());
 }
 
 std::uint64_t Persistence::disk_bytes() const {

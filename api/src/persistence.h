@@ -55,6 +55,8 @@ class Persistence {
   [[nodiscard]] bool needs_other_durability() const;
   void set_durability();
 
+  /// The machine has another limit now: so will the next one.
+  void set_disk_limit(unsigned megabytes);
   /// What the disk takes on the host; 0 if that is not known.
   [[nodiscard]] std::uint64_t disk_bytes() const;
 
@@ -86,6 +88,8 @@ class Persistence {
   /// What a hibernated machine is asked for; nothing if the disk has none.
   [[nodiscard]] base::Result<Picture> hibernated() const;
   std::unique_ptr<PersistentDisk> open_disk();
+  void grow(PersistentDisk& disk);
+  void note_capacity(std::uint64_t capacity);
   void hibernate();
   void say(LogLevel level, const std::string& text) const;
 
@@ -95,7 +99,7 @@ class Persistence {
     std::string why;  ///< written before `failed` is true
   };
 
-  Options options_;  // only `stop` changes
+  Options options_;  // `stop` and disk_limit_mb change
   base::FileSystem& files_;
   std::filesystem::path path_;
   const std::shared_ptr<Health> health_ = std::make_shared<Health>();

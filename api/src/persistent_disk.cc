@@ -94,10 +94,14 @@ base::Result<std::unique_ptr<PersistentDisk>> PersistentDisk::open(const Path& p
   const auto size = file.value()->size();
   if (!size) return size.error();
   const u64 capacity = head.value().record().capacity;
-  if (size.value() != kStart + capacity) {
+  if (size.value() < kStart + capacity) {
     return wrong(ErrorCode::kCorrupt, path,
                  "the disk file has " + std::to_string(size.value()) + " bytes instead of " +
                      std::to_string(kStart + capacity));
+  }
+  if (size.value() > kStart + capacity && !options.read_only) {
+    // A grow() that was cut off. Nothing was written there, and the next one relies on that.
+    if (auto done = file.value()->set_size(kStart + capacity); !done) return done.error();
   }
   auto history = DiskHistory::of(
       file.value()->identity(), [&] { return files.open(path, base::FileSystem::Access::kRead); },
@@ -203,12 +207,31 @@ std::shared_ptr<const DiskImage> PersistentDisk::capture() {
   return std::make_shared<const DiskImage>(history_->instant());
 }
 
+base::Result<void> PersistentDisk::grow(u64 capacity) {
+  if (capacity <= record().capacity) return {};
+  if (capacity % DiskHead::kSlotBytes != 0 || capacity > DiskHead::kMaxCapacity) {
+    return Error{ErrorCode::kInvalidArgument, "grow the disk: it can not have a capacity of " +
+                                                  std::to_string(capacity) + " bytes"};
+  }
+  if (auto usable = io_->check(); !usable) return usable;
+  if (options_.read_only) return not_now("the disk was opened for reading only");
+  // The file first: a record that says more than there is, is damage. If the host has no room,
+  // nothing has changed but the file's length, which the next open() puts right.
+  if (auto done = io_->file().set_size(kStart + capacity); !done) return done;
+  if (auto done = io_->file().sync(); !done) return io_->fail(done.error());
+  DiskRecord record = head_.record();
+  record.capacity = capacity;
+  if (auto done = head_.write(io_->file(), record); !done) return io_->fail(done.error());
+  history_->grow(capacity);
+  return {};
+}
+
 base::Result<void> PersistentDisk::prepare_restore(std::shared_ptr<const DiskImage> image) {
   cancel_restore();
   if (auto usable = io_->check_writable(); !usable) return usable;
-  if (image->capacity() != capacity()) {
+  if (image->capacity() > capacity()) {
     return Error{ErrorCode::kInvalidArgument,
-                 "restore the data disk: the state is of a disk of another size"};
+                 "restore the data disk: the state is of a larger disk"};
   }
   // What is written from here on would be missing in the journal. The guest stands still.
   if (!io_->wait_idle(kIdleLimit)) {

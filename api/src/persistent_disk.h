@@ -83,7 +83,10 @@ class PersistentDisk final : public DataDisk {
   base::Result<void> discard(vm::u64 offset, vm::u64 length) override;
 
   std::shared_ptr<const DiskImage> capture() override;
-  /// Writes what differs to a journal beside the file. Takes images of any disk of this capacity.
+  /// Durable when it returns. While no request is under way, or on the machine's thread. Errors:
+  /// kInvalidArgument, kUnavailable (closed, read-only), those of the file.
+  base::Result<void> grow(vm::u64 capacity) override;
+  /// Writes what differs to a journal beside the file. Takes images of any disk that is no larger.
   base::Result<void> prepare_restore(std::shared_ptr<const DiskImage> image) override;
   /// Once the journal has its name, the restore is done, even if the process or the host dies in
   /// the middle of it: the next open() completes it.

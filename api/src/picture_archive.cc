@@ -2,6 +2,7 @@
 #include "api/src/picture_archive.h"
 
 #include "api/src/agent.h"
+#include "api/src/disk_size.h"
 #include "api/src/stored_disk.h"
 #include "base/archive.h"
 #include "guestnet/network.h"
@@ -172,7 +173,7 @@ base::Result<void> write_disk(snapshots::Writer& writer, const DiskImage& disk,
                            [&own](vm::u64 offset, vm::u64) { own[offset / kChunk] = true; });
   std::vector<bool> changed(count);
   const DiskImage* known = parent.picture ? parent.picture->disk.get() : nullptr;
-  if (known != nullptr && known->capacity() != disk.capacity()) known = nullptr;
+  if (known != nullptr && known->capacity() > disk.capacity()) known = nullptr;
   if (known == nullptr) mark_stored(parent.stored, "disk", changed);
   disk.for_each_difference(
       known, kChunk, [&changed](vm::u64 offset, vm::u64) { changed[offset / kChunk] = true; });
@@ -230,11 +231,13 @@ base::Result<std::shared_ptr<const DiskImage>> read_disk(const snapshots::Reader
   auto differs = reader.read_object("disk/chunks");
   if (!differs) return differs.error();
   const snapshots::ObjectInfo& info = reader.objects()[object.value()];
-  if (info.size != base->capacity() || info.chunk_bytes % DiskImage::kPage != 0 ||
+  if (info.size < base->capacity() || info.size > disk_capacity(vm::u64{kMostDiskMb} << 20) ||
+      info.size % DiskImage::kPage != 0 || info.chunk_bytes % DiskImage::kPage != 0 ||
       differs.value().size() != (info.chunk_count() + 7) / 8) {
-    return damaged("its disk has another size than the image's");
+    return damaged("its disk is smaller than the image's, or larger than one can be");
   }
-  DiskImage::Builder builder(std::make_shared<const DiskImage>(base));
+  const auto began_with = std::make_shared<const DiskImage>(std::move(base), info.size);
+  DiskImage::Builder builder(began_with);
   std::vector<std::uint8_t> chunk(info.chunk_bytes);
   std::array<std::uint8_t, DiskImage::kPage> fresh;
   for (std::uint64_t index = 0; index < info.chunk_count(); ++index) {
@@ -244,7 +247,7 @@ base::Result<std::shared_ptr<const DiskImage>> read_disk(const snapshots::Reader
     for (std::size_t at = 0; at < all.size(); at += DiskImage::kPage) {
       const base::ConstBytes page = all.subspan(at, DiskImage::kPage);
       const std::uint64_t offset = index * info.chunk_bytes + at;
-      base->read(offset, fresh);
+      began_with->read(offset, fresh);
       if (std::equal(page.begin(), page.end(), fresh.begin())) continue;
       if (auto set = builder.set(offset, page); !set) return set.error();
     }

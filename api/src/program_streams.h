@@ -58,6 +58,9 @@ class ProgramStreams {
     for (const int number : std::exchange(input.signals, {}))
       parts.emplace_back(SNOWGLOBE_SIGNAL,
                          WireWriter().number(static_cast<std::uint32_t>(number)).take());
+    if (const auto screen = std::exchange(input.size, {}); screen && options_.terminal) {
+      parts.emplace_back(SNOWGLOBE_RESIZE, size_payload(*screen));
+    }
     const std::size_t size =
         std::min<std::size_t>(input.bytes.size(), SNOWGLOBE_STDIN_WINDOW - unread_);
     if (size > 0) parts.emplace_back(SNOWGLOBE_STDIN, input.bytes.substr(0, size));
@@ -67,6 +70,12 @@ class ProgramStreams {
       parts.emplace_back(SNOWGLOBE_STDIN, std::string());
     input.changed.notify_all();
     return parts;
+  }
+
+  /// As EXEC and RESIZE have it. What no terminal has is as large as one can be.
+  static std::string size_payload(TerminalSize size) {
+    const auto bounded = [](unsigned count) { return std::uint32_t{std::min(count, 65535u)}; };
+    return WireWriter().number(bounded(size.rows)).number(bounded(size.columns)).take();
   }
 
  private:

@@ -69,6 +69,8 @@ class Server {
   /// Another one, that goes on from there. Throws as Database::open_in_memory().
   virtual std::shared_ptr<Server> fork(const std::shared_ptr<const MachinePicture>& picture,
                                        const Options& options) = 0;
+  /// Another size of the data disk: Options::disk_limit_mb. Throws InvalidArgument, and as exec().
+  virtual void set_disk_limit(unsigned megabytes) = 0;
   /// Makes the guest's memory fit for a small snapshot. Throws as exec().
   virtual void quiesce() = 0;
 

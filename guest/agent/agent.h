@@ -97,7 +97,8 @@ struct request {
   union {
     struct {
       pid_t pid;
-      int in, out, err; /* pipes to the program; -1 when closed */
+      int in, out, err; /* to the program; -1 when closed. With a terminal, no err */
+      bool terminal;
       uint8_t* stdin_bytes;
       size_t stdin_start, stdin_length;
       uint32_t stdin_taken; /* not yet acknowledged */
@@ -139,6 +140,18 @@ void exec_pump(struct request* request);
 bool exec_exited(pid_t pid, int status);
 /* Kills programs whose time is over; returns the next deadline or 0. */
 int64_t exec_deadlines(int64_t now);
+
+/* --- terminal.c ------------------------------------------------------------------------------- */
+
+bool terminal_size_ok(uint32_t rows, uint32_t columns);
+/* A new terminal of the user `uid`: the program's three ends at ends[0][0], [1][1] and [2][1], ours
+ * at [0][1] and [1][0]. What was opened stays there if it fails (errno). */
+bool terminal_open(uint32_t rows, uint32_t columns, uint32_t uid, int ends[3][2]);
+void terminal_resize(int fd, uint32_t rows, uint32_t columns);
+/* In a child that leads a session, with the terminal at 0 to 2: returns in a child of its own,
+ * which is to become the program. `ours`: our end of the terminal; `failure` stays open in the
+ * child only. False: errno. */
+bool terminal_lead(int ours, int failure);
 
 /* --- files.c ---------------------------------------------------------------------------------- */
 
@@ -201,8 +214,8 @@ struct data_size {
 /* Mounts the disk and sees to its size; NULL or what failed (errno says why). It may be mounted all
  * the same. `limit` is DISK_LIMIT's. */
 const char* data_mount(uint64_t limit, struct data_size* size);
-/* Sees to a limit, if it is another one. */
-void data_keep_limit(uint64_t limit);
+/* Sees to a size and a limit, if one is another than before; as for DISK_LIMIT. */
+void data_keep_size(uint64_t device, uint64_t limit);
 bool data_mounted(void);
 void data_request_mount(uint32_t id, struct reader* reader);
 void data_request_unmount(uint32_t id, struct reader* reader);

@@ -19,13 +19,19 @@
 #define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t)
 /* What files with FS_UNRM_FL may use and others not (guest/patches/linux-ext4-reserve.patch). */
 #define RESERVE_FILE "/sys/fs/ext4/vdb/reserved_clusters"
-/* For PostgreSQL's log (max_wal_size is 128 MB) and its books. */
-#define RESERVE_BYTES (192ull << 20)
+/* For PostgreSQL's log (max_wal_size is 128 MB, which it passes for a while; replication slots keep
+ * max_slot_wal_keep_size, 512 MB), its books, and tables' maps. */
+#define RESERVE_BYTES (1024ull << 20)
+/* Of ext4's superblock: where it is on the disk, and its first two fields. */
+#define SUPERBLOCK 1024
+struct superblock {
+  uint32_t inodes, blocks;
+};
 /* How long the kernel may take to learn of a disk's new size. */
 #define CAPACITY_PATIENCE_MS 2000
 
 static bool mounted;
-static uint64_t present_limit;
+static uint64_t present_limit, present_device;
 
 bool data_mounted(void) { return mounted; }
 
@@ -84,13 +90,20 @@ static bool is_marked(const char* path) {
   return marked;
 }
 
-/* Tables and what users put on the disk must do without the reserve. */
+/* Tables and what users put on the disk must do without the reserve, */
 static bool holds_tables(const char* name) {
   return strcmp(name, "base") == 0 || strcmp(name, "pg_tblspc") == 0;
 }
 
-/* A folder after what is in it: one that is marked has been done whole. */
-static bool mark_folder(const char* path, unsigned depth) {
+/* but for their maps, which the kernel marks itself where it makes them. */
+static bool is_map(const char* name) {
+  const char* kind = strrchr(name, '_');
+  return kind && (strcmp(kind, "_vm") == 0 || strcmp(kind, "_fsm") == 0);
+}
+
+/* Marks all in a folder, or the maps of tables alone; itself after what is in it: one that is
+ * marked has been done whole. */
+static bool mark_folder(const char* path, unsigned depth, bool maps_alone) {
   DIR* folder = opendir(path);
   if (!folder) return false;
   bool done = true;
@@ -98,37 +111,43 @@ static bool mark_folder(const char* path, unsigned depth) {
   while ((entry = readdir(folder))) {
     char inner[512];
     if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-    if (depth == 0 && holds_tables(entry->d_name)) continue;
+    bool maps = maps_alone || (depth == 0 && holds_tables(entry->d_name));
     int length = snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name);
     if (length < 0 || (size_t)length >= sizeof inner) continue;
-    if (entry->d_type == DT_REG) done = mark_file(inner) && done;
-    if (entry->d_type == DT_DIR && depth < 4) done = mark_folder(inner, depth + 1) && done;
+    if (entry->d_type == DT_REG && (!maps || is_map(entry->d_name)))
+      done = mark_file(inner) && done;
+    if (entry->d_type == DT_DIR && depth < 4) done = mark_folder(inner, depth + 1, maps) && done;
   }
   closedir(folder);
-  return done && mark_file(path);
+  return done && (maps_alone || mark_file(path));
 }
 
 /* Once in the life of a disk: new files take the mark from their folder. */
 static void mark_reserve_users(void) {
   if (access(DATA_FOLDER, F_OK) < 0 || is_marked(DATA_FOLDER)) return;
-  if (!mark_folder(DATA_FOLDER, 0)) log_line("mark " DATA_FOLDER ": %s", strerror(errno));
+  if (!mark_folder(DATA_FOLDER, 0, false)) log_line("mark " DATA_FOLDER ": %s", strerror(errno));
 }
 
 /* --- size ------------------------------------------------------------------------------------- */
 
-/* Grows the file system to `wanted` bytes and what it needs for itself (0: to the whole disk). */
-static bool grow(uint64_t wanted) {
+/* Of the file system; the kernel keeps what the disk's cache has of it in step. 0: not to be seen.
+ */
+static uint64_t present_blocks(void) {
+  struct superblock found = {0};
+  int disk = open(DATA_DISK, O_RDONLY | O_CLOEXEC);
+  bool done = disk >= 0 && pread(disk, &found, sizeof found, SUPERBLOCK) == sizeof found;
+  if (disk >= 0) close(disk);
+  return done ? found.blocks : 0;
+}
+
+/* Grows the file system to the whole of the disk. */
+static bool grow(void) {
   int folder = open(DATA_MOUNT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   struct statfs status;
   bool done = folder >= 0 && fstatfs(folder, &status) == 0;
   if (done) {
-    uint64_t block = (uint64_t)status.f_bsize, have = (uint64_t)status.f_blocks;
-    uint64_t blocks = device_bytes() / block;
-    /* f_blocks leaves out what the file system needs for itself: at most 1/32 here. */
-    uint64_t target = wanted / block;
-    target += target / 32 + 32768;
-    if (wanted != 0 && target < blocks) blocks = target;
-    if (blocks > have + have / 32 + 32768) done = ioctl(folder, EXT4_IOC_RESIZE_FS, &blocks) == 0;
+    uint64_t blocks = present_device / (uint64_t)status.f_bsize;
+    if (blocks > present_blocks()) done = ioctl(folder, EXT4_IOC_RESIZE_FS, &blocks) == 0;
   }
   int error = errno;
   if (folder >= 0) close(folder);
@@ -142,7 +161,7 @@ static bool set_reserve(uint64_t limit, struct data_size* size) {
   struct statfs status;
   if (statfs(DATA_MOUNT, &status) < 0) return false;
   uint64_t block = (uint64_t)status.f_bsize, blocks = (uint64_t)status.f_blocks;
-  uint64_t reserve = blocks / 8;
+  uint64_t reserve = blocks / 5;
   if (reserve > RESERVE_BYTES / block) reserve = RESERVE_BYTES / block;
   if (limit != 0 && limit / block < blocks - reserve) reserve = blocks - limit / block;
   snprintf(text, sizeof text, "%" PRIu64, reserve);
@@ -153,9 +172,9 @@ static bool set_reserve(uint64_t limit, struct data_size* size) {
 
 /* Both of the above; NULL or what failed (errno says why). */
 static const char* settle(uint64_t limit, struct data_size* size) {
-  uint64_t wanted = limit == 0 || limit > UINT64_MAX / 2 ? 0 : limit + RESERVE_BYTES;
   present_limit = limit;
-  if (!grow(wanted)) return "grow the data disk's file system";
+  present_device = device_bytes();
+  if (!grow()) return "grow the data disk's file system";
   if (!set_reserve(limit, size)) return "set the data disk's reserve";
   return NULL;
 }
@@ -172,10 +191,11 @@ const char* data_mount(uint64_t limit, struct data_size* size) {
   return settle(limit, size);
 }
 
-void data_keep_limit(uint64_t limit) {
+void data_keep_size(uint64_t device, uint64_t limit) {
   struct data_size size;
-  if (!mounted || limit == present_limit) return;
-  const char* failed = settle(limit, &size);
+  if (!mounted || (limit == present_limit && (device == 0 || device == present_device))) return;
+  const char* failed =
+      wait_for_capacity(device) ? settle(limit, &size) : "see the data disk's new size";
   if (failed) log_line("%s: %s", failed, strerror(errno));
 }
 

@@ -19,20 +19,24 @@ static void nonblocking(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONB
 
 struct program {
   uint32_t uid, gid;
+  bool terminal;
+  uint32_t rows, columns;
   const char* directory;
   char* const* arguments;
   char* const* environment;
 };
 
 /* In the child. Tells through `failure` what went wrong: the errno and a letter for the step. */
-_Noreturn static void become(const struct program* program, int in, int out, int err, int failure) {
+_Noreturn static void become(const struct program* program, int ends[3][2], int failure) {
   int step = 'i';
   sigset_t none;
   sigemptyset(&none);
   signal(SIGPIPE, SIG_DFL);
-  sigprocmask(SIG_SETMASK, &none, NULL);
   setsid();
-  if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) goto failed;
+  if (dup2(ends[0][0], 0) < 0 || dup2(ends[1][1], 1) < 0 || dup2(ends[2][1], 2) < 0) goto failed;
+  step = 't';
+  if (program->terminal && !terminal_lead(ends[1][0], failure)) goto failed;
+  sigprocmask(SIG_SETMASK, &none, NULL);
   step = 'd';
   if (chdir(program->directory) < 0) goto failed;
   step = 'u';
@@ -51,14 +55,15 @@ failed:;
   _exit(127);
 }
 
-/* Starts `program` with pipes; returns its pid, or -1 with errno and *step set. */
-static pid_t spawn(const struct program* program, int pipes[3][2], const char** step) {
+/* Starts `program` at the ends of its pipes or terminal; returns its pid, or -1 with errno and
+ * *step set. */
+static pid_t spawn(const struct program* program, int ends[3][2], const char** step) {
   int failure[2];
   *step = "make a pipe";
   if (pipe2(failure, O_CLOEXEC) < 0) return -1;
   *step = "start a process";
   pid_t pid = fork();
-  if (pid == 0) become(program, pipes[0][0], pipes[1][1], pipes[2][1], failure[1]);
+  if (pid == 0) become(program, ends, failure[1]);
   int error = errno;
   close(failure[1]);
   if (pid > 0) {
@@ -73,12 +78,23 @@ static pid_t spawn(const struct program* program, int pipes[3][2], const char** 
       *step = report[1] == 'd'   ? "enter the directory"
               : report[1] == 'u' ? "change to the user"
               : report[1] == 'x' ? "run the program"
+              : report[1] == 't' ? "control the terminal"
                                  : "set up the program";
     }
   }
   close(failure[0]);
   errno = error;
   return pid;
+}
+
+/* Theirs and ours: [0][0], [1][1] and [2][1] are the program's. With a terminal there is one of
+ * each, but ours for its standard error, which is the same. */
+static bool make_ends(const struct program* program, int ends[3][2]) {
+  if (program->terminal) {
+    return terminal_open(program->rows, program->columns, program->uid, ends);
+  }
+  return pipe2(ends[0], O_CLOEXEC) == 0 && pipe2(ends[1], O_CLOEXEC) == 0 &&
+         pipe2(ends[2], O_CLOEXEC) == 0;
 }
 
 void exec_start(uint32_t id, struct reader* reader) {
@@ -91,40 +107,46 @@ void exec_start(uint32_t id, struct reader* reader) {
   program.directory = read_string(reader);
   size_t count = read_list(reader, arguments);
   read_list(reader, environment);
-  if (!read_all(reader) || count == 0 || flags & ~(uint32_t)SNOWGLOBE_EXEC_STDIN) {
+  program.terminal = flags & SNOWGLOBE_EXEC_TERMINAL;
+  if (program.terminal) {
+    program.rows = read_u32(reader);
+    program.columns = read_u32(reader);
+  }
+  if (!read_all(reader) || count == 0 ||
+      flags & ~(uint32_t)(SNOWGLOBE_EXEC_STDIN | SNOWGLOBE_EXEC_TERMINAL) ||
+      !terminal_size_ok(program.rows, program.columns)) {
     send_error(id, EPROTO, "malformed EXEC");
     return;
   }
   struct request* request = request_open(id, EXEC_REQUEST);
   if (!request) return;
-  int pipes[3][2] = {{-1, -1}, {-1, -1}, {-1, -1}};
-  const char* step = "make a pipe";
+  int ends[3][2] = {{-1, -1}, {-1, -1}, {-1, -1}};
+  const char* step = program.terminal ? "make a terminal" : "make a pipe";
   pid_t pid = -1;
-  if (pipe2(pipes[0], O_CLOEXEC) == 0 && pipe2(pipes[1], O_CLOEXEC) == 0 &&
-      pipe2(pipes[2], O_CLOEXEC) == 0) {
-    pid = spawn(&program, pipes, &step);
-  }
+  if (make_ends(&program, ends)) pid = spawn(&program, ends, &step);
   int error = errno;
-  close_pipe(&pipes[0][0]);
-  close_pipe(&pipes[1][1]);
-  close_pipe(&pipes[2][1]);
+  close_pipe(&ends[0][0]);
+  close_pipe(&ends[1][1]);
+  close_pipe(&ends[2][1]);
   if (pid < 0) {
-    close_pipe(&pipes[0][1]);
-    close_pipe(&pipes[1][0]);
-    close_pipe(&pipes[2][0]);
+    close_pipe(&ends[0][1]);
+    close_pipe(&ends[1][0]);
+    close_pipe(&ends[2][0]);
     send_error(id, error, "%s: %s: %s", arguments[0], step, strerror(error));
     request_close(request);
     return;
   }
   request->exec.pid = pid;
-  request->exec.in = pipes[0][1];
-  request->exec.out = pipes[1][0];
-  request->exec.err = pipes[2][0];
+  request->exec.terminal = program.terminal;
+  request->exec.in = ends[0][1];
+  request->exec.out = ends[1][0];
+  request->exec.err = ends[2][0];
   request->exec.deadline = timeout ? monotonic_ms() + timeout : 0;
   nonblocking(request->exec.in);
   nonblocking(request->exec.out);
-  nonblocking(request->exec.err);
-  if (!(flags & SNOWGLOBE_EXEC_STDIN)) close_pipe(&request->exec.in);
+  if (request->exec.err >= 0) nonblocking(request->exec.err);
+  request->exec.stdin_closing = !(flags & SNOWGLOBE_EXEC_STDIN);
+  exec_pump(request);
 }
 
 /* Frees all and lets the program's group go (it is killed if it still runs). */
@@ -183,6 +205,13 @@ void exec_continue(struct request* request, uint16_t type, const uint8_t* payloa
     } else if (!request->exec.exited) {
       kill(-request->exec.pid, signal);
     }
+  } else if (type == SNOWGLOBE_RESIZE && request->exec.terminal) {
+    uint32_t rows = read_u32(&reader), columns = read_u32(&reader);
+    if (!read_all(&reader) || !terminal_size_ok(rows, columns)) {
+      break_off(request, "malformed RESIZE");
+    } else if (request->exec.out >= 0) {
+      terminal_resize(request->exec.out, rows, columns);
+    }
   } else {
     break_off(request, "a frame that EXEC does not know");
   }
@@ -190,7 +219,7 @@ void exec_continue(struct request* request, uint16_t type, const uint8_t* payloa
 
 size_t exec_poll(const struct request* request, struct pollfd* fds) {
   size_t count = 0;
-  if (request->exec.in >= 0 && request->exec.stdin_length) {
+  if (request->exec.in >= 0 && (request->exec.stdin_length || request->exec.stdin_closing)) {
     fds[count++] = (struct pollfd){.fd = request->exec.in, .events = POLLOUT};
   }
   if (port_room() >= ROOM_FOR_STREAMS) {
@@ -220,6 +249,11 @@ static void pump_stdin(struct request* request) {
     if (request->exec.stdin_length == 0) request->exec.stdin_start = 0;
   }
   if (request->exec.stdin_closing && request->exec.stdin_length == 0) {
+    static const char end_of_file = 4; /* ^D: a terminal has no other end, and may be read on */
+    if (request->exec.terminal && request->exec.in >= 0) {
+      ssize_t written = write(request->exec.in, &end_of_file, 1);
+      if (written < 0 && (errno == EINTR || errno == EAGAIN)) return;
+    }
     close_pipe(&request->exec.in);
   }
   /* Large steps, or all at the end: not a frame for each line that `cat` reads. */

@@ -38,7 +38,7 @@
 #define SNOWGLOBE_GUEST_AGENT_PROTOCOL_H
 
 #define SNOWGLOBE_PORT_NAME "snowglobe.agent"
-#define SNOWGLOBE_PROTOCOL_VERSION 2u
+#define SNOWGLOBE_PROTOCOL_VERSION 3u
 
 #define SNOWGLOBE_HEADER_SIZE 12u
 #define SNOWGLOBE_MAX_PAYLOAD 65536u
@@ -60,11 +60,14 @@ enum snowglobe_type {
 
   /* Runs a program: u32 uid, u32 gid, u32 timeout in ms (0: none), u32 flags, string directory,
    * list arguments (the first is the program: a path, or a name that is looked up in PATH), list
-   * environment ("NAME=value"; empty: the agent's own, which has PATH, HOME, TERM, LANG, PGUSER).
+   * environment ("NAME=value"; empty: the agent's own, which has PATH, HOME, TERM, LANG, PGUSER);
+   * with SNOWGLOBE_EXEC_TERMINAL, u32 rows, u32 columns (each at most 65535).
    * The program is the leader of a session of its own; when the time is over, that whole process
    * group is killed. Output comes as SNOWGLOBE_STDOUT and _STDERR, then OK carries i32 wait status
    * (as of waitpid) and u32 1 if the time was over. Output that the program's own children still
-   * write after its end is cut off. ERROR if it could not be started. */
+   * write after its end is cut off. ERROR if it could not be started.
+   * With SNOWGLOBE_EXEC_TERMINAL the program has a terminal of its own, which it controls, for all
+   * three; what it writes comes as SNOWGLOBE_STDOUT, and an empty SNOWGLOBE_STDIN types ^D. */
   SNOWGLOBE_EXEC = 2,
 
   /* Writes a regular file: string path, u32 mode, u32 uid, u32 gid. The contents follow as
@@ -111,12 +114,13 @@ enum snowglobe_type {
 
   /* What a machine needs first after a restore, as a fork, or from the ready state: u64 wall clock
    * in nanoseconds since 1970 UTC (0: leave it), u64 fixed time likewise (0: none), u32 secret,
-   * u64 limit of the data disk as for DISK_LIMIT, u8[6] hardware address of eth0 (zeros: leave it;
-   * connections go on, the kernel forgets its neighbours), then SNOWGLOBE_RESUME_ENTROPY to
-   * SNOWGLOBE_MAX_ENTROPY bytes of entropy. Does what SET_CLOCK and RESEED do. With a fixed time,
-   * now() and its kin stand still there from the next statement on, until a RESUME without one; the
-   * clock itself, clock_timestamp() and time limits go on. OK is empty. The host lets no frame of
-   * the network into the guest, and sends no other request, until it has come.
+   * u64 bytes that the data disk has and u64 its limit, as for DISK_LIMIT, u8[6] hardware address
+   * of eth0 (zeros: leave it; connections go on, the kernel forgets its neighbours), then
+   * SNOWGLOBE_RESUME_ENTROPY to SNOWGLOBE_MAX_ENTROPY bytes of entropy. Does what SET_CLOCK and
+   * RESEED do. With a fixed time, now() and its kin stand still there from the next statement on,
+   * until a RESUME without one; the clock itself, clock_timestamp() and time limits go on. OK is
+   * empty. The host lets no frame of the network into the guest, and sends no other request, until
+   * it has come.
    *
    * A new generation begins: in all sessions, also the waiting ones, random() is seeded anew
    * (unless the session called setseed()) and cancel keys change. A session's key is, as clients
@@ -140,9 +144,9 @@ enum snowglobe_type {
   SNOWGLOBE_UNMOUNT_DATA = 15,
 
   /* The data disk's size as its users see it: u64 bytes that the disk has, as for MOUNT_DATA, u64
-   * limit in bytes (0: all but a reserve of an eighth, at most 192 MiB). The file system grows with
-   * the disk and never shrinks; what lies above the limit becomes its reserve, which only
-   * PostgreSQL's log and its own books can use, so that a full disk is an error of statements and
+   * limit in bytes (0: all but a reserve of a fifth, at most 1 GiB). The file system grows with the
+   * disk and never shrinks; what lies above the limit becomes its reserve, which only PostgreSQL's
+   * log, its own books and tables' maps can use, so that a full disk is an error of statements and
    * not the server's end. OK carries u64 size, u64 used. A limit below what is used is a disk that
    * is full. */
   SNOWGLOBE_DISK_LIMIT = 16,
@@ -157,6 +161,8 @@ enum snowglobe_type {
   /* PUT, GET: gives the request up (PUT: without a trace). Finished by ERROR ECANCELED. For EXEC
    * see SIGNAL. */
   SNOWGLOBE_CANCEL = 34,
+  /* EXEC with a terminal: u32 rows, u32 columns that it has from now on. */
+  SNOWGLOBE_RESIZE = 35,
 
   /* --- both ways ------------------------------------------------------------------------------ */
 
@@ -193,7 +199,8 @@ enum snowglobe_type {
 
 enum snowglobe_exec_flags {
   /* The host will send SNOWGLOBE_STDIN. */
-  SNOWGLOBE_EXEC_STDIN = 1
+  SNOWGLOBE_EXEC_STDIN = 1,
+  SNOWGLOBE_EXEC_TERMINAL = 2
 };
 
 enum snowglobe_quiesce_flags {

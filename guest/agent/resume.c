@@ -78,7 +78,7 @@ void resume_reseed(uint32_t id, struct reader* reader) {
 void resume_request(uint32_t id, struct reader* reader) {
   uint64_t clock = read_u64(reader), fixed_now = read_u64(reader);
   uint32_t secret = read_u32(reader);
-  uint64_t disk_limit = read_u64(reader);
+  uint64_t device = read_u64(reader), disk_limit = read_u64(reader);
   static const uint8_t no_address[6];
   uint8_t address[6];
   read_bytes(reader, address, sizeof address);
@@ -95,7 +95,7 @@ void resume_request(uint32_t id, struct reader* reader) {
              !machine_hardware_address(address)) {
     send_error(id, errno, "set the hardware address: %s", strerror(errno));
   } else {
-    data_keep_limit(disk_limit);
+    data_keep_size(device, disk_limit);
     /* In one store each, and the number last: whoever sees it finds all else in place. */
     __atomic_store_n(&generation->fixed_now, (int64_t)(fixed_now / 1000), __ATOMIC_RELAXED);
     __atomic_store_n(&generation->secret, secret, __ATOMIC_RELAXED);

@@ -20,10 +20,10 @@ from pathlib import Path
 
 (PING, EXEC, PUT, GET, SET_CLOCK, RESEED, START, STOP, QUIESCE, SHUTDOWN, ADDRESS, RESUME,
  CANCEL_STATEMENT, MOUNT_DATA, UNMOUNT_DATA, DISK_LIMIT) = range(1, 17)
-STDIN, SIGNAL, CANCEL, DATA = 32, 33, 34, 48
+STDIN, SIGNAL, CANCEL, RESIZE, DATA = 32, 33, 34, 35, 48
 OK, ERROR, STDOUT, STDERR, TAKEN = 64, 65, 66, 67, 68
 HELLO = 96
-RESUME_HEAD = 34  # what is before the entropy
+RESUME_HEAD = 42  # what is before the entropy
 MAX_PAYLOAD = 65536
 WINDOW = 65536
 
@@ -44,12 +44,24 @@ def texts(values):
     return struct.pack("<H", len(values)) + b"".join(map(text, values))
 
 
-def execute(arguments, directory="/", timeout=0, flags=0, environment=(), uid=None):
+WITH_STDIN, TERMINAL = 1, 2
+
+# Says what it reads, and which signals come.
+ECHO = '''
+import os, signal, sys
+signal.signal(signal.SIGWINCH, lambda *_: print(*reversed(os.get_terminal_size())))
+signal.signal(signal.SIGINT, lambda *_: print("interrupted"))
+print("ready")
+for line in sys.stdin:
+    print(f"<{line.rstrip()}>")
+print("end")
+'''
+
+
+def execute(arguments, directory="/", timeout=0, flags=0, environment=(), uid=None, size=(24, 80)):
     uid = os.getuid() if uid is None else uid
     return (u32(uid, os.getgid(), timeout, flags) + text(directory) + texts(arguments) +
-            texts(environment))
-
-
+            texts(environment) + (u32(*size) if flags & TERMINAL else b""))
 
 
 class AgentTest(unittest.TestCase):
@@ -98,13 +110,13 @@ class AgentTest(unittest.TestCase):
 
     def finish(self, number):
         """The frames of a request until its end: ({kind: bytes}, last kind, last payload)."""
-        streams = {STDOUT: b"", STDERR: b"", DATA: b"", TAKEN: b""}
+        streams = {kind: bytearray() for kind in (STDOUT, STDERR, DATA, TAKEN)}
         while True:
             found, kind, payload = self.frame()
             if found != number:
                 continue
             if kind in (OK, ERROR):
-                return streams, kind, payload
+                return {kind: bytes(data) for kind, data in streams.items()}, kind, payload
             streams[kind] += payload
 
     def ask(self, kind, payload=b""):
@@ -197,6 +209,66 @@ class AgentTest(unittest.TestCase):
         self.assertEqual((kind, streams[STDOUT]), (OK, b"done\n"))
         self.assertLess(time.monotonic() - before, 3)
 
+    def test_exec_with_a_terminal_has_one_of_that_size_and_controls_it(self):
+        streams, kind, payload = self.ask(EXEC, execute(
+            ["sh", "-c", "test -t 0 && test -t 1 && test -t 2 && tty && stty size && stty size "
+             "</dev/tty; echo oops >&2; exit 5"], flags=TERMINAL, size=(31, 97)))
+        self.assertEqual((kind, struct.unpack("<iI", payload)), (OK, (5 << 8, 0)))
+        self.assertRegex(streams[STDOUT], rb"^/dev/pts/\d+\r\n31 97\r\n31 97\r\noops\r\n$")
+        self.assertEqual(streams[STDERR], b"")
+
+    def read_until(self, number, wanted):
+        seen = b""
+        while wanted not in seen:
+            found, kind, payload = self.frame()
+            self.assertNotIn(kind, (OK, ERROR), seen)
+            if kind == STDOUT:
+                seen += payload
+        return seen
+
+    def test_exec_with_a_terminal_hears_keys_and_of_a_new_size(self):
+        number = self.send(EXEC, execute(
+            [sys.executable, "-uc", ECHO], flags=WITH_STDIN | TERMINAL))
+        self.read_until(number, b"ready\r\n")
+        self.send(STDIN, b"one\n", number)
+        self.assertEqual(self.read_until(number, b"<one>\r\n"), b"one\r\n<one>\r\n")
+        self.send(RESIZE, u32(50, 132), number)
+        self.send(STDIN, b"\n", number)
+        self.assertIn(b"50 132\r\n", self.read_until(number, b"<>\r\n"))
+        self.send(STDIN, b"\x03", number)
+        self.send(STDIN, b"\n", number)
+        self.assertIn(b"interrupted\r\n", self.read_until(number, b"<>\r\n"))
+        self.send(STDIN, b"", number)
+        streams, kind, payload = self.finish(number)
+        self.assertEqual((kind, struct.unpack("<iI", payload)), (OK, (0, 0)))
+        self.assertEqual(streams[STDOUT], b"end\r\n")
+
+    def test_exec_with_a_terminal_loses_no_last_words(self):
+        # Many more than a terminal keeps, from a program that ends at once behind them.
+        for _ in range(5):
+            streams, kind, payload = self.ask(EXEC, execute(
+                ["sh", "-c", "seq 1 20000; kill -TERM $$"], flags=TERMINAL))
+            self.assertEqual((kind, struct.unpack("<iI", payload)), (OK, (signal.SIGTERM, 0)))
+            self.assertEqual(streams[STDOUT].split(), [b"%d" % i for i in range(1, 20001)])
+
+    def test_exec_with_a_terminal_ends_at_its_limit_with_all_that_it_began(self):
+        before = time.monotonic()
+        _, kind, payload = self.ask(EXEC, execute(
+            ["sh", "-c", "set -m; sleep 61 & sleep 62; wait"], timeout=300, flags=TERMINAL))
+        self.assertEqual((kind, struct.unpack("<iI", payload)), (OK, (signal.SIGKILL, 1)))
+        self.assertLess(time.monotonic() - before, 10)
+
+    def test_a_terminal_that_cannot_be_is_refused(self):
+        self.assert_error(self.ask(EXEC, execute(["true"], flags=TERMINAL, size=(24, 65536))),
+                          errno.EPROTO)
+        self.assert_error(self.ask(EXEC, execute(["true"], flags=TERMINAL) + b"x"), errno.EPROTO)
+        answer = self.ask(EXEC, execute(["/no/such/program"], flags=TERMINAL))
+        self.assert_error(answer, errno.ENOENT)
+        for flags, size in ((TERMINAL, u32(0, 1 << 16)), (TERMINAL, u32(1)), (0, u32(24, 80))):
+            number = self.send(EXEC, execute(["sleep", "60"], flags=flags))
+            self.send(RESIZE, size, number)
+            self.assert_error(self.finish(number), errno.EPROTO)
+
     def test_requests_run_side_by_side_up_to_the_bound(self):
         numbers = [self.send(EXEC, execute(["sleep", "1"])) for _ in range(64)]
         self.assert_error(self.ask(EXEC, execute(["true"])), errno.EAGAIN)
@@ -283,7 +355,7 @@ class AgentTest(unittest.TestCase):
         self.assertEqual(self.generation.stat().st_mode & 0o777, 0o440)
         for number, fixed, secret in ((1, 0, 0xfedcba98), (2, 1_700_000_000_123_456_789, 7)):
             # Clock 0: the host's stays as it is.
-            answer = self.ask(RESUME, struct.pack("<QQIQ6x", 0, fixed, secret, 0) + os.urandom(32))
+            answer = self.ask(RESUME, struct.pack("<QQIQQ6x", 0, fixed, secret, 0, 0) + os.urandom(32))
             if answer[1] == ERROR:  # only root may reseed the host's generator
                 self.assert_error(answer, errno.EPERM)
                 self.assertEqual(self.generation.read_bytes(), bytes(16))
@@ -312,7 +384,7 @@ class AgentTest(unittest.TestCase):
         self.assertEqual(self.finish(number)[1], OK)
 
     def test_continuations_of_nothing_are_ignored(self):
-        for kind in (STDIN, SIGNAL, CANCEL, DATA):
+        for kind in (STDIN, SIGNAL, CANCEL, RESIZE, DATA):
             self.send(kind, b"12345", 4711)
 
     def test_frames_in_single_bytes(self):
@@ -324,7 +396,7 @@ class AgentTest(unittest.TestCase):
     def test_random_frames_do_no_harm(self):
         rng = random.Random(SEED)
         # Only requests that can not change the host that the test runs on.
-        kinds = [PING, EXEC, GET, STOP, STDIN, SIGNAL, CANCEL, DATA, 0, 31, 63, 64, 99, 65535]
+        kinds = [PING, EXEC, GET, STOP, STDIN, SIGNAL, CANCEL, RESIZE, DATA, 0, 31, 63, 64, 99, 65535]
         for _ in range(3000):
             kind = rng.choice(kinds)
             payload = bytearray(rng.choice([

@@ -99,6 +99,7 @@ TEST_F(AgentTest, AResumptionIsOneFrame) {
   const Resumption resumption{.clock = base::Nanoseconds(1'700'000'000'000'000'000),
                               .fixed_now = base::Nanoseconds(946'684'800'000'000'000),
                               .secret = 0xFEDCBA98,
+                              .disk_bytes = std::uint64_t{2} << 30,
                               .disk_limit = std::uint64_t{96} << 20,
                               .mac = {2, 'S', 1, 2, 3, 4},
                               .entropy = bytes_of(entropy)};
@@ -108,6 +109,7 @@ TEST_F(AgentTest, AResumptionIsOneFrame) {
                               .number(std::uint64_t{1'700'000'000'000'000'000})
                               .number(std::uint64_t{946'684'800'000'000'000})
                               .number(std::uint32_t{0xFEDCBA98})
+                              .number(std::uint64_t{2} << 30)
                               .number(std::uint64_t{96} << 20)
                               .raw("\x02S\x01\x02\x03\x04")
                               .raw(entropy)
@@ -205,7 +207,7 @@ TEST_F(AgentTest, ASavedConversationGoesOnInTheMiddleOfAFrameInBothDirections) {
   other.on_data(bytes_of(event.substr(5)));
   EXPECT_EQ(heard, "disks");
   constexpr std::size_t kSecret = SNOWGLOBE_HEADER_SIZE + 16;
-  const std::size_t length = SNOWGLOBE_HEADER_SIZE + 34;
+  const std::size_t length = SNOWGLOBE_HEADER_SIZE + 42;
   ASSERT_EQ(taken.size(), 2 * length);
   const auto first = base::load_le<std::uint32_t>(&taken[4]);
   const auto second = base::load_le<std::uint32_t>(&taken[length + 4]);

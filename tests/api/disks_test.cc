@@ -398,10 +398,46 @@ TEST(DiskImages, ABuilderTakesPagesOfOthersMemoryAndRefusesOddRanges) {
   EXPECT_FALSE(watch.expired());
 }
 
-TEST(DiskImages, OfAnotherSizeAreRefusedAndOfAnotherBaseDifferWhereverThereIsSomething) {
+TEST(DiskImages, OfADiskThatGrewHaveZerosBehindWhatTheyWere) {
+  constexpr u64 kGrown = 3000;
   OverlayDisk disk(large_sample(), 0);
-  const auto smaller = std::make_shared<const DiskImage>(sample());
-  EXPECT_EQ(disk.restore(smaller).error().code, base::ErrorCode::kInvalidArgument);
+  ASSERT_TRUE(disk.write(599 * kBlock, Contents(kBlock, 7)).ok());
+  const auto before = disk.capture();
+  ASSERT_TRUE(disk.grow(kGrown * kBlock).ok());
+  EXPECT_EQ(disk.capacity(), kGrown * kBlock);
+  EXPECT_EQ(before->capacity(), kLarge * kBlock);
+  ASSERT_TRUE(disk.grow(kBlock).ok());
+  EXPECT_EQ(disk.capacity(), kGrown * kBlock) << "never smaller";
+  EXPECT_EQ(disk.grow(kGrown * kBlock + 512).error().code, base::ErrorCode::kInvalidArgument);
+
+  Contents expected = contents_of(*before);
+  expected.resize(kGrown * kBlock);
+  EXPECT_EQ(contents_of(disk), expected);
+  const auto grown = disk.capture();
+  EXPECT_EQ(grown->capacity(), kGrown * kBlock);
+  EXPECT_TRUE(differences(*grown, before.get(), kBlock).empty());
+  ASSERT_TRUE(disk.write(2999 * kBlock, Contents(kBlock, 5)).ok());
+  ASSERT_TRUE(disk.discard(1000 * kBlock, kBlock).ok());
+  const auto after = disk.capture();
+  EXPECT_EQ(contents_of(*after), contents_of(disk));
+  const std::map<u64, u64> last{{2999 * kBlock, kBlock}};
+  EXPECT_EQ(differences(*after, before.get(), kBlock), last);
+  EXPECT_EQ(differences(*before, after.get(), kBlock), last);
+
+  ASSERT_TRUE(disk.restore(before).ok());
+  EXPECT_EQ(disk.capacity(), kGrown * kBlock);
+  EXPECT_EQ(contents_of(disk), expected);
+  EXPECT_EQ(disk.capture()->capacity(), kGrown * kBlock);
+  DiskImage::Builder builder(grown);
+  ASSERT_TRUE(builder.set(2999 * kBlock, Contents(kBlock, 5)).ok());
+  EXPECT_TRUE(differences(*builder.finish(), after.get(), kBlock) == last) << "pages of its own";
+}
+
+TEST(DiskImages, OfALargerDiskAreRefusedAndOfAnotherBaseDifferWhereverThereIsSomething) {
+  OverlayDisk small(sample(), 0);
+  const auto larger = std::make_shared<const DiskImage>(large_sample());
+  EXPECT_EQ(small.restore(larger).error().code, base::ErrorCode::kInvalidArgument);
+  OverlayDisk disk(large_sample(), 0);
   const auto other = std::make_shared<const DiskImage>(large_sample());
   ASSERT_TRUE(disk.write(599 * kBlock, Contents(kBlock, 7)).ok());
   const auto before = disk.capture();

@@ -219,8 +219,55 @@ TEST_F(PersistentDiskTest, RestoresImagesOfOtherDisks) {
   ASSERT_TRUE(disk->restore(other.capture()).ok());
   EXPECT_EQ(contents_of(*disk), contents_of(other));
   EXPECT_EQ(disk->record().restores, 1u);
-  const OverlayDisk small(SparseDisk::zeros(kBlock), 0);
-  EXPECT_EQ(disk->restore(small.image()).error().code, base::ErrorCode::kInvalidArgument);
+  OverlayDisk small(SparseDisk::zeros(3 * kBlock), 0);
+  ASSERT_TRUE(small.write(0, Contents(kBlock, 6)).ok());
+  ASSERT_TRUE(disk->restore(small.capture()).ok());
+  Contents expected = contents_of(small);
+  expected.resize(kCapacity);
+  EXPECT_EQ(contents_of(*disk), expected) << "zeros behind it";
+  const OverlayDisk large(SparseDisk::zeros(kCapacity + kBlock), 0);
+  EXPECT_EQ(disk->restore(large.image()).error().code, base::ErrorCode::kInvalidArgument);
+}
+
+TEST_F(PersistentDiskTest, GrowsForGoodAndItsImagesStayAsTheyAre) {
+  constexpr u64 kGrown = 1000 * kBlock;
+  auto disk = run();
+  Contents expected = contents_of(*disk);
+  const auto before = disk->capture();
+  ASSERT_TRUE(disk->grow(kGrown).ok());
+  ASSERT_TRUE(disk->grow(kBlock).ok()) << "never smaller";
+  EXPECT_EQ(disk->capacity(), kGrown);
+  EXPECT_EQ(disk->grow(kGrown + 1).error().code, base::ErrorCode::kInvalidArgument);
+  EXPECT_EQ(disk->grow(DiskHead::kMaxCapacity + kBlock).error().code,
+            base::ErrorCode::kInvalidArgument);
+  expected.resize(kGrown);
+  EXPECT_EQ(contents_of(*disk), expected);
+  ASSERT_TRUE(disk->write(999 * kBlock, Contents(kBlock, 4)).ok());
+  EXPECT_EQ(disk->capture()->capacity(), kGrown);
+  std::vector<u64> pages;
+  disk->capture()->for_each_difference(before.get(), kBlock,
+                                       [&](u64 offset, u64) { pages.push_back(offset / kBlock); });
+  EXPECT_EQ(pages, (std::vector<u64>{999}));
+  disk.reset();
+  disk = run();
+  EXPECT_EQ(disk->capacity(), kGrown);
+  EXPECT_NE(contents_of(*disk), expected);
+  EXPECT_EQ(before->capacity(), kCapacity);
+  ASSERT_TRUE(disk->restore(before).ok());
+  EXPECT_EQ(contents_of(*disk), expected);
+  EXPECT_EQ(disk->capacity(), kGrown);
+  disk->close();
+  EXPECT_FALSE(disk->grow(2 * kGrown).ok());
+}
+
+TEST_F(PersistentDiskTest, AGrowthThatWasCutOffHasNotHappened) {
+  std::filesystem::resize_file(path(), DiskHead::kDataStart + 2 * kCapacity);
+  EXPECT_EQ(open({.read_only = true})->capacity(), kCapacity);
+  auto disk = run();
+  EXPECT_EQ(disk->capacity(), kCapacity);
+  EXPECT_EQ(std::filesystem::file_size(path()), DiskHead::kDataStart + kCapacity);
+  ASSERT_TRUE(disk->grow(2 * kCapacity).ok());
+  EXPECT_EQ(std::filesystem::file_size(path()), DiskHead::kDataStart + 2 * kCapacity);
 }
 
 TEST_F(PersistentDiskTest, ARestoreThatWasCutOffIsCompletedOnceAndOnlyOnItsOwnDisk) {

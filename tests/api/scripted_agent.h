@@ -33,6 +33,7 @@ class PortMachine final : public vm::Machine {
     return taken;
   }
   [[nodiscard]] bool port_open(std::size_t) const override { return true; }
+  void disks_grew() override {}
   [[nodiscard]] vm::MachineStatistics statistics() const override { return {}; }
   base::Result<vm::MachineImage> capture() override { return vm::MachineImage{}; }
   base::Result<void> restore(const vm::MachineImage&) override { return {}; }

@@ -36,6 +36,7 @@ class ServerStub : public detail::Server {
                                const Options&) override {
     return nullptr;
   }
+  void set_disk_limit(unsigned) override {}
   void quiesce() override {}
 
  private:

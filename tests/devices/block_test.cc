@@ -247,6 +247,25 @@ TEST_F(BlockTest, StateSurvivesARoundTrip) {
   EXPECT_EQ(other.state(), state);
 }
 
+TEST_F(BlockTest, TellsItsDriverWhenItHasGrown) {
+  constexpr u8 kConfigurationChanged = 2;
+  const u32 data = bench.driver.allocate(512);
+  const auto read_behind = [&] { return request(kIn, 2048, {{data, 512, true}}); };
+  EXPECT_EQ(read_behind(), kIoError);
+  static_cast<void>(bench.driver.take_interrupt());
+  disk.bytes.resize(3 << 20);
+  device->capacity_changed();
+  EXPECT_EQ(bench.driver.take_interrupt(), kConfigurationChanged);
+  EXPECT_EQ(bench.driver.config(0, 4), 6144u);
+  EXPECT_EQ(read_behind(), kOk);
+
+  bench.driver.reset();
+  disk.bytes.resize(4 << 20);
+  device->capacity_changed();
+  EXPECT_EQ(bench.driver.take_interrupt(), 0) << "no driver is there to be told";
+  EXPECT_EQ(bench.driver.config(0, 4), 8192u);
+}
+
 TEST(ReadOnlyBlock, RefusesWritesAndDoesNotOfferDiscard) {
   test::VirtioBench bench;
   MemoryDisk disk(4096, true);

@@ -457,12 +457,26 @@ TEST(MachineState, OfAnotherMachineIsRefusedWithTheDifference) {
     return loaded.error().message;
   };
   EXPECT_NE(refusal({.memory = 8u << 20}).find("8388608 bytes of memory"), std::string::npos);
-  EXPECT_NE(refusal({.disk = 4096}).find("a disk of 4096 bytes instead"), std::string::npos);
+  EXPECT_NE(refusal({.disk = 2u << 20}).find("a disk of 2097152 bytes instead"), std::string::npos);
   EXPECT_NE(refusal({.ports = {"agent"}}).find("console ports agent instead"), std::string::npos);
   EXPECT_NE(refusal({.network = false}).find("instead of a network card"), std::string::npos);
   std::vector<u8> newer = pc.save();
   ++newer[4];
   EXPECT_EQ(pc.load(newer).error().code, ErrorCode::kUnsupported);
+}
+
+TEST(MachineState, OfASmallerDiskGoesOnAndItsDriverIsTold) {
+  constexpr u32 kCapacity = 0;
+  SmallPc before({.disk = 1u << 19});
+  SmallPc now;
+  ASSERT_TRUE(now.load(now.save()).ok());
+  now.board.poll();
+  EXPECT_EQ(now.drivers[0]->take_interrupt() & 2, 0) << "nothing has changed";
+  ASSERT_TRUE(now.load(before.save()).ok());
+  EXPECT_EQ(now.drivers[0]->config(kCapacity, 4), (1u << 20) / 512);
+  now.board.poll();
+  EXPECT_EQ(now.drivers[0]->take_interrupt() & 2, 2);
+  EXPECT_FALSE(before.load(now.save()).ok()) << "a disk does not shrink";
 }
 
 TEST(MachineState, RegistersThatNoProcessorOfOursHasAreRefused) {

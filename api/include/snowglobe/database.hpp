@@ -173,6 +173,12 @@ class SNOWGLOBE_API Database : public detail::Statements<Database> {
   CheckReport check();
   /// VACUUM in every database; what is free is given back to the host then. Throws as query().
   CompactReport compact(const CompactOptions& options = {});
+  /// Another Options::disk_limit_mb from now on, larger or smaller; what is on the disk already
+  /// stays. A disk that has grown never takes more of the host than is written to it. Throws
+  /// InvalidArgument, and as query().
+  ///
+  ///   db.set_disk_limit(16384);  // MB
+  void set_disk_limit(unsigned megabytes);
   /// Makes a folder with a copy of this database as it is at this moment, to be opened by open().
   /// The machine stands still for about a millisecond and goes on while the disk is copied. Of a
   /// database in a folder its snapshots are not copied. Throws DatabaseError (something is there),

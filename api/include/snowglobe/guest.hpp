@@ -19,6 +19,12 @@ class Server;
 struct GuestInputState;
 }  // namespace detail
 
+/// Of a terminal, in characters, each at most 65535.
+struct TerminalSize {
+  unsigned rows = 24;
+  unsigned columns = 80;
+};
+
 /// What goes to a program while Guest::exec() runs it: bytes for its standard input, and signals.
 /// Copies are the same input; it is for one run. Thread rule: any thread.
 ///
@@ -30,10 +36,12 @@ class SNOWGLOBE_API GuestInput {
   GuestInput();
   /// Waits while the program has a mebibyte or more still to read. False: it reads no more.
   bool write(std::string_view bytes);
-  /// Its input ends, once it has read what was written.
+  /// Its input ends, once it has read what was written. At a terminal: types ^D.
   void close();
   /// To its process group; a number of Linux's, e.g. SIGINT.
   void signal(int number);
+  /// Its terminal has another size (ExecOptions::terminal); it gets SIGWINCH.
+  void resize(TerminalSize size);
 
   // For the library's other parts.
   [[nodiscard]] const std::shared_ptr<detail::GuestInputState>& state() const noexcept {
@@ -51,6 +59,10 @@ struct ExecOptions {
   std::string directory = "/";
   std::vector<std::string> environment = {};  ///< "NAME=value"; empty: the guest's own
   std::optional<GuestInput> input = {};       ///< none: its standard input is empty
+  /// With a terminal of its own, which is its standard input, output and error: for programs that
+  /// draw on the screen, and for shells. Whatever it writes is ExecResult::out. Keys go to `input`
+  /// as they are typed; "\x03" is SIGINT. TERM is vt100 unless `environment` says something else.
+  std::optional<TerminalSize> terminal = {};
   /// What the program writes, as it comes, on the thread that called exec(); ExecResult has nothing
   /// of it then. What they throw comes out of exec(), and the program is killed.
   std::function<void(std::string_view)> on_out = {}, on_err = {};

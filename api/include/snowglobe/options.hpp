@@ -79,9 +79,11 @@ struct Options {
   unsigned memory_mb = 128;
   /// Database::info() says which one it became, and why.
   Executor executor = Executor::automatic;
-  /// The size of the data disk as PostgreSQL sees it, 96 or more; 0: 4 GiB. A fresh database takes
-  /// about 45 of it. When it is full, statements fail with 53100 and deleting helps; PostgreSQL's
-  /// own log goes on for up to 192 MB beyond it.
+  /// The size of the data disk as PostgreSQL sees it, 96 to 57344 (56 GiB); 0: 4 GiB for a new
+  /// database, and all that its disk has for one that is there. It may be another one in each open,
+  /// larger or smaller, and set_disk_limit() changes it. A fresh database takes about 45 of it; the
+  /// host's disk or memory only what is written. When it is full, statements fail with 53100 and
+  /// deleting helps; PostgreSQL's own log goes on for up to 1 GiB beyond it.
   unsigned disk_limit_mb = 0;
   /// Settings of postgresql.conf, e.g. {"work_mem", "8MB"}.
   std::map<std::string, std::string> settings = {};

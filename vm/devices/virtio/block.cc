@@ -5,6 +5,7 @@
 #include "vm/devices/virtio/block_request.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace snowglobe::vm {
 
@@ -78,6 +79,16 @@ VirtioBlock::~VirtioBlock() {
 
 void VirtioBlock::let_sleep() {
   if (async_ != nullptr) async_->attach(nullptr);
+}
+
+void VirtioBlock::capacity_changed() {
+  set_config(config_for(backend_));
+  config_changed();
+}
+
+void VirtioBlock::on_restored() {
+  forget_flights();
+  if (std::exchange(tell_capacity_, false)) config_changed();
 }
 
 void VirtioBlock::on_notify(std::size_t) {

@@ -37,6 +37,13 @@ class VirtioBlock final : public VirtioDevice {
   /// Returns when no request is under way and the driver has all answers. False: `limit` passed.
   [[nodiscard]] bool drain(base::Nanoseconds limit);
 
+  [[nodiscard]] u64 capacity() const { return backend_.capacity(); }
+  /// The backend has grown: the driver is told of its capacity (virtio 1.1, 5.2.4).
+  void capacity_changed();
+  /// The state just restored is of a disk of another capacity: its driver is told in the next
+  /// poll().
+  void capacity_was_other() { tell_capacity_ = true; }
+
   struct Statistics {
     u64 requests = 0;
     u64 bytes_read = 0;
@@ -71,7 +78,7 @@ class VirtioBlock final : public VirtioDevice {
   void on_notify(std::size_t index) override;
   void on_poll() override { on_notify(0); }
   void on_reset() override { forget_flights(); }
-  void on_restored() override { forget_flights(); }
+  void on_restored() override;
 
   bool serve_one();
   void answer(u8& status, u32 data_written, Outcome outcome);
@@ -103,6 +110,7 @@ class VirtioBlock final : public VirtioDevice {
   std::unordered_map<u64, Flight> flights_;  ///< by ticket
   u64 next_ticket_ = 1;
   u64 cost_under_way_ = 0;
+  bool tell_capacity_ = false;
   Statistics statistics_;
 };
 

@@ -8,9 +8,6 @@ namespace snowglobe::vm {
 
 namespace {
 
-constexpr u8 kQueueInterrupt = 1;
-constexpr u8 kConfigInterrupt = 2;
-
 /// A ready queue of which all chains taken were given back, as between two calls of a device.
 bool is_at_rest(const QueueState& queue) {
   return !queue.ready || (!queue.broken && queue.next_available == queue.next_used);
@@ -108,7 +105,7 @@ void VirtioDevice::check_broken(const char* reason) {
   if (reason == nullptr) return;
   state_.status |= kStatusNeedsReset;
   ++broken_count_;
-  if (driver_ok()) raise(kConfigInterrupt);
+  config_changed();
   if (on_broken_) on_broken_(reason);
 }
 

@@ -28,6 +28,10 @@ enum VirtioStatus : u8 {
   kStatusFailed = 128,
 };
 
+// Bits of the ISR status (virtio 1.1, 4.1.4.5).
+inline constexpr u8 kQueueInterrupt = 1;
+inline constexpr u8 kConfigInterrupt = 2;
+
 // virtio 1.1, 6
 inline constexpr u32 kFeatureAnyLayout = u32{1} << 27;
 inline constexpr u32 kFeatureIndirect = u32{1} << 28;
@@ -114,6 +118,10 @@ class VirtioDevice {
   [[nodiscard]] Queue& queue(std::size_t index) { return queues_[index]; }
   [[nodiscard]] std::size_t queue_count() const { return queues_.size(); }
   void set_config(std::vector<u8> config) { config_ = std::move(config); }
+  /// Tells a driver that is there that the configuration is another one (virtio 1.1, 2.3).
+  void config_changed() {
+    if (driver_ok()) raise(kConfigInterrupt);
+  }
   /// Interrupts the driver if it wants that for what was pushed to queue `index`.
   void signal(std::size_t index);
   /// Stops the device until the driver resets it, if one of its queues is broken or `reason` is
