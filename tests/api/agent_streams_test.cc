@@ -190,5 +190,30 @@ TEST_F(AgentStreamsTest, AnAgentThatSaysNoLetsTheWriterGo) {
   EXPECT_FALSE(input.write("x"));
 }
 
+TEST_F(AgentStreamsTest, ATerminalHasItsSizeInTheRequestAndBecomesAnother) {
+  const auto size = [](std::uint32_t rows, std::uint32_t columns) {
+    return WireWriter().number(rows).number(columns).take();
+  };
+  std::string asked, resized;
+  script_ = [&](const Frame& frame) {
+    if (frame.type == SNOWGLOBE_EXEC) asked = frame.payload;
+    if (frame.type == SNOWGLOBE_RESIZE) {
+      resized = frame.payload;
+      say(encode(frame.id, SNOWGLOBE_OK, std::string(8, '\0')));
+    }
+  };
+  run();
+  ExecOptions options;
+  options.terminal = {.rows = 31, .columns = 97};
+  options.input = GuestInput();
+  options.input->resize({.rows = 50, .columns = 100'000});
+  ASSERT_TRUE(client_->exec({"vi"}, options).ok());
+  EXPECT_EQ(resized, size(50, 65535)) << "no terminal is larger";
+  ASSERT_GT(asked.size(), 24U);
+  EXPECT_EQ(asked.substr(asked.size() - 8), size(31, 97));
+  constexpr std::size_t kFlags = 12;  // behind uid, gid and limit
+  EXPECT_EQ(asked[kFlags], SNOWGLOBE_EXEC_STDIN | SNOWGLOBE_EXEC_TERMINAL);
+}
+
 }  // namespace
 }  // namespace snowglobe::detail

@@ -162,7 +162,7 @@ TEST_F(PersistTest, ReadOnlyALimitIsNoBoundOfTheMemoryBelow) {
   // More is on it already than the limit allows: PostgreSQL says so, and its log goes on.
   Session session = db.session();
   session.execute("set default_transaction_read_only = off");
-  for (int i = 0; i < 250; ++i)
+  for (int i = 0; i < 150; ++i)
     (void)session.query("select pg_logical_emit_message(true, 'log', repeat('x', 1000000))");
   try {
     session.execute("create table more as select * from big");
