@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "vm/types.h"
+#include <snowglobe/export.hpp>
 
 #include <algorithm>
 #include <string>
