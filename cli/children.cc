@@ -26,8 +26,10 @@ std::vector<char*> pointers_to(std::vector<std::string>& texts) {
   return pointers;
 }
 
-/// Starts a program with the signals as programs expect them, and `input` (if any) as its stdin.
-pid_t spawn(std::vector<std::string>& arguments, std::vector<std::string>& variables, int input) {
+/// Starts a program with the signals as programs expect them, and `input` and `output` (if any) as
+/// its stdin and stdout.
+pid_t spawn(std::vector<std::string>& arguments, std::vector<std::string>& variables, int input,
+            int output = -1) {
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   sigset_t none, all;
@@ -39,6 +41,7 @@ pid_t spawn(std::vector<std::string>& arguments, std::vector<std::string>& varia
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   if (input >= 0) posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
+  if (output >= 0) posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
   pid_t child = -1;
   const int failure = posix_spawnp(&child, arguments[0].c_str(), &actions, &attributes,
                                    pointers_to(arguments).data(), pointers_to(variables).data());
@@ -95,6 +98,36 @@ int run_child(Interrupts& interrupts, std::vector<std::string> arguments,
   const int code = wait_for(child);
   interrupts.take_back();
   return code;
+}
+
+std::string output_of(Interrupts& interrupts, const std::string& command) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) {
+    throw Failure(kFailed,
+                  fmt::format("pipe of {}: {}", command, std::system_category().message(errno)));
+  }
+  std::vector<std::string> arguments = {"/bin/sh", "-c", command};
+  std::vector<std::string> variables = environment({}, {});
+  pid_t child = -1;
+  try {
+    child = spawn(arguments, variables, -1, ends[1]);
+  } catch (...) {
+    close(ends[0]);
+    close(ends[1]);
+    throw;
+  }
+  close(ends[1]);
+  interrupts.hand_over(child);
+  std::string text;
+  char block[1 << 14];
+  for (ssize_t got = 0; (got = read(ends[0], block, sizeof block)) != 0;) {
+    if (got > 0) text.append(block, static_cast<std::size_t>(got));
+    if (got < 0 && errno != EINTR) break;
+  }
+  close(ends[0]);
+  wait_for(child);
+  interrupts.take_back();
+  return text;
 }
 
 /// Bytes go down the pipe; once its reader is gone (a pager that was left) they go nowhere.

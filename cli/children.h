@@ -20,6 +20,9 @@ namespace snowglobe::cli {
 int run_child(Interrupts& interrupts, std::vector<std::string> arguments,
               std::vector<std::string> environment);
 
+/// What a shell command writes to its standard output, in a string. Returns at its end.
+[[nodiscard]] std::string output_of(Interrupts& interrupts, const std::string& command);
+
 /// The program's path, or empty if PATH has none.
 [[nodiscard]] std::string find_program(std::string_view name);
 

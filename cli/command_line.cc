@@ -41,7 +41,9 @@ bool takes_next(const CLI::App& app, const CLI::App* verb, const std::string& wo
   if (word.find('=') != std::string::npos) return false;
   const bool is_long = word.starts_with("--");
   if (!is_long && word.size() != 2) return false;  // -n5, or several flags
-  const CLI::Option* option = verb == nullptr ? nullptr : verb->get_option_no_throw(word);
+  // Ahead of a verb they may be those of the verb that goes without saying.
+  const CLI::App* owner = verb == nullptr ? verb_named(app, "sql") : verb;
+  const CLI::Option* option = owner == nullptr ? nullptr : owner->get_option_no_throw(word);
   if (option == nullptr) option = app.get_option_no_throw(word);
   return option != nullptr && option->get_items_expected_max() > 0;
 }
@@ -100,8 +102,9 @@ CommandLine split_command_line(const CLI::App& app, const std::vector<std::strin
   const CLI::App* verb = nullptr;
   bool informs = false;  // --help and --version need no verb
   const auto choose = [&](const std::string& name) {
+    // First of all, so that options that came before it are its own, or everybody's.
     verb = verb_named(app, name);
-    line.arguments.push_back(name);
+    line.arguments.insert(line.arguments.begin(), name);
   };
   for (std::size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];

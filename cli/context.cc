@@ -1,6 +1,7 @@
 // cli/context.cc - how verbs come to a database, a session or a store.
 #include "cli/context.h"
 
+#include "cli/branches.h"
 #include "cli/terminal.h"
 #include <cstdio>
 #include <cstdlib>
@@ -53,7 +54,7 @@ Context::TemporaryFolder::~TemporaryFolder() {
   fs::remove_all(path, ignored);
 }
 
-Options Context::options() {
+Options Context::machine_options() {
   Options options;
   options.image = globals.image;
   if (globals.memory_mb != 0) options.memory_mb = globals.memory_mb;
@@ -66,7 +67,7 @@ Options Context::options() {
 }
 
 Database Context::open() {
-  Options how = options();
+  Options how = machine_options();
   static_cast<void>(threshold(globals));
   Progress progress(globals.quiet);
   how.on_progress = [&progress](const snowglobe::Progress& step) {
@@ -135,6 +136,7 @@ void Running::finish() {
   progress.phase("saving");
   SnapshotStore store = context_.store(Context::IfMissing::create);
   const Snapshot saved = store.put(database.save(name, {.note = {}, .tags = {}, .quiesce = true}));
+  if (head_of(store, context_.globals.from)) move_on(store, saved, context_.globals.from);
   progress.end();
   context_.say(fmt::format("saved {} ({}) in {}", name, saved.id().substr(0, 8),
                            context_.store_folder().string()));
@@ -198,6 +200,15 @@ SnapshotStore Context::store(IfMissing if_missing) const {
   if (if_missing == IfMissing::create && globals.store.empty() && globals.database.empty())
     fs::create_directories(folder.parent_path());
   return SnapshotStore::open(folder);
+}
+
+std::string Context::now_at() const {
+  if (globals.database.empty() || !database_exists() || !globals.store.empty()) return {};
+  try {
+    return Database::inspect(globals.database).origin;
+  } catch (const DatabaseError&) {
+    return {};  // its snapshots can be listed all the same
+  }
 }
 
 Snapshot Context::find(const SnapshotStore& store, const std::string& which) const {

@@ -51,6 +51,8 @@ class Context {
   /// A session as PGUSER, PGDATABASE and PGAPPNAME or their options say, without a time limit.
   [[nodiscard]] Session session(Database& database) const;
   [[nodiscard]] SessionOptions session_options() const;
+  /// Image, executor, memory, limits and log of any machine that a verb starts.
+  [[nodiscard]] Options machine_options();
 
   enum class IfMissing : std::uint8_t { fail, create };
   /// Whether the database that the command line names is there.
@@ -61,6 +63,8 @@ class Context {
   [[nodiscard]] std::filesystem::path store_folder() const;
   [[nodiscard]] bool store_exists() const;
   [[nodiscard]] SnapshotStore store(IfMissing if_missing = IfMissing::fail) const;
+  /// Id of the snapshot that the database of the command line goes on from; empty: of none.
+  [[nodiscard]] std::string now_at() const;
   /// As SnapshotStore::find(), with the names of branches as well.
   [[nodiscard]] Snapshot find(const SnapshotStore& store, const std::string& which) const;
 
@@ -77,7 +81,6 @@ class Context {
  private:
   [[nodiscard]] Database open_folder(Options how);
   void take_log(const LogLine& line);
-  Options options();
   std::optional<Snapshot> snapshot_to_start_from();
   Snapshot from_file(const std::filesystem::path& file);
 

@@ -128,7 +128,6 @@ std::string json_value(std::string_view text, std::uint32_t type_oid) {
 }
 
 void print_rows(std::ostream& out, const Result& result, const FormatOptions& options) {
-  if (result.columns().empty() && result.empty()) return;
   switch (options.format) {
     case Format::aligned:
       print_table(out, result, options);

@@ -173,6 +173,10 @@ std::string row_count(std::size_t rows) {
 }
 
 void print_table(std::ostream& out, const Result& result, const FormatOptions& options) {
+  if (result.columns().empty()) {
+    if (!options.tuples_only) out << "--\n" << row_count(result.size()) << '\n';
+    return;
+  }
   const Grid grid(result, options);
   const bool down = options.expanded == Expanded::on ||
                     (options.expanded == Expanded::automatic && options.columns > 0 &&

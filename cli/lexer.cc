@@ -194,19 +194,31 @@ bool Lexer::dollar_quote(std::string_view line, std::size_t& position) {
 
 bool Lexer::variable(std::string_view line, std::size_t& position) {
   if (!variables_) return false;
+  const auto found = substitution_at(line, position, variables_);
+  if (!found) return false;
+  text_ += found->text;
+  position = found->end;
+  return true;
+}
+
+std::optional<Substitution> substitution_at(std::string_view line, std::size_t position,
+                                            const Variables& variables) {
   std::size_t begin = position + 1;
-  const char quote =
-      begin < line.size() && (line[begin] == '\'' || line[begin] == '"') ? line[begin] : '\0';
-  if (quote != 0) ++begin;
+  if (begin >= line.size() || line[position] != ':') return std::nullopt;
+  const bool asks = line.substr(begin, 2) == "{?";
+  const char quote = line[begin] == '\'' || line[begin] == '"' ? line[begin] : '\0';
+  begin += asks ? 2 : quote != 0 ? 1 : 0;
   std::size_t end = begin;
   while (end < line.size() && continues_name(line[end]))
     ++end;
-  if (end == begin || (quote != 0 && (end >= line.size() || line[end] != quote))) return false;
-  const auto value = variables_(line.substr(begin, end - begin));
-  if (!value) return false;
-  text_ += quote == 0 ? *value : quoted_as(quote, *value);
-  position = quote == 0 ? end : end + 1;
-  return true;
+  const char closing = asks ? '}' : quote;
+  if (end == begin || (closing != 0 && (end >= line.size() || line[end] != closing)))
+    return std::nullopt;
+  const auto value = variables(line.substr(begin, end - begin));
+  if (asks) return Substitution{value ? "TRUE" : "FALSE", end + 1};
+  if (!value) return std::nullopt;
+  if (quote == 0) return Substitution{*value, end};
+  return Substitution{quoted_as(quote, *value), end + 1};
 }
 
 }  // namespace snowglobe::cli

@@ -11,10 +11,20 @@
 
 namespace snowglobe::cli {
 
+/// ":name", ":'name'", ":\"name\"" or ":{?name}" at `position`, and what stands for it: the value,
+/// as a literal, as an identifier, or whether there is one. `end` is the position behind it.
+struct Substitution {
+  std::string text;
+  std::size_t end = 0;
+};
+using Variables = std::function<std::optional<std::string>(std::string_view name)>;
+[[nodiscard]] std::optional<Substitution> substitution_at(std::string_view line,
+                                                          std::size_t position,
+                                                          const Variables& variables);
+
 /// PostgreSQL 17, 4.1 "Lexical Structure". Thread rule: one thread.
 class Lexer {
  public:
-  using Variables = std::function<std::optional<std::string>(std::string_view name)>;
   explicit Lexer(Variables variables = {}) : variables_(std::move(variables)) {}
 
   enum class Stop : std::uint8_t { end_of_line, statement, backslash };

@@ -159,7 +159,8 @@ class LineEditor::Libedit {
     const std::string start = common_start(words);
     if (start.size() > word.size() || words.size() == 1) {
       el_deletestr(editor, static_cast<int>(word.size()));
-      el_insertstr(editor, (words.size() == 1 ? start + " " : start).c_str());
+      const bool goes_on = start.find_last_of("(./") == start.size() - 1;
+      el_insertstr(editor, (words.size() == 1 && !goes_on ? start + " " : start).c_str());
       return CC_REFRESH;
     }
     std::cout << '\n';

@@ -4,12 +4,14 @@
 #include "cli/context.h"
 #include "cli/verbs.h"
 #include <CLI/CLI.hpp>
-#include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <filesystem>
 #include <fmt/format.h>
 #include <iostream>
 #include <map>
+#include <poll.h>
+#include <unistd.h>
 
 namespace snowglobe::cli {
 namespace {
@@ -91,12 +93,18 @@ void take_database(Globals& globals, const std::string& named) {
   }
 }
 
+/// Of a pipe on stdout.
+bool reader_has_gone() {
+  pollfd out{STDOUT_FILENO, POLLOUT, 0};
+  return poll(&out, 1, 0) > 0 && (out.revents & POLLERR) != 0;
+}
+
 /// stdout may be a full disk, or a reader that has gone.
 int flushed(int code) {
-  errno = 0;
   std::cout.flush();
-  if (std::cout.good() && std::fflush(stdout) == 0) return code;
-  if (errno != EPIPE) std::fputs("snowglobe: standard output cannot be written\n", stderr);
+  const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (std::cout.good() && written) return code;
+  if (!reader_has_gone()) std::fputs("snowglobe: standard output cannot be written\n", stderr);
   return code == kOk ? kFailed : code;
 }
 

@@ -54,9 +54,37 @@ void welcome(Context& context, Database& database, std::string_view kind) {
         "In memory: it is gone when you leave. Ctrl-D leads to the guest's shell, \\q out.");
 }
 
+/// A folder of our own for a socket, which nobody else can reach; gone with the object.
+class SocketFolder {
+ public:
+  SocketFolder() {
+    // A socket's path must be short: 107 bytes with its name.
+    fs::path base = fs::temp_directory_path();
+    if (base.string().size() > 64) base = "/tmp";
+    std::string pattern = base / "snowglobe-psql-XXXXXX";
+    if (mkdtemp(pattern.data()) != nullptr) path_ = pattern;
+  }
+  SocketFolder(const SocketFolder&) = delete;
+  SocketFolder& operator=(const SocketFolder&) = delete;
+  ~SocketFolder() {
+    std::error_code ignored;
+    if (!path_.empty()) fs::remove_all(path_, ignored);
+  }
+  /// Where psql finds the database: in this folder, or on loopback where there is none.
+  [[nodiscard]] Endpoint expose(Database& database, const std::string& user) const {
+    ExposeOptions options{.user = user};
+    if (!path_.empty()) options.address = path_;
+    return database.expose(options);
+  }
+
+ private:
+  fs::path path_;
+};
+
 int run_psql(Context& context, Running& running, const ShellOptions& options) {
   const Globals& globals = context.globals;
-  const Endpoint endpoint = running.database.expose({.user = globals.user});
+  const SocketFolder folder;
+  const Endpoint endpoint = folder.expose(running.database, globals.user);
   const fs::path history =
       options.no_history ? fs::path("/dev/null") : history_file("psql_history");
   std::vector<std::string> variables = {
@@ -86,7 +114,7 @@ int run_own(Context& context, Running& running, const ShellOptions& options) {
   engine_options.command_tags = true;
   SqlEngine engine(context, running.database, engine_options);
   LineEditor editor(context.interrupts, options.no_history ? fs::path() : history_file("history"),
-                    sql_completer(running.database), [&engine] { engine.drop_typed(); });
+                    sql_completer(engine), [&engine] { engine.drop_typed(); });
   const int code = engine.run(editor);
   if (engine.quit_was_said() || context.interrupts.closing().stop_requested()) return code;
   return run_console(context, running.database);

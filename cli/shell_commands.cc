@@ -3,13 +3,15 @@
 #include "cli/shell_commands.h"
 
 #include "cli/describe.h"
+#include "cli/files.h"
 #include "cli/shell_output.h"
 #include "cli/terminal.h"
 #include <algorithm>
+#include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
 #include <iostream>
-#include <poll.h>
+#include <sstream>
 
 namespace snowglobe::cli {
 
@@ -18,18 +20,27 @@ const std::vector<ShellCommands::Entry>& ShellCommands::entries() {
   static const std::vector<Entry> kEntries = {
       {"q", &C::quit, "", "leave (also quit, exit)"},
       {"?", &C::help, "", "this list"},
-      {"h", &C::sql_help, "", "where SQL is explained"},
+      {"h", &C::sql_help, "[COMMAND]", "how an SQL command is written"},
+      {"errverbose", &C::error_details, "", "the last error again, with its SQLSTATE"},
       {"g", &C::go, "[FILE or |COMMAND]", "run what was typed, or the last statement again"},
       {"gx", &C::go_expanded, "", "the same, a record below the other"},
       {"gset", &C::go_set, "[PREFIX]", "run it and set a variable for each column"},
-      {"watch", &C::watch, "[SECONDS]", "run it every 2 seconds, until Ctrl-C"},
+      {"gexec", &C::go_execute, "", "run it, and each value of its result as a statement"},
+      {"gdesc", &C::go_describe, "", "its columns, without running it"},
+      {"watch", &C::watch, "[[i=]SECONDS] [c=TIMES] [m=ROWS]",
+       "run it every 2 seconds, until Ctrl-C, so many times, or fewer rows than m"},
+      {"e", &C::edit, "[FILE]", "edit what was typed, or a file, in EDITOR, and run it"},
       {"p", &C::print_buffer, "", "show what was typed"},
       {"r", &C::reset, "", "forget what was typed"},
       {"w", &C::write_buffer, "FILE", "write what was typed to a file"},
       {"copy", &C::copy, "TABLE|(QUERY) from|to FILE|stdin|stdout [OPTIONS]",
        "COPY with files of the host"},
       {"i", &C::include, "FILE", "run a file"},
-      {"ir", &C::include_beside, "FILE", "the same"},
+      {"ir", &C::include_beside, "FILE", "the same, beside the file that says so"},
+      {"if", &C::begin_if, "TRUTH", "run what follows only if it is true; with \\elif, \\else"},
+      {"elif", &C::else_if, "TRUTH", "else this part, if it is true"},
+      {"else", &C::otherwise, "", "else this part"},
+      {"endif", &C::end_if, "", "its end"},
       {"o", &C::output, "[FILE or |COMMAND]", "results go there from now on"},
       {"echo", &C::echo, "TEXT", "print text on stdout"},
       {"qecho", &C::echo, "TEXT", "the same"},
@@ -49,6 +60,10 @@ const std::vector<ShellCommands::Entry>& ShellCommands::entries() {
       {"cd", &C::change_folder, "[FOLDER]", "go to a folder of the host"},
       {"set", &C::set, "[NAME [VALUE]]", "variables: :name, :'name', :\"name\""},
       {"unset", &C::unset, "NAME", "forget one"},
+      {"prompt", &C::prompt_for, "[TEXT] NAME", "ask for the value of a variable"},
+      {"getenv", &C::get_environment, "NAME VARIABLE", "take it from the environment"},
+      {"setenv", &C::set_environment, "VARIABLE [VALUE]", "set or unset one for commands"},
+      {"password", &C::password, "[ROLE]", "set a role's password; only its hash is sent"},
       {"save", &C::save, "[NAME]", "keep the whole machine as it is now"},
       {"restore", &C::restore, "[NAME]", "put it back, by name or the latest"},
       {"snapshots", &C::snapshots, "", "what was saved here"},
@@ -81,15 +96,27 @@ std::size_t ShellCommands::run(const std::string& line, std::size_t position) {
   if (name_ == "quit") name_ = "q";
   if (name_ == "connect") name_ = "c";
   if (name_ == "include") name_ = "i";
+  if (name_ == "edit") name_ = "e";
+  if (name_ == "help") name_ = "h";
+  if (name_ == "z") name_ = "dp";
   const auto& all = entries();
   auto found =
       std::find_if(all.begin(), all.end(), [&](const Entry& e) { return e.name == name_; });
   if (found == all.end() && (name_.starts_with('d') || name_.starts_with('l') ||
                              name_.starts_with("sf") || name_.starts_with("sv")))
     found = std::find_if(all.begin(), all.end(), [](const Entry& e) { return e.name == "d"; });
+  if (found == all.end() && !engine_.conditions_.active()) {
+    skip();
+    return position_;
+  }
   if (found == all.end())
     throw Failure(kUsage, fmt::format("there is no command \\{}; \\? lists them", name_));
-  (this->*found->method)();
+  const bool steers = name_ == "if" || name_ == "elif" || name_ == "else" || name_ == "endif";
+  if (steers || engine_.conditions_.active()) {
+    (this->*found->method)();
+  } else {
+    skip();
+  }
   return position_;
 }
 
@@ -112,6 +139,15 @@ std::optional<std::string> ShellCommands::word() {
     } else if (c == quote) {
       quote = 0;
       if (c == '"') text += c;
+    } else if (quote == 0 && c == '`') {
+      const std::size_t end = std::min(line_.find('`', position_ + 1), line_.size());
+      text += output_here(line_.substr(position_ + 1, end - position_ - 1));
+      position_ = end;
+    } else if (const auto value = quote == 0
+                                      ? substitution_at(line_, position_, engine_.variable_values())
+                                      : std::nullopt) {
+      text += value->text;
+      position_ = value->end - 1;
     } else if (quote == 0 && (c == '\'' || c == '"')) {
       quote = c;
       if (c == '"') text += c;  // names keep theirs: they say what the case means
@@ -120,10 +156,6 @@ std::optional<std::string> ShellCommands::word() {
     } else {
       text += c;
     }
-  }
-  if (text.size() > 1 && text[0] == ':') {
-    const auto found = engine_.variables_.find(text.substr(1));
-    if (found != engine_.variables_.end()) return found->second;
   }
   return text;
 }
@@ -145,9 +177,7 @@ std::string ShellCommands::rest() {
 bool ShellCommands::toggle(bool now) {
   const auto text = word();
   if (!text) return !now;
-  if (*text == "on" || *text == "true" || *text == "1") return true;
-  if (*text == "off" || *text == "false" || *text == "0") return false;
-  throw Failure(kUsage, fmt::format("\\{} takes on or off", name_));
+  return parse_truth(*text, "\\" + name_);
 }
 
 void ShellCommands::quit() {
@@ -162,10 +192,24 @@ void ShellCommands::help() {
   std::cout.flush();
 }
 
+/// What stands between backquotes: a command of the host, but not in a part that does not run.
+std::string ShellCommands::output_here(std::string_view command) {
+  if (!engine_.conditions_.active()) return {};
+  std::string text = output_of(engine_.context_.interrupts, std::string(command));
+  if (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+// The guest's psql knows all of them.
 void ShellCommands::sql_help() {
-  position_ = line_.size();
-  std::cout << "SQL commands: https://www.postgresql.org/docs/17/sql-commands.html\n"
-               "Snowglobe's own: \\?, and `snowglobe --help`\n";
+  std::string command = rest();
+  while (!command.empty() && (command.back() == ';' || command.back() == ' '))
+    command.pop_back();
+  const ExecResult result =
+      engine_.database_.guest().exec({"psql", "-X", "-U", "postgres", "-c", "\\h " + command});
+  std::ostringstream text;
+  text << result.out << result.err;
+  page(engine_.context_.interrupts, text.str());
 }
 
 void ShellCommands::ignored() {
@@ -176,9 +220,7 @@ void ShellCommands::ignored() {
 
 void ShellCommands::run_buffer(const std::optional<FormatOptions>& format) {
   engine_.next_format_ = format;
-  const bool typed = engine_.lexer_.has_statement();
-  const std::string sql = typed ? engine_.lexer_.take() : engine_.last_statement_;
-  if (typed && engine_.source_->interactive()) engine_.source_->remember(sql + ";");
+  const std::string sql = take_statement();
   if (!sql.empty()) engine_.execute(sql);
 }
 
@@ -190,41 +232,12 @@ void ShellCommands::go() {
 }
 
 void ShellCommands::go_expanded() {
+  const std::string target = rest();
+  if (!target.empty())
+    engine_.next_output_ = std::make_unique<SqlEngine::Output>(engine_.context_.interrupts, target);
   FormatOptions format = engine_.options_.format;
   format.expanded = Expanded::on;
   run_buffer(format);
-}
-
-void ShellCommands::go_set() {
-  const std::string prefix = word().value_or("");
-  const bool typed = engine_.lexer_.has_statement();
-  const std::string sql = typed ? engine_.lexer_.take() : engine_.last_statement_;
-  const Result result = engine_.session_->query(sql);
-  if (result.size() != 1)
-    throw Failure(kFailed, fmt::format("\\gset needs one row, and got {}", result.size()));
-  for (std::size_t c = 0; c < result.columns().size(); ++c) {
-    const auto value = result.text(0, c);
-    if (value) engine_.variables_[prefix + result.columns()[c].name] = *value;
-  }
-}
-
-void ShellCommands::watch() {
-  const auto seconds = parse_duration(word().value_or("2"));
-  const auto wait = std::chrono::duration_cast<std::chrono::milliseconds>(seconds);
-  const bool typed = engine_.lexer_.has_statement();
-  const std::string sql = typed ? engine_.lexer_.take() : engine_.last_statement_;
-  Interrupts& interrupts = engine_.context_.interrupts;
-  const auto nothing = interrupts.on_cancel([] {});
-  while (!interrupts.interrupted()) {
-    std::cout << iso_time(std::chrono::system_clock::now())
-              << fmt::format(" (every {})\n\n", human_duration(wait));
-    // A Ctrl-C that comes as the statement ends is meant for the loop.
-    if (!engine_.execute_once(sql)) break;
-    std::cout << std::endl;
-    pollfd event{interrupts.descriptor(), POLLIN, 0};
-    poll(&event, 1, static_cast<int>(std::min<long long>(wait.count(), 86'400'000)));
-  }
-  if (engine_.source_->interactive()) interrupts.rearm();
 }
 
 void ShellCommands::print_buffer() {
@@ -237,11 +250,13 @@ void ShellCommands::reset() {
 }
 
 void ShellCommands::write_buffer() {
-  const std::string path = required("the name of a file");
-  std::ofstream file(path);
-  file << (engine_.lexer_.has_statement() ? engine_.lexer_.text() : engine_.last_statement_)
-       << '\n';
-  if (!file.flush()) throw Failure(kFailed, fmt::format("cannot write {}", path));
+  const std::string target = rest();
+  if (target.empty()) throw Failure(kUsage, "\\w needs the name of a file");
+  SqlEngine::Output output(engine_.context_.interrupts, target);
+  output.stream() << (engine_.lexer_.has_statement() ? engine_.lexer_.text()
+                                                     : engine_.last_statement_)
+                  << '\n';
+  if (!output.stream().flush()) throw Failure(kFailed, fmt::format("cannot write {}", target));
 }
 
 // --- files --------------------------------------------------------------------------------------
@@ -320,14 +335,14 @@ void ShellCommands::copy() {
 }
 
 void ShellCommands::include_file(const std::string& path) {
-  constexpr int kDeepest = 32;
-  if (engine_.depth_ >= kDeepest) throw Failure(kFailed, "\\i goes round in circles");
+  constexpr std::size_t kDeepest = 32;
+  if (engine_.files_.size() >= kDeepest) throw Failure(kFailed, "\\i goes round in circles");
+  require_file(path);
   std::ifstream file(path);
-  if (!file) throw Failure(kNotFound, fmt::format("cannot read {}", path));
   StreamSource source(file);
-  ++engine_.depth_;
+  engine_.files_.push_back(path);
   const int code = engine_.run(source);
-  --engine_.depth_;
+  engine_.files_.pop_back();
   if (code != kOk) engine_.exit_code_ = code;
 }
 
@@ -336,7 +351,8 @@ void ShellCommands::include() {
 }
 
 void ShellCommands::include_beside() {
-  include_file(required("the name of a file"));
+  const std::filesystem::path path = required("the name of a file");
+  include_file(engine_.files_.empty() ? path : engine_.files_.back().parent_path() / path);
 }
 
 void ShellCommands::output() {
@@ -347,17 +363,16 @@ void ShellCommands::output() {
 }
 
 void ShellCommands::echo() {
-  std::string text;
-  while (const auto each = word())
-    text += (text.empty() ? "" : " ") + *each;
-  engine_.out() << text << std::endl;
+  const auto first = word();
+  const bool no_newline = first == "-n";
+  std::string text = no_newline ? "" : first.value_or("");
+  const std::string more = rest_of_words();
+  text += (text.empty() || more.empty() ? "" : " ") + more;
+  (name_ == "qecho" ? engine_.out() : std::cout) << text << (no_newline ? "" : "\n") << std::flush;
 }
 
 void ShellCommands::warn() {
-  std::string text;
-  while (const auto each = word())
-    text += (text.empty() ? "" : " ") + *each;
-  fmt::print(stderr, "{}\n", text);
+  fmt::print(stderr, "{}\n", rest_of_words());
 }
 
 }  // namespace snowglobe::cli

@@ -32,10 +32,15 @@ class ShellCommands {
   [[nodiscard]] std::optional<std::string> word();
   [[nodiscard]] std::string required(std::string_view what);
   [[nodiscard]] std::string rest();
+  std::string rest_of_words();
+  [[nodiscard]] bool truth();
+  [[nodiscard]] std::string take_statement();
   bool toggle(bool now);
 
-  void quit(), help(), sql_help(), go(), go_expanded(), go_set(), watch();
-  void print_buffer(), reset(), write_buffer();
+  void quit(), help(), sql_help(), go(), go_expanded(), go_set(), go_execute(), go_describe();
+  void watch(), begin_if(), else_if(), otherwise(), end_if(), skip();
+  void print_buffer(), reset(), write_buffer(), edit(), prompt_for(), password();
+  void set_environment(), get_environment(), error_details();
   void copy(), echo(), warn(), include(), include_beside(), output();
   void expanded(), align(), tuples(), pset(), timing(), title();
   void connect(), connection_info(), encoding();
@@ -47,6 +52,7 @@ class ShellCommands {
   void run_buffer(const std::optional<FormatOptions>& format);
   void include_file(const std::string& path);
   void describe_with_guest();
+  [[nodiscard]] std::string output_here(std::string_view command);
 
   SqlEngine& engine_;
   std::string_view line_;

@@ -54,6 +54,23 @@ void ShellCommands::title() {
 }
 
 void ShellCommands::pset() {
+  // psql's that change nothing here: scripts and ~/.psqlrc files set them.
+  static constexpr std::string_view kOthers[] = {"border",
+                                                 "columns",
+                                                 "csv_fieldsep",
+                                                 "fieldsep_zero",
+                                                 "footer",
+                                                 "linestyle",
+                                                 "numericlocale",
+                                                 "pager",
+                                                 "recordsep",
+                                                 "pager_min_lines",
+                                                 "recordsep_zero",
+                                                 "tableattr",
+                                                 "xheader_width",
+                                                 "unicode_border_linestyle",
+                                                 "unicode_column_linestyle",
+                                                 "unicode_header_linestyle"};
   const std::string what = required("null, format, fieldsep, expanded or tuples_only");
   FormatOptions& format = engine_.options_.format;
   if (what == "null") {
@@ -77,8 +94,12 @@ void ShellCommands::pset() {
     } else {
       throw Failure(kUsage, "formats are aligned, unaligned, csv and json");
     }
+  } else if (what == "title" || what == "C") {
+    title();
+  } else if (std::find(std::begin(kOthers), std::end(kOthers), what) != std::end(kOthers)) {
+    static_cast<void>(rest_of_words());
   } else {
-    position_ = line_.size();  // scripts for psql set more than we have
+    throw Failure(kUsage, fmt::format("\\pset: unknown option: {}", what));
   }
 }
 
@@ -89,13 +110,13 @@ void ShellCommands::set() {
   if (!name) {
     for (const auto& [each, value] : engine_.variables_)
       std::cout << each << " = '" << value << "'\n";
+    std::cout.flush();
     return;
   }
   std::string value;
   while (const auto each = word())
     value += *each;
-  if (*name == "ON_ERROR_STOP") engine_.options_.stop_at_error = value != "off" && value != "0";
-  engine_.variables_[*name] = value;
+  engine_.set_variable(*name, value);
 }
 
 void ShellCommands::unset() {
@@ -128,14 +149,12 @@ void ShellCommands::connect() {
   if (const auto name = word(); name && *name != "-") globals.dbname = *name;
   if (const auto name = word(); name && *name != "-") globals.user = *name;
   try {
-    engine_.session_.emplace(engine_.context_.session(engine_.database_));
+    engine_.begin_session();
   } catch (...) {
     globals.dbname = dbname;
     globals.user = user;
     throw;
   }
-  engine_.transaction_ = SqlEngine::Transaction::none;
-  engine_.listening_ = false;
   if (engine_.source_->interactive())
     std::cout << fmt::format("You are now connected to database \"{}\" as user \"{}\".\n",
                              globals.dbname, globals.user);
@@ -178,7 +197,8 @@ void ShellCommands::describe_objects() {
     format.title = each.title;
     format.footers = each.footers;
     engine_.show_rows(each.rows, format);
-    if (format.format == Format::aligned) engine_.out() << '\n';
+    const bool paged = engine_.source_->interactive() && &engine_.out() == &std::cout;
+    if (format.format == Format::aligned && !paged) engine_.out() << '\n';
   }
   engine_.out().flush();
 }
@@ -210,7 +230,6 @@ void ShellCommands::restore() {
   engine_.database_.restore(name.empty() ? "latest" : name);
   std::cout << fmt::format("Restored in {}.\n",
                            human_duration(std::chrono::steady_clock::now() - start));
-  engine_.transaction_ = SqlEngine::Transaction::none;
   if (!engine_.session_->usable()) engine_.reconnect();
 }
 

@@ -66,6 +66,7 @@ std::vector<ShippedPart> shipped_parts(const fs::path& image) {
   add(parts, "cluster", image / "cluster.disk.zst");
   add(parts, "manifest", image / "manifest.json");
   add(parts, "ready state", image / "ready.snap");
+  add(parts, "bare state", image / "bare.snap");
   return parts;
 }
 

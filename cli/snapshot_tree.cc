@@ -1,9 +1,11 @@
 // cli/snapshot_tree.cc - snapshots for people and programs: a tree, a line, JSON.
 #include "cli/snapshot_tree.h"
 
+#include "cli/branches.h"
 #include "cli/terminal.h"
 #include <algorithm>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <map>
 #include <ostream>
 #include <vector>
@@ -73,30 +75,32 @@ std::string padded(std::string text, std::size_t width) {
   return text;
 }
 
-std::string tags_of(const Snapshot& snapshot) {
-  std::string text;
-  for (const std::string& tag : snapshot.tags()) {
-    const bool branch = tag.starts_with(kBranchTag);
-    text += fmt::format("{}{}", text.empty() ? "" : " ",
-                        branch ? "[" + tag.substr(kBranchTag.size()) + "]" : "#" + tag);
-  }
-  return text;
+/// "[main] [try, now] #tag": where the database stands is said with the branch that it is on.
+std::string tags_of(const Snapshot& snapshot, bool now) {
+  std::vector<std::string> words;
+  const std::optional<std::string> on = branch_on(snapshot);
+  for (const std::string& head : heads_at(snapshot))
+    words.push_back(now && head == on ? styled(Style::green, "[" + head + ", now]")
+                                      : "[" + head + "]");
+  if (now && !on) words.push_back(styled(Style::green, "[now]"));
+  for (const std::string& tag : snapshot.tags())
+    if (!is_own_tag(tag)) words.push_back("#" + tag);
+  return fmt::format("{}", fmt::join(words, " "));
 }
 
 }  // namespace
 
 Json to_json(const Snapshot& snapshot) {
   const SnapshotSizes sizes = snapshot.sizes();
-  Json tags = Json::array(), branches = Json::array();
+  Json tags = Json::array();
   for (const std::string& tag : snapshot.tags())
-    (tag.starts_with(kBranchTag) ? branches : tags)
-        .push_back(tag.starts_with(kBranchTag) ? tag.substr(kBranchTag.size()) : tag);
+    if (!is_own_tag(tag)) tags.push_back(tag);
   return {{"id", snapshot.id()},
           {"name", snapshot.name()},
           {"parent", snapshot.parent()},
           {"time", iso_time(snapshot.time())},
           {"tags", tags},
-          {"branches", branches},
+          {"branches", heads_at(snapshot)},
           {"note", snapshot.note()},
           {"memory_bytes", sizes.memory},
           {"raw_bytes", sizes.raw},
@@ -112,7 +116,8 @@ std::string label(const Snapshot& snapshot) {
   return snapshot.name().empty() ? id : fmt::format("{} ({})", snapshot.name(), id);
 }
 
-void print_tree(std::ostream& out, std::span<const SnapshotBranch> order) {
+void print_tree(std::ostream& out, std::span<const SnapshotBranch> order,
+                const std::string& now_at) {
   const Drawing drawing(order);
   const auto now = std::chrono::system_clock::now();
   std::size_t width = 12;
@@ -130,7 +135,7 @@ void print_tree(std::ostream& out, std::span<const SnapshotBranch> order) {
     if (i > 0 && drawing.begins_a_tree(i)) out << '\n';
     const Snapshot& snapshot = *line.snapshot;
     const SnapshotSizes sizes = snapshot.sizes();
-    const std::string tags = tags_of(snapshot);
+    const std::string tags = tags_of(snapshot, snapshot.id() == now_at);
     std::string text = fmt::format(
         "{}  {:<8}  {:<12}  {:>9}  {:>9}  {}{}{}", padded(name_of(line), width),
         snapshot.id().substr(0, 8), human_age(snapshot.time(), now), human_bytes(sizes.stored),

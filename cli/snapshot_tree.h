@@ -17,9 +17,8 @@ namespace snowglobe::cli {
 
 /// A line each; a chain goes straight down, and only where it parts do lines move to the right.
 /// `order` is SnapshotStore::branches().
-void print_tree(std::ostream& out, std::span<const SnapshotBranch> order);
-
-/// Tags under which `branch` keeps its heads.
-inline constexpr std::string_view kBranchTag = "branch/";
+/// `now`: id of the one that the database goes on from, if it is known.
+void print_tree(std::ostream& out, std::span<const SnapshotBranch> order,
+                const std::string& now = {});
 
 }  // namespace snowglobe::cli

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <iostream>
+#include <libpq-fe.h>
 #include <sstream>
 
 namespace snowglobe::cli {
@@ -45,11 +46,10 @@ SqlEngine::SqlEngine(Context& context, Database& database, EngineOptions options
     : context_(context),
       database_(database),
       options_(std::move(options)),
-      session_(context.session(database)),
-      lexer_([this](std::string_view name) -> std::optional<std::string> {
-        const auto found = variables_.find(name);
-        return found == variables_.end() ? std::nullopt : std::optional(found->second);
-      }) {}
+      lexer_(variable_values()) {
+  variables_ = {{"AUTOCOMMIT", "on"}, {"ECHO", "none"}, {"VERBOSITY", "default"}};
+  begin_session();
+}
 
 SqlEngine::~SqlEngine() = default;
 
@@ -58,14 +58,42 @@ std::ostream& SqlEngine::out() {
   return output_ != nullptr ? output_->stream() : std::cout;
 }
 
-std::string SqlEngine::prompt() const {
-  return fmt::format(
-      "{}{}{}# ", context_.globals.dbname, lexer_.prompt(),
-      transaction_ == Transaction::none ? "" : std::string(1, static_cast<char>(transaction_)));
+namespace {
+
+std::string_view mark_of(SessionState state) {
+  switch (state) {
+    case SessionState::idle:
+      return "";
+    case SessionState::in_transaction:
+    case SessionState::busy:
+      return "*";
+    case SessionState::failed:
+      return "!";
+    case SessionState::closed:
+      return "?";
+  }
+  return "";
+}
+
+bool is_superuser(Session& session) {
+  if (session.state() == SessionState::closed) return false;
+  const char* value = session.native(
+      [](PGconn* connection) { return PQparameterStatus(connection, "is_superuser"); });
+  return value != nullptr && std::string_view(value) == "on";
+}
+
+}  // namespace
+
+/// As psql's "%/%R%x%# ".
+std::string SqlEngine::prompt() {
+  return fmt::format("{}{}{}{} ", context_.globals.dbname,
+                     conditions_.active() || lexer_.prompt() != '=' ? lexer_.prompt() : '@',
+                     mark_of(session_->state()), is_superuser(*session_) ? '#' : '>');
 }
 
 int SqlEngine::run(LineSource& source) {
   LineSource* const outer = std::exchange(source_, &source);
+  Conditions outer_conditions = std::exchange(conditions_, {});
   quit_ = false;
   if (options_.single_transaction && !std::exchange(begun_, true)) execute_or_throw("begin");
   while (!quit_) {
@@ -75,6 +103,7 @@ int SqlEngine::run(LineSource& source) {
   const bool stopped = exit_code_ != kOk && options_.stop_at_error;
   if (!stopped && !quit_ && !source.interactive()) at_end_of_source();
   source_ = outer;
+  conditions_ = std::move(outer_conditions);
   std::cout.flush();
   return exit_code_;
 }
@@ -89,6 +118,7 @@ int SqlEngine::finish() {
 
 /// Returns false if the rest must not be run.
 bool SqlEngine::take_line(const std::string& line) {
+  if (!source_->interactive() && variable_is("ECHO", "all")) std::cout << line << '\n';
   if (source_->interactive() && !lexer_.has_statement() && lexer_.prompt() == '=') {
     lexer_.clear();
     if (is_one_of(line, {"quit", "exit"})) {
@@ -110,7 +140,7 @@ bool SqlEngine::take_line(const std::string& line) {
       const bool worth_it = lexer_.has_statement();
       const std::string sql = lexer_.take();
       if (source_->interactive() && worth_it) source_->remember(sql + ";");
-      if (worth_it) execute(sql);
+      if (worth_it && conditions_.active()) execute(sql);
     }
     if (exit_code_ != kOk && options_.stop_at_error) return false;
   }
@@ -125,7 +155,7 @@ void SqlEngine::take_backslash(const std::string& line, std::size_t& position) {
   try {
     position = commands.run(line, position);
   } catch (const SqlError& error) {
-    fmt::print(stderr, "{}\n", describe(error, {}));
+    note_error(error, {});
     exit_code_ = kSqlError;
   } catch (const ConnectionLost&) {
     reconnect();
@@ -135,19 +165,83 @@ void SqlEngine::take_backslash(const std::string& line, std::size_t& position) {
     throw;
   } catch (const std::exception& error) {
     // In a script it is the end; somebody at a terminal reads on.
-    if (!source_->interactive()) throw;
+    if (!source_->interactive() && options_.stop_at_error) throw;
     fmt::print(stderr, "{}\n", error.what());
     position = line.size();
+    exit_code_ = kFailed;
   }
   if (source_->interactive()) exit_code_ = kOk;
 }
 
 // The last statement of a file or an argument needs no semicolon.
 void SqlEngine::at_end_of_source() {
-  if (depth_ > 0) return;
+  if (conditions_.open() > 0) {
+    fmt::print(stderr, "reached EOF without finding closing \\endif(s)\n");
+    exit_code_ = kSqlError;
+  }
+  if (!files_.empty()) return;
   const bool worth_it = lexer_.has_statement();
   const std::string sql = lexer_.take();
-  if (worth_it) execute(sql);
+  if (worth_it && conditions_.active()) execute(sql);
+}
+
+namespace {
+
+/// As psql: "12.345 ms", and from a second on minutes and seconds (or hours, days) as well.
+std::string time_taken(double ms) {
+  std::string text = fmt::format("{:.3f} ms", ms);
+  if (ms < 1000) return text;
+  const auto minutes = static_cast<long>(ms / 60'000);
+  const double seconds = ms / 1000 - static_cast<double>(minutes) * 60;
+  if (minutes < 60) return text + fmt::format(" ({:02}:{:06.3f})", minutes, seconds);
+  if (minutes < 1440)
+    return text + fmt::format(" ({:02}:{:02}:{:06.3f})", minutes / 60, minutes % 60, seconds);
+  return text + fmt::format(" ({} d {:02}:{:02}:{:06.3f})", minutes / 1440, minutes / 60 % 24,
+                            minutes % 60, seconds);
+}
+
+/// Statements that begin or end transactions, or run outside of them only: AUTOCOMMIT and
+/// ON_ERROR_ROLLBACK leave them alone.
+bool stands_alone(std::string_view sql) {
+  std::istringstream in{std::string(sql)};
+  std::string first, second;
+  in >> first >> second;
+  for (std::string* word : {&first, &second}) {
+    std::transform(word->begin(), word->end(), word->begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    while (!word->empty() && (word->back() == ';' || word->back() == '('))
+      word->pop_back();
+  }
+  if (is_one_of(first, {"abort", "begin", "commit", "end", "prepare", "release", "rollback",
+                        "savepoint", "start", "vacuum"}))
+    return true;
+  const bool of_all =
+      is_one_of(second, {"all", "concurrently", "database", "system", "tablespace"});
+  return of_all && is_one_of(first, {"alter", "create", "discard", "drop", "reindex"});
+}
+
+}  // namespace
+
+/// With what AUTOCOMMIT and ON_ERROR_ROLLBACK ask for.
+void SqlEngine::execute_guarded(const std::string& sql) {
+  const bool alone = stands_alone(sql);
+  if (!alone && variable_is("AUTOCOMMIT", "off") && session_->state() == SessionState::idle)
+    static_cast<void>(session_->query("begin"));
+  const bool wanted = variable_is("ON_ERROR_ROLLBACK", "on") ||
+                      (source_->interactive() && variable_is("ON_ERROR_ROLLBACK", "interactive"));
+  if (!wanted || alone || session_->state() != SessionState::in_transaction) {
+    execute_or_throw(sql);
+    return;
+  }
+  static_cast<void>(session_->query("savepoint pg_psql_temporary_savepoint"));
+  try {
+    execute_or_throw(sql);
+  } catch (const SqlError&) {
+    if (session_->state() == SessionState::failed)
+      static_cast<void>(session_->query("rollback to savepoint pg_psql_temporary_savepoint"));
+    throw;
+  }
+  static_cast<void>(session_->query("release savepoint pg_psql_temporary_savepoint"));
 }
 
 /// Returns false after an error, which it has printed.
@@ -165,16 +259,10 @@ bool SqlEngine::execute_once(const std::string& sql) {
   last_statement_ = sql;
   bool worked = true;
   try {
-    execute_or_throw(sql);
+    execute_guarded(sql);
   } catch (const SqlError& error) {
     worked = false;
-    if (transaction_ == Transaction::open) transaction_ = Transaction::failed;
-    std::cout.flush();
-    if (options_.json_errors) {
-      report_failure(true);
-    } else {
-      fmt::print(stderr, "{}\n", describe(error, sql));
-    }
+    note_error(error, sql);
     if (!source_->interactive()) exit_code_ = kSqlError;
   } catch (const ConnectionLost& error) {
     worked = false;
@@ -186,7 +274,7 @@ bool SqlEngine::execute_once(const std::string& sql) {
   next_format_.reset();
   if (options_.timing) {
     const std::chrono::duration<double, std::milli> took = Clock::now() - start;
-    fmt::print(stdout, "Time: {:.3f} ms\n", took.count());
+    fmt::print(stdout, "Time: {}\n", time_taken(took.count()));
     std::fflush(stdout);
   }
   return worked;
@@ -194,6 +282,7 @@ bool SqlEngine::execute_once(const std::string& sql) {
 
 void SqlEngine::execute_or_throw(const std::string& sql) {
   const auto cancel = context_.interrupts.on_cancel([this] { session_->cancel(); });
+  if (variable_is("ECHO", "queries")) out() << sql << '\n';
   switch (copy_kind(sql)) {
     case CopyKind::from_stdin:
       copy_in(sql, nullptr);
@@ -205,7 +294,8 @@ void SqlEngine::execute_or_throw(const std::string& sql) {
       break;
   }
   const Result result = session_->query(sql);
-  follow_transaction(result, sql);
+  if (result.command() == "LISTEN") listening_ = true;
+  note_success(result);
   show(result);
   if (listening_) print_notifications();
 }
@@ -243,7 +333,9 @@ void SqlEngine::copy_out(const std::string& sql, std::ostream& out) {
 
 void SqlEngine::show(const Result& result) {
   last_tag_ = result.command();
-  if (result.columns().empty()) {
+  const bool rows_without_columns = result.columns().empty() && !result.empty() &&
+                                    options_.format.format == Format::aligned;
+  if (result.columns().empty() && !rows_without_columns) {
     if (options_.command_tags) std::cout << result.command() << '\n';
     return;
   }
@@ -261,21 +353,8 @@ void SqlEngine::show_rows(const Result& result, const FormatOptions& format) {
   }
   std::ostringstream text;
   print_rows(text, result, with_width);
+  if (format.format == Format::aligned) text << '\n';
   page(context_.interrupts, text.str());
-}
-
-// The protocol says it after each statement, but the API does not hand it on: the tags tell.
-void SqlEngine::follow_transaction(const Result& result, const std::string& sql) {
-  const std::string_view tag = result.command();
-  if (tag == "BEGIN" || tag == "START TRANSACTION") transaction_ = Transaction::open;
-  if (tag == "COMMIT" || tag == "PREPARE TRANSACTION") transaction_ = Transaction::none;
-  if (tag == "LISTEN") listening_ = true;
-  if (tag != "ROLLBACK") return;
-  std::string lower = sql;
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  const bool to_savepoint = lower.find(" to ") != std::string::npos;
-  transaction_ = to_savepoint ? Transaction::open : Transaction::none;
 }
 
 void SqlEngine::print_notifications() {
@@ -287,10 +366,85 @@ void SqlEngine::print_notifications() {
   }
 }
 
-void SqlEngine::reconnect() {
+void SqlEngine::begin_session() {
   session_.emplace(context_.session(database_));
-  transaction_ = Transaction::none;
   listening_ = false;
+  variables_["DBNAME"] = context_.globals.dbname;
+  variables_["USER"] = context_.globals.user;
+  session_->native([this](PGconn* connection) {
+    const char* name = PQparameterStatus(connection, "server_version");
+    variables_["SERVER_VERSION_NAME"] = name == nullptr ? "" : name;
+    variables_["SERVER_VERSION_NUM"] = std::to_string(PQserverVersion(connection));
+  });
+}
+
+// --- variables ----------------------------------------------------------------------------------
+
+Variables SqlEngine::variable_values() const {
+  return [this](std::string_view name) -> std::optional<std::string> {
+    const auto found = variables_.find(name);
+    return found == variables_.end() ? std::nullopt : std::optional(found->second);
+  };
+}
+
+std::vector<std::string> SqlEngine::variable_names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : variables_)
+    names.push_back(name);
+  return names;
+}
+
+Session* SqlEngine::quiet_session() {
+  const SessionState state = session_->state();
+  return state == SessionState::idle || state == SessionState::in_transaction ? &*session_
+                                                                              : nullptr;
+}
+
+bool SqlEngine::variable_is(std::string_view name, std::string_view value) const {
+  const auto found = variables_.find(name);
+  return found != variables_.end() && found->second == value;
+}
+
+void SqlEngine::set_variable(const std::string& name, const std::string& value) {
+  if (name == "ON_ERROR_STOP") options_.stop_at_error = parse_truth(value, name);
+  if (name == "QUIET") options_.command_tags = !parse_truth(value.empty() ? "on" : value, name);
+  if (name == "AUTOCOMMIT" || (name == "ON_ERROR_ROLLBACK" && value != "interactive")) {
+    variables_[name] = parse_truth(value, name) ? "on" : "off";
+    return;
+  }
+  variables_[name] = value;
+}
+
+void SqlEngine::note_success(const Result& result) {
+  last_rows_ = result.size();
+  variables_["ERROR"] = "false";
+  variables_["SQLSTATE"] = "00000";
+  variables_["ROW_COUNT"] =
+      std::to_string(result.columns().empty() ? result.affected() : result.size());
+}
+
+/// Prints it, and keeps it for \errverbose and for scripts that ask.
+void SqlEngine::note_error(const SqlError& error, const std::string& sql) {
+  std::cout.flush();
+  last_error_ = describe(error, sql);
+  variables_["ERROR"] = "true";
+  variables_["ROW_COUNT"] = "0";
+  variables_["LAST_ERROR_MESSAGE"] = error.message();
+  variables_["SQLSTATE"] = variables_["LAST_ERROR_SQLSTATE"] = error.sqlstate();
+  if (options_.json_errors) {
+    report_failure(true);
+  } else if (variable_is("VERBOSITY", "sqlstate")) {
+    fmt::print(stderr, "ERROR:  {}\n", error.sqlstate());
+  } else if (variable_is("VERBOSITY", "terse")) {
+    fmt::print(stderr, "ERROR:  {}\n", error.message());
+  } else {
+    fmt::print(stderr, "{}\n", last_error_);
+  }
+  if (variable_is("ECHO", "errors") && !sql.empty()) fmt::print(stderr, "STATEMENT:  {}\n", sql);
+}
+
+void SqlEngine::reconnect() {
+  begin_session();
   fmt::print(stderr, "A new session has begun.\n");
 }
 

@@ -2,6 +2,7 @@
 // `load` and our own shell are made of. docs/cli.md lists the commands.
 #pragma once
 
+#include "cli/conditions.h"
 #include "cli/context.h"
 #include "cli/format.h"
 #include "cli/lexer.h"
@@ -75,14 +76,18 @@ class SqlEngine {
   /// How the last run() of an interactive source ended.
   [[nodiscard]] bool quit_was_said() const { return quit_; }
 
-  [[nodiscard]] std::string prompt() const;
+  [[nodiscard]] std::string prompt();
   /// Forgets the statement that is half typed.
   void drop_typed() { lexer_.clear(); }
   [[nodiscard]] Database& database() { return database_; }
+  /// For completion: what was typed of a statement, names of variables, and the session if a query
+  /// between two statements does no harm to it, else nullptr.
+  [[nodiscard]] const std::string& typed() const { return lexer_.text(); }
+  [[nodiscard]] std::vector<std::string> variable_names() const;
+  [[nodiscard]] Session* quiet_session();
 
  private:
   friend class ShellCommands;
-  enum class Transaction : char { none = ' ', open = '*', failed = '!' };
   struct Output;
 
   bool take_line(const std::string& line);
@@ -91,13 +96,20 @@ class SqlEngine {
   bool execute(const std::string& sql);
   /// The same, and leaves it to the caller to look at the interrupts.
   bool execute_once(const std::string& sql);
+  void execute_guarded(const std::string& sql);
   void execute_or_throw(const std::string& sql);
+  /// A variable, and what it means for this engine.
+  void set_variable(const std::string& name, const std::string& value);
+  [[nodiscard]] bool variable_is(std::string_view name, std::string_view value) const;
+  [[nodiscard]] Variables variable_values() const;
+  void note_success(const Result& result);
+  void note_error(const SqlError& error, const std::string& sql);
   void copy_in(const std::string& sql, std::istream* data);
   void copy_out(const std::string& sql, std::ostream& out);
   void show(const Result& result);
   void show_rows(const Result& result, const FormatOptions& format);
-  void follow_transaction(const Result& result, const std::string& sql);
   void print_notifications();
+  void begin_session();
   void reconnect();
   std::ostream& out();
 
@@ -112,11 +124,13 @@ class SqlEngine {
   std::unique_ptr<Output> output_;       // \o
   std::unique_ptr<Output> next_output_;  // \g
   std::optional<FormatOptions> next_format_;
-  Transaction transaction_ = Transaction::none;
   bool listening_ = false;
   bool quit_ = false;
   bool begun_ = false;
-  int depth_ = 0;  // of \i
+  std::vector<std::filesystem::path> files_;  // of \i, the innermost last
+  Conditions conditions_;
+  std::string last_error_;
+  std::size_t last_rows_ = 0;
   int exit_code_ = kOk;
   bool printed_json_ = false;
   std::string last_tag_;

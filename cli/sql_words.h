@@ -2,11 +2,11 @@
 #pragma once
 
 #include "cli/line_editor.h"
+#include "cli/sql_engine.h"
 
 namespace snowglobe::cli {
 
-/// Backslash commands, SQL's words, and the names of tables, columns and functions, which are asked
-/// for on sessions of `database`'s pool. It must outlive the completer.
-[[nodiscard]] Completer sql_completer(Database& database);
+/// Lives as long as `engine` does.
+[[nodiscard]] Completer sql_completer(SqlEngine& engine);
 
 }  // namespace snowglobe::cli

@@ -106,13 +106,19 @@ int verify(Context& context, const Nothing&) {
   return report.clean() ? kOk : kDamaged;
 }
 
+/// "NAME.snap"; a name may have what a file's must not.
+std::string file_name_of(const Snapshot& snapshot) {
+  std::string name = snapshot.name().empty() ? snapshot.id().substr(0, 8) : snapshot.name();
+  for (char& c : name)
+    if (c == '/' || static_cast<unsigned char>(c) < 0x20) c = '_';
+  if (name[0] == '.') name[0] = '_';
+  return name.append(".snap");
+}
+
 int export_snapshot(Context& context, const ExportArguments& arguments) {
   const SnapshotStore store = context.store();
   const Snapshot snapshot = context.find(store, arguments.which);
-  const fs::path file =
-      arguments.file.empty()
-          ? (snapshot.name().empty() ? snapshot.id().substr(0, 8) : snapshot.name()) + ".snap"
-          : arguments.file;
+  const fs::path file = arguments.file.empty() ? file_name_of(snapshot) : arguments.file;
   if (!arguments.force && fs::exists(file))
     throw Failure(kFailed, fmt::format("{} is there already; --force replaces it", file.string()));
   Progress progress(context.globals.quiet);

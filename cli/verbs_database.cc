@@ -1,4 +1,5 @@
 // cli/verbs_database.cc - databases in folders: init, dump, load.
+#include "cli/files.h"
 #include "cli/json.h"
 #include "cli/sql_engine.h"
 #include "cli/terminal.h"
@@ -6,6 +7,7 @@
 #include <fmt/format.h>
 #include <fstream>
 #include <iostream>
+#include <sstream>
 
 namespace snowglobe::cli {
 namespace fs = std::filesystem;
@@ -27,7 +29,7 @@ struct BackupArguments {
   std::string destination;
 };
 struct CompactArguments {
-  bool full = false;
+  bool full = false, dry_run = false;
 };
 struct Nothing {};
 
@@ -66,18 +68,16 @@ void dump_sql(const Context& context, Database& database, const DumpArguments& a
   for (std::string& word : dump_words(arguments))
     command.push_back(std::move(word));
   if (arguments.clean) command.insert(command.end(), {"--clean", "--if-exists"});
-  std::ofstream file;
   const bool to_file = !arguments.file.empty() && arguments.file != "-";
-  if (to_file) file.open(arguments.file, std::ios::binary);
-  std::ostream& out = to_file ? file : std::cout;
+  std::optional<NewFile> file;
+  if (to_file) file.emplace(arguments.file);
+  std::ostream& out = to_file ? file->stream() : std::cout;
   ExecOptions options;
   options.limit = std::chrono::hours(24);
   options.on_out = [&out](std::string_view text) { out << text; };
   const ExecResult result = database.guest().exec(command, options);
   if (result.exit_code != 0) throw Failure(kSqlError, "pg_dump: " + result.err);
-  if (!out.flush())
-    throw Failure(kFailed,
-                  fmt::format("cannot write {}", to_file ? arguments.file : "standard output"));
+  if (to_file) file->keep();
 }
 
 bool wants_sql(const std::string& file) {
@@ -135,8 +135,7 @@ int load_sql(Context& context, Running& running, const LoadArguments& arguments)
 }
 
 int load(Context& context, const LoadArguments& arguments) {
-  if (arguments.file != "-" && !std::ifstream(arguments.file))
-    throw Failure(kNotFound, fmt::format("cannot read {}", arguments.file));
+  if (arguments.file != "-") require_file(arguments.file);
   Running running(context);
   Progress progress(context.globals.quiet);
   progress.phase("loading");
@@ -188,8 +187,38 @@ int check(Context& context, const Nothing&) {
   return report.clean() ? kOk : kDamaged;
 }
 
+/// What the files of the guest's data disk take there.
+std::uint64_t used_in_guest(Database& database) {
+  const std::string folder = database.one<std::string>("show data_directory");
+  std::istringstream table(database.guest().exec({"df", "-kP", folder}).out);
+  std::string header, device;
+  std::uint64_t size = 0, used = 0;
+  std::getline(table, header);
+  table >> device >> size >> used;
+  return used << 10;
+}
+
+/// Changes nothing: what could be given back without writing tables anew.
+int would_compact(const Context& context, Database& database) {
+  const std::uint64_t before = database.stats().disk_bytes, used = used_in_guest(database);
+  const std::uint64_t unused = before > used ? before - used : 0;
+  if (context.globals.json) {
+    print_json({{"before_bytes", before},
+                {"used_bytes", used},
+                {"unused_bytes", unused},
+                {"dry_run", true}});
+  } else {
+    std::cout << fmt::format(
+        "{} on the host, {} of files in the guest: {} could be given back, and what tables have "
+        "free inside\n",
+        human_bytes(before), human_bytes(used), human_bytes(unused));
+  }
+  return kOk;
+}
+
 int compact(Context& context, const CompactArguments& arguments) {
   Running running(context);
+  if (arguments.dry_run) return would_compact(context, running.database);
   Progress progress(context.globals.quiet);
   progress.phase("compacting");
   const CompactReport report = running.database.compact({.full = arguments.full});
@@ -243,6 +272,7 @@ void add_database_verbs(CLI::App& app, Context& context) {
   auto [verb, arguments] = add_verb<CompactArguments>(
       app, context, "compact", "Give room that is free back to the host", compact);
   verb->add_flag("--full", arguments->full, "Write every table anew, each locked meanwhile");
+  verb->add_flag("-n,--dry-run", arguments->dry_run, "Only say how much there is to give back");
 }
 
 }  // namespace snowglobe::cli

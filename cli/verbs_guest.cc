@@ -1,4 +1,5 @@
 // cli/verbs_guest.cc - the machine below: exec, console, put, get, logs.
+#include "cli/files.h"
 #include "cli/json.h"
 #include "cli/shell.h"
 #include "cli/terminal.h"
@@ -69,9 +70,8 @@ std::string read_whole(const std::string& path) {
     text << std::cin.rdbuf();
     return text.str();
   }
-  if (fs::is_directory(path)) throw Failure(kUsage, path + " is a folder; put takes single files");
+  require_file(path);
   std::ifstream file(path, std::ios::binary);
-  if (!file) throw Failure(kNotFound, fmt::format("cannot read {}", path));
   text << file.rdbuf();
   return text.str();
 }
@@ -108,9 +108,9 @@ int get(Context& context, const CopyArguments& arguments) {
     return kOk;
   }
   if (fs::is_directory(to)) to = fs::path(to) / fs::path(arguments.from).filename();
-  std::ofstream file(to, std::ios::binary);
-  file.write(contents.data(), static_cast<std::streamsize>(contents.size()));
-  if (!file.flush()) throw Failure(kFailed, fmt::format("cannot write {}", to));
+  NewFile file(to);
+  file.stream().write(contents.data(), static_cast<std::streamsize>(contents.size()));
+  file.keep();
   if (context.globals.json) print_json({{"file", to}, {"bytes", contents.size()}});
   return kOk;
 }

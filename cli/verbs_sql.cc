@@ -1,4 +1,5 @@
 // cli/verbs_sql.cc - shell and sql.
+#include "cli/files.h"
 #include "cli/shell.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
@@ -78,8 +79,7 @@ int sql(Context& context, const SqlArguments& arguments) {
   options.stop_at_error = !arguments.go_on;
   options.single_transaction = arguments.single_transaction;
   for (const std::string& path : arguments.files)  // before a machine starts
-    if (path != "-" && !std::ifstream(path))
-      throw Failure(kNotFound, fmt::format("cannot read {}", path));
+    if (path != "-") require_file(path);
   Running running(context);
   SqlEngine engine(context, running.database, options);
   run_all(engine, arguments);

@@ -1,4 +1,5 @@
 // cli/verbs_state.cc - the whole machine, kept and put back: save, restore, branch.
+#include "cli/branches.h"
 #include "cli/snapshot_tree.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
@@ -25,30 +26,6 @@ struct BranchArguments {
   bool remove = false;
 };
 
-std::string branch_tag(const std::string& name) {
-  return std::string(kBranchTag) + name;
-}
-
-/// Branches whose head `snapshot` is.
-std::vector<std::string> heads_at(const Snapshot& snapshot) {
-  std::vector<std::string> heads;
-  for (const std::string& tag : snapshot.tags())
-    if (tag.starts_with(kBranchTag)) heads.push_back(tag.substr(kBranchTag.size()));
-  return heads;
-}
-
-/// A branch goes along with what is saved on top of its head.
-void move_heads(SnapshotStore& store, const Snapshot& saved) {
-  if (saved.parent().empty()) return;
-  for (const Snapshot& each : store.list()) {
-    if (each.id() != saved.parent()) continue;
-    for (const std::string& head : heads_at(each)) {
-      store.untag(each, branch_tag(head));
-      store.tag(saved, branch_tag(head));
-    }
-  }
-}
-
 void needs_database(const Context& context, std::string_view verb) {
   if (context.globals.database.empty())
     throw Failure(
@@ -67,7 +44,7 @@ int save(Context& context, const SaveArguments& arguments) {
   progress.phase("saving");
   SnapshotStore store = context.store(Context::IfMissing::create);
   const Snapshot saved = store.put(running.database.save(arguments.name, options));
-  move_heads(store, saved);
+  move_on(store, saved);
   progress.end();
   if (context.globals.json) {
     print_json(to_json(store.find(saved.id())));
@@ -77,9 +54,19 @@ int save(Context& context, const SaveArguments& arguments) {
   return kOk;
 }
 
+/// What is saved from now on goes along with the branch that was named, or with the only one here.
+void go_to(SnapshotStore& store, const Snapshot& snapshot, const std::string& named) {
+  const std::vector<std::string> heads = heads_at(snapshot);
+  const bool by_branch = std::find(heads.begin(), heads.end(), named) != heads.end();
+  choose_branch(store, by_branch           ? std::optional(named)
+                       : heads.size() == 1 ? std::optional(heads.front())
+                                           : std::nullopt);
+}
+
 int restore(Context& context, const RestoreArguments& arguments) {
   needs_database(context, "restore");
-  const Snapshot snapshot = context.find(context.store(), arguments.which);
+  SnapshotStore store = context.store();
+  const Snapshot snapshot = context.find(store, arguments.which);
   const std::string what =
       fmt::format("{}, saved {}", label(snapshot),
                   human_age(snapshot.time(), std::chrono::system_clock::now()));
@@ -92,8 +79,9 @@ int restore(Context& context, const RestoreArguments& arguments) {
                       context.globals.database.string(), what));
     Running running(context);
     if (!arguments.save_first.empty())
-      context.store().put(running.database.save(arguments.save_first));
+      move_on(store, store.put(running.database.save(arguments.save_first)));
     running.database.restore(snapshot);
+    go_to(store, store.find(snapshot.id()), arguments.which);
     context.say("restored " + what);
   }
   if (context.globals.json)
@@ -134,12 +122,14 @@ int fork(Context& context, const ForkArguments& arguments) {
 }
 
 int list_branches(const Context& context, const SnapshotStore& store) {
+  const std::string now = context.now_at();
   Json all = Json::array();
   for (const Snapshot& each : store.list()) {
     for (const std::string& head : heads_at(each)) {
-      all.push_back({{"branch", head}, {"snapshot", to_json(each)}});
+      const bool on = each.id() == now && branch_on(each) == head;
+      all.push_back({{"branch", head}, {"now", on}, {"snapshot", to_json(each)}});
       if (!context.globals.json)
-        std::cout << fmt::format("{:<20} {} {}\n", head, label(each),
+        std::cout << fmt::format("{} {:<20} {} {}\n", on ? '*' : ' ', head, label(each),
                                  human_age(each.time(), std::chrono::system_clock::now()));
     }
   }
@@ -149,22 +139,28 @@ int list_branches(const Context& context, const SnapshotStore& store) {
   return kOk;
 }
 
+/// Where a branch begins if nobody says it: at what the database goes on from.
+Snapshot place_of_new_branch(const Context& context, const SnapshotStore& store,
+                             const std::string& which) {
+  if (!which.empty()) return context.find(store, which);
+  const std::string now = context.now_at();
+  for (const Snapshot& each : store.list())
+    if (each.id() == now) return each;
+  return store.find("latest");
+}
+
 int branch(Context& context, const BranchArguments& arguments) {
   SnapshotStore store = context.store();
   if (arguments.name.empty()) return list_branches(context, store);
-  const std::string tag = branch_tag(arguments.name);
-  std::optional<Snapshot> before;
-  for (const Snapshot& each : store.list())
-    for (const std::string& head : heads_at(each))
-      if (head == arguments.name) before = each;
   if (arguments.remove) {
-    if (!before) throw Failure(kNotFound, fmt::format("there is no branch {}", arguments.name));
-    store.untag(*before, tag);
+    if (!remove_branch(store, arguments.name))
+      throw Failure(kNotFound, fmt::format("there is no branch {}", arguments.name));
     return kOk;
   }
-  const Snapshot head = context.find(store, arguments.which.empty() ? "latest" : arguments.which);
-  if (before) store.untag(*before, tag);
-  store.tag(head, tag);
+  const Snapshot head = place_of_new_branch(context, store, arguments.which);
+  const bool on_another = branch_on(head).has_value();
+  move_head(store, arguments.name, head);
+  if (head.id() == context.now_at() && !on_another) choose_branch(store, arguments.name);
   if (context.globals.json) {
     print_json({{"branch", arguments.name}, {"snapshot", to_json(store.find(head.id()))}});
   } else {
@@ -206,7 +202,8 @@ void add_state_verbs(CLI::App& app, Context& context) {
       app, context, "branch", "List branches, or begin one at a snapshot", branch);
   verb->add_option("name", arguments->name,
                    "Its name; `restore NAME` goes there, saves move it on");
-  verb->add_option("snapshot", arguments->which, "Where; without it the latest");
+  verb->add_option("snapshot", arguments->which,
+                   "Where; without it where the database stands, or the latest");
   verb->add_flag("--remove", arguments->remove, "Forget it; its snapshots stay");
 }
 

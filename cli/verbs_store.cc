@@ -1,8 +1,10 @@
 // cli/verbs_store.cc - what is in a store: list, show, diff, tag, rename, rm.
+#include "cli/branches.h"
 #include "cli/snapshot_tree.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <iostream>
 
 namespace snowglobe::cli {
@@ -18,6 +20,7 @@ struct Which {
 };
 struct DiffArguments {
   std::string from, to = "latest";
+  bool rows = false;
 };
 struct TagArguments {
   std::string which;
@@ -52,10 +55,12 @@ int list(Context& context, const ListArguments& arguments) {
       context.globals.store.empty() && context.database_exists() && !context.store_exists();
   const auto order = none ? std::vector<SnapshotBranch>() : chosen(context.store(), arguments);
   if (context.globals.json) {
+    const std::string now = context.now_at();
     Json all = Json::array();
     for (const SnapshotBranch& each : order) {
       all.push_back(to_json(each.snapshot));
       all.back()["depth"] = each.depth;
+      all.back()["now"] = each.snapshot.id() == now;
     }
     print_json(all);
   } else if (context.globals.quiet) {
@@ -64,7 +69,7 @@ int list(Context& context, const ListArguments& arguments) {
   } else if (order.empty()) {
     context.say("no snapshots");
   } else {
-    print_tree(std::cout, order);
+    print_tree(std::cout, order, context.now_at());
   }
   return kOk;
 }
@@ -81,13 +86,14 @@ int show(Context& context, const Which& arguments) {
   };
   std::string tags;
   for (const std::string& tag : snapshot.tags())
-    tags += (tags.empty() ? "" : ", ") + tag;
+    if (!is_own_tag(tag)) tags += (tags.empty() ? "" : ", ") + tag;
   line("id", snapshot.id());
   line("name", snapshot.name());
   line("parent", snapshot.parent());
   line("saved", fmt::format("{} ({})", iso_time(snapshot.time()),
                             human_age(snapshot.time(), std::chrono::system_clock::now())));
   line("tags", tags);
+  line("branches", fmt::format("{}", fmt::join(heads_at(snapshot), ", ")));
   line("note", snapshot.note());
   line("memory", human_bytes(sizes.memory));
   line("all parts", human_bytes(sizes.raw));
@@ -99,10 +105,57 @@ int show(Context& context, const Which& arguments) {
   return kOk;
 }
 
+constexpr const char* kKinds[] = {"changed", "created", "dropped"};
+
+void print_rows_diff(const Context& context, const std::vector<TableDiff>& tables) {
+  if (tables.empty()) context.say("the same rows");
+  std::size_t width = 5;
+  for (const TableDiff& table : tables)
+    width = std::max(width, display_width(table.name()));
+  if (!tables.empty())
+    std::cout << styled(Style::bold, fmt::format("{:<{}}  {:>10}  {:>10}  {:>10}", "TABLE", width,
+                                                 "INSERTED", "UPDATED", "DELETED"))
+              << '\n';
+  for (const TableDiff& table : tables) {
+    const std::string name = table.name();
+    std::cout << fmt::format(
+        "{}{}  {:>10}  {:>10}  {:>10}{}\n", name, std::string(width - display_width(name), ' '),
+        table.inserted, table.updated, table.deleted,
+        table.kind == TableDiff::Kind::changed
+            ? ""
+            : fmt::format("  {}", kKinds[static_cast<std::size_t>(table.kind)]));
+  }
+}
+
+/// Two machines start for it, one from each.
+int diff_by_rows(Context& context, const Snapshot& from, const Snapshot& to) {
+  Progress progress(context.globals.quiet);
+  progress.phase("comparing rows");
+  const std::vector<TableDiff> tables = diff_rows(from, to, context.machine_options());
+  progress.end();
+  if (!context.globals.json) {
+    context.say(fmt::format("from {} to {}", label(from), label(to)));
+    print_rows_diff(context, tables);
+    return kOk;
+  }
+  Json all = Json::array();
+  for (const TableDiff& table : tables)
+    all.push_back({{"database", table.database},
+                   {"schema", table.schema},
+                   {"table", table.table},
+                   {"kind", kKinds[static_cast<std::size_t>(table.kind)]},
+                   {"inserted", table.inserted},
+                   {"updated", table.updated},
+                   {"deleted", table.deleted}});
+  print_json({{"from", from.id()}, {"to", to.id()}, {"tables", all}});
+  return kOk;
+}
+
 int diff(Context& context, const DiffArguments& arguments) {
   const SnapshotStore store = context.store();
   const Snapshot from = context.find(store, arguments.from);
   const Snapshot to = context.find(store, arguments.to);
+  if (arguments.rows) return diff_by_rows(context, from, to);
   const SnapshotDiff difference = store.diff(from, to);
   if (context.globals.json) {
     Json parts = Json::array();
@@ -131,6 +184,9 @@ int tag(Context& context, const TagArguments& arguments) {
   const Snapshot snapshot = context.find(store, arguments.which);
   if (arguments.tags.empty() && arguments.removed.empty() && arguments.note.empty())
     throw Failure(kUsage, "say which tags to add, or --remove TAG, or --note TEXT");
+  for (const auto* tags : {&arguments.tags, &arguments.removed})
+    if (std::any_of(tags->begin(), tags->end(), is_own_tag))
+      throw Failure(kUsage, "tags that begin with branch/ are heads of branches: see `branch`");
   for (const std::string& each : arguments.tags)
     store.tag(snapshot, each);
   for (const std::string& each : arguments.removed)
@@ -213,9 +269,11 @@ void add_store_verbs(CLI::App& app, Context& context) {
   }
   {
     auto [verb, arguments] = add_verb<DiffArguments>(
-        app, context, "diff", "How much differs between two snapshots", diff);
+        app, context, "diff", "What differs between two snapshots: how much, or which rows", diff);
     verb->add_option("from", arguments->from, "One snapshot")->required();
     verb->add_option("to", arguments->to, "The other")->capture_default_str();
+    verb->add_flag("--rows", arguments->rows,
+                   "By table: rows inserted, updated and deleted (starts both machines)");
   }
   {
     auto [verb, arguments] =

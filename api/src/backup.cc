@@ -93,6 +93,7 @@ DatabaseInfo Database::inspect(const std::filesystem::path& path) {
   info.image_id = about.image_id;
   info.postgres_version = about.postgres_version;
   info.created = about.created;
+  info.origin = about.origin;
   auto disk = base::FileSystem::host().open(folder / "disk", base::FileSystem::Access::kRead);
   if (!disk) throw DatabaseDamaged(disk.error().message);
   const auto head = detail::DiskHead::read(*disk.value());

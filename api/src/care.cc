@@ -125,6 +125,11 @@ void Database::dump(const fs::path& file, const DumpOptions& options) {
   if (!options.overwrite && fs::exists(file, ignored)) {
     throw InvalidArgument("'" + file.string() + "' is there already (DumpOptions::overwrite)");
   }
+  const fs::file_type kind = fs::status(file, ignored).type();
+  if (kind != fs::file_type::not_found && kind != fs::file_type::regular) {
+    throw InvalidArgument("'" + file.string() +
+                          "' is no plain file, and a dump replaces what is there");
+  }
   std::vector<std::string> words = {"pg_dump", "--format=custom"};
   words.insert(words.end(), options.arguments.begin(), options.arguments.end());
   words.push_back("--dbname=" + options.database);

@@ -207,6 +207,12 @@ void SnapshotStore::export_to(const Snapshot& snapshot, const std::filesystem::p
     throw InvalidArgument("ExportOptions::compression_level is " +
                           std::to_string(options.compression_level) + ", not 0 to 19");
   }
+  std::error_code ignored;
+  const auto kind = std::filesystem::status(file, ignored).type();
+  if (kind != std::filesystem::file_type::not_found && kind != std::filesystem::file_type::regular) {
+    throw InvalidArgument("'" + file.string() +
+                          "' is no plain file, and an export replaces what is there");
+  }
   snapshots::ExportOptions how;
   how.compression_level = options.compression_level;
   how.overwrite = options.overwrite;

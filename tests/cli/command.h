@@ -57,6 +57,7 @@ class Started {
   std::string wait_for(const std::string& text);
   void type(const std::string& text);
   void signal(int number);
+  [[nodiscard]] pid_t pid() const { return child_; }
   /// The exit code, waiting for it as long.
   int wait();
 

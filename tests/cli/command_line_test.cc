@@ -165,7 +165,8 @@ TEST(CommandLine, WordsFindTheirPlaces) {
   EXPECT_EQ(split({"a.globe"}).arguments, Words{"shell"});
   EXPECT_EQ(split({"a.globe", "select 1"}).arguments, (Words{"sql", "select 1"}));
   EXPECT_EQ(split({"select 1"}).arguments, (Words{"sql", "select 1"}));
-  EXPECT_EQ(split({"--db", "list", "list"}).arguments, (Words{"--db", "list", "list"}));
+  EXPECT_EQ(split({"--db", "list", "list"}).arguments, (Words{"list", "--db", "list"}));
+  EXPECT_EQ(split({"-At", "select 1"}).arguments, (Words{"sql", "-At", "select 1"}));
   EXPECT_EQ(split({"list", "a.globe"}).database, "a.globe");
   EXPECT_EQ(split({"fork", "a.globe"}).arguments, (Words{"fork", "a.globe"}));
   EXPECT_EQ(split({"run", "--json", "make", "-j2", "--", "x"}).tail,

@@ -131,6 +131,37 @@ TEST_F(FolderTest, IsSavedPutBackAndForked) {
   EXPECT_EQ(at_shop({"fork", folder_ / "now.globe"}).code, 1) << "it is there already";
 }
 
+TEST_F(FolderTest, ABranchGoesAlongWithTheDatabaseThatIsOnIt) {
+  make();
+  const auto heads = [this] {
+    std::string text;
+    for (const Json& each : Json::parse(at_shop({"branch", "--json"}).out))
+      text += each["branch"].get<std::string>() + "=" +
+              each["snapshot"]["name"].get<std::string>() + (each["now"] ? "* " : " ");
+    return text;
+  };
+  ASSERT_EQ(at_shop({"save", "one"}).code, 0);
+  EXPECT_EQ(at_shop({"branch", "main"}).code, 0);
+  EXPECT_EQ(at_shop({"branch", "try"}).code, 0);
+  EXPECT_EQ(heads(), "main=one* try=one ");
+  ASSERT_EQ(at_shop({"save", "two"}).code, 0);
+  EXPECT_EQ(heads(), "try=one main=two* ");
+  ASSERT_EQ(at_shop({"restore", "try", "-y"}).code, 0);
+  EXPECT_EQ(heads(), "try=one* main=two ");
+  ASSERT_EQ(at_shop({"save", "three"}).code, 0);
+  EXPECT_EQ(heads(), "main=two try=three* ");
+  const Ran tree = at_shop({"list"});
+  EXPECT_NE(tree.out.find("[try, now]"), std::string::npos) << tree.out;
+  ASSERT_EQ(at_shop({"restore", "one", "-y"}).code, 0);  // on none
+  ASSERT_EQ(at_shop({"save", "four"}).code, 0);
+  EXPECT_EQ(heads(), "main=two try=three ");
+  const Json all = Json::parse(at_shop({"list", "--json"}).out);
+  for (const Json& each : all) {
+    EXPECT_EQ(each["now"], each["name"] == "four");
+    EXPECT_TRUE(each["tags"].empty()) << each;
+  }
+}
+
 TEST_F(FolderTest, ADumpMakesTheSameElsewhere) {
   make();
   ASSERT_EQ(
@@ -167,6 +198,9 @@ TEST_F(FolderTest, IsCopiedCheckedAndCompacted) {
   const Json check = Json::parse(at_shop({"check", "--json"}).out);
   EXPECT_EQ(check["clean"], true);
   EXPECT_GT(check["relations"], 50);
+  const Json dry = Json::parse(at_shop({"compact", "--dry-run", "--json"}).out);
+  EXPECT_GT(dry["used_bytes"], 10'000'000);
+  EXPECT_EQ(dry["dry_run"], true);
   const Ran compacted = at_shop({"compact", "--json"});
   EXPECT_EQ(compacted.code, 0) << compacted.err;
   EXPECT_GT(Json::parse(compacted.out)["after_bytes"], 0);

@@ -1,7 +1,9 @@
 // tests/cli/lexer_test.cc - where statements end, and what the prompt shows meanwhile.
 #include "cli/lexer.h"
 
+#include "cli/conditions.h"
 #include "cli/describe.h"
+#include "cli/failure.h"
 #include "cli/sql_engine.h"
 #include <gtest/gtest.h>
 #include <sstream>
@@ -90,6 +92,52 @@ TEST(NamePattern, IsAsOfPsql) {
   EXPECT_EQ(parse_pattern("a.b?").schema, "^(a)$");
   EXPECT_EQ(parse_pattern("a.b?").name, "^(b.)$");
   EXPECT_EQ(parse_pattern("").name, "");
+}
+
+TEST(Lexer, AVariableMayBeAskedFor) {
+  const Variables variables = [](std::string_view name) {
+    return name == "v" ? std::optional<std::string>("x\"y") : std::nullopt;
+  };
+  EXPECT_EQ(substitution_at(":{?v} and", 0, variables)->text, "TRUE");
+  EXPECT_EQ(substitution_at(":{?none}", 0, variables)->text, "FALSE");
+  EXPECT_EQ(substitution_at(":\"v\"", 0, variables)->text, "\"x\"\"y\"");
+  EXPECT_EQ(substitution_at("a:v", 1, variables)->end, 3u);
+  for (const char* plain : {":", "::v", ":{?v", ":'v", ":none", "v", ":{v}"})
+    EXPECT_FALSE(substitution_at(plain, 0, variables)) << plain;
+}
+
+TEST(Conditions, OnePartOfEachRuns) {
+  Conditions all;
+  EXPECT_TRUE(all.active());
+  all.begin_if(false);
+  EXPECT_FALSE(all.active());
+  all.begin_if(true);  // inside of a part that does not run, nothing does
+  EXPECT_FALSE(all.active());
+  all.otherwise();
+  EXPECT_FALSE(all.active());
+  all.end_if();
+  EXPECT_TRUE(all.elif_counts());
+  all.else_if(true);
+  EXPECT_TRUE(all.active());
+  EXPECT_FALSE(all.elif_counts());
+  all.else_if(true);
+  EXPECT_FALSE(all.active());
+  all.otherwise();
+  EXPECT_FALSE(all.active());
+  EXPECT_THROW(all.otherwise(), Failure);
+  EXPECT_THROW(all.else_if(true), Failure);
+  all.end_if();
+  EXPECT_TRUE(all.active());
+  EXPECT_THROW(all.end_if(), Failure);
+}
+
+TEST(Conditions, TruthHasTheWordsOfPsql) {
+  for (const char* yes : {"1", "on", "ON", "t", "true", "y", "yes"})
+    EXPECT_TRUE(parse_truth(yes, "x")) << yes;
+  for (const char* no : {"0", "off", "f", "false", "n", "no"})
+    EXPECT_FALSE(parse_truth(no, "x")) << no;
+  for (const char* neither : {"", "2", "o", "maybe", "truest"})
+    EXPECT_THROW(static_cast<void>(parse_truth(neither, "x")), Failure) << neither;
 }
 
 }  // namespace

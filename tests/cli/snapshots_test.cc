@@ -83,6 +83,23 @@ TEST_F(StoreTest, SaysWhatIsKnownOfOneAndWhatDiffers) {
   EXPECT_NE(snowglobe(with({"show"})).out.find("PostgreSQL"), std::string::npos);
 }
 
+TEST_F(StoreTest, SaysWhichRowsDiffer) {
+  const Json tables =
+      Json::parse(snowglobe(with({"diff", "base", "left", "--rows", "--json"})).out)["tables"];
+  ASSERT_EQ(tables.size(), 1u) << tables;
+  EXPECT_EQ(tables[0]["table"], "t");
+  EXPECT_EQ(tables[0]["kind"], "changed");
+  EXPECT_EQ(tables[0]["inserted"], 1);
+  EXPECT_EQ(tables[0]["deleted"], 0);
+  const Ran ran = snowglobe(with({"diff", "left", "base", "--rows"}));
+  EXPECT_NE(ran.out.find("postgres.public.t           0           0           1"),
+            std::string::npos)
+      << ran.out;
+  const Ran same = snowglobe(with({"diff", "base", "right", "--rows"}));
+  EXPECT_EQ(same.out, "");
+  EXPECT_NE(same.err.find("the same rows"), std::string::npos) << same.err;
+}
+
 TEST_F(StoreTest, TheSizeOfMemoryMustFit) {
   const Ran ran = snowglobe(with({"--from", "base", "--memory", "256", "sql", "select 1"}));
   EXPECT_EQ(ran.code, 2) << ran.err;

@@ -164,6 +164,94 @@ TEST(Sql, VariablesAndResultsFeedEachOther) {
   EXPECT_EQ(ran.out, "O'Hara\n42\n") << ran.err;
 }
 
+TEST(Sql, ScriptsBranchAskAndGenerate) {
+  const Ran ran = snowglobe({"sql", "-At"}, {.input = R"(\set big `echo 12`
+select :big > 10 as many \gset
+\if :many
+  select 'many';
+  \if false
+    select 'not this' \g
+    \i /nowhere
+  \elif true
+    \echo inner
+  \endif
+\else
+  select 'few';
+  \! echo never
+\endif
+\if :{?none} \echo no \else \echo unset \endif
+select format('create table t%s(n int)', i) from generate_series(1, 2) i \gexec
+select count(*) from pg_class where relname in ('t1', 't2');
+select 1 as n, 'x'::varchar(3) as x \gdesc
+\echo :ROW_COUNT :ERROR :SQLSTATE
+\setenv SNOWGLOBE_TEST seen
+\getenv got SNOWGLOBE_TEST
+\echo :got :DBNAME :'USER' :"USER"
+)"});
+  EXPECT_EQ(ran.out,
+            "many\ninner\nunset\n2\nn|integer\nx|character varying(3)\n1 false 00000\n"
+            "seen postgres 'postgres' \"postgres\"\n")
+      << ran.err;
+  const Ran open = snowglobe({"sql", "-At"}, {.input = "\\if true\nselect 1;\n"});
+  EXPECT_EQ(open.code, 3);
+  EXPECT_NE(open.err.find("\\endif"), std::string::npos) << open.err;
+  const Ran lost = snowglobe({"sql"}, {.input = "\\else\n"});
+  EXPECT_EQ(lost.code, 2) << lost.err;
+}
+
+TEST(Sql, VariablesChangeHowItWorks) {
+  const Ran ran = snowglobe({"sql", "-At", "--go-on"}, {.input = R"(\set ECHO queries
+select 1;
+\set ECHO none
+\set ON_ERROR_ROLLBACK on
+begin; create table kept(n int); select nonsense; insert into kept values (1); commit;
+select count(*) from kept;
+\set AUTOCOMMIT off
+insert into kept values (2);
+rollback;
+\set AUTOCOMMIT on
+select count(*) from kept;
+\set VERBOSITY terse
+select nothing;
+\echo :LAST_ERROR_SQLSTATE
+\errverbose
+)"});
+  EXPECT_EQ(ran.code, 3);
+  EXPECT_EQ(ran.out.substr(0, 24), "select 1\n1\n1\n1\n42703\nERR") << ran.out << ran.err;
+  EXPECT_NE(ran.err.find("ERROR:  column \"nothing\" does not exist\n"), std::string::npos)
+      << ran.err;
+}
+
+TEST(Sql, FilesIncludeOthersBesideThem) {
+  Folder folder;
+  std::filesystem::create_directory(folder / "sub");
+  std::ofstream(folder / "main.sql") << "\\i '" << (folder / "sub/one.sql") << "'\n";
+  std::ofstream(folder / "sub/one.sql") << "\\ir two.sql\nselect 'one';\n";
+  std::ofstream(folder / "sub/two.sql") << "select 'two';\n";
+  const Ran ran = snowglobe({"sql", "-At", "-f", folder / "main.sql"});
+  EXPECT_EQ(ran.out, "two\none\n") << ran.err;
+  EXPECT_EQ(snowglobe({"sql", "\\i " + folder.path().string()}).code, 2);
+}
+
+TEST(Sql, WatchesAndHelpsAndWrites) {
+  Folder folder;
+  const Ran ran = snowglobe({"sql", "select 1 as n \\watch i=0.01 c=2", "\\h rollback to",
+                             "select 5 as five \\g " + (folder / "five"),
+                             "select 7 as seven \\gx |tr a-z A-Z"});
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  std::size_t times = 0;
+  for (std::size_t at = 0; (at = ran.out.find("(every 0.01s)", at)) != std::string::npos; ++at)
+    ++times;
+  EXPECT_EQ(times, 2u) << ran.out;
+  EXPECT_NE(ran.out.find("ROLLBACK [ WORK | TRANSACTION ] TO"), std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.find("SEVEN | 7"), std::string::npos) << ran.out;
+  std::ifstream five(folder / "five");
+  std::string line;
+  std::getline(five, line);
+  EXPECT_EQ(line, " five ");
+  EXPECT_EQ(snowglobe({"sql", "select 1 \\watch soon"}).code, 2);
+}
+
 TEST(Sql, UserAndDatabaseComeFromTheEnvironmentHostAndPortDoNot) {
   const Ran ran = snowglobe(
       {"sql", "-At",

@@ -2,8 +2,12 @@
 #include "tests/cli/command.h"
 
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <iterator>
+#include <set>
+#include <sstream>
 #include <sys/stat.h>
 
 namespace snowglobe::testing {
@@ -34,6 +38,22 @@ TEST(OwnShell, PromptsDescribesAndFormatsAsPsqlDoes) {
   shell.wait_for("ERROR:  syntax error");
   shell.wait_for("postgres=!# ");
   shell.type("rollback;\r");
+  shell.wait_for("postgres=# ");
+  shell.type("begin; savepoint s; select 1/0;\r");
+  shell.wait_for("postgres=!# ");
+  shell.type("rollback to s;\r");
+  shell.wait_for("postgres=*# ");
+  shell.type("do $$ begin end $$; select (\r");
+  shell.wait_for("postgres(*# ");
+  shell.type("1);\r");
+  shell.wait_for("postgres=*# ");
+  shell.type("commit and chain;\r");
+  shell.wait_for("postgres=*# ");
+  shell.type("commit; create role clerk; set role clerk;\r");
+  shell.wait_for("postgres=> ");
+  shell.type("reset role; \\if false\r");
+  shell.wait_for("postgres@# ");
+  shell.type("\\endif\r");
   shell.wait_for("postgres=# ");
   shell.type("\\nosuch\r");
   shell.wait_for("there is no command \\nosuch");
@@ -145,6 +165,61 @@ TEST(Console, IsOneShellWithItsFolderAndVariables) {
   console.wait_for("guest:/tmp# ");
   console.type("exit 7\r");
   EXPECT_EQ(console.wait(), 7);
+}
+
+/// Inodes of TCP sockets of this host that listen.
+std::set<std::string> listening_sockets() {
+  std::set<std::string> inodes;
+  for (const char* table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
+    std::ifstream file(table);
+    std::string line;
+    std::getline(file, line);
+    while (std::getline(file, line)) {
+      std::istringstream words(line);
+      std::vector<std::string> all{std::istream_iterator<std::string>(words), {}};
+      if (all.size() > 9 && all[3] == "0A") inodes.insert(all[9]);
+    }
+  }
+  return inodes;
+}
+
+/// How many of them a process has.
+std::size_t ports_of(pid_t pid) {
+  const std::set<std::string> listening = listening_sockets();
+  std::size_t count = 0;
+  const std::string folder = "/proc/" + std::to_string(pid) + "/fd";
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    std::error_code ignored;
+    const std::string target = std::filesystem::read_symlink(entry.path(), ignored);
+    if (target.starts_with("socket:[") && listening.contains(target.substr(8, target.size() - 9)))
+      ++count;
+  }
+  return count;
+}
+
+TEST(OwnShell, NothingListensUnlessAsked) {
+  Started shell(Started::On::terminal, {"shell", "--own"});
+  shell.wait_for("postgres=# ");
+  EXPECT_EQ(ports_of(shell.pid()), 0u);
+  shell.type("\\expose\r");
+  shell.wait_for("psql ");
+  shell.wait_for("postgres=# ");
+  EXPECT_EQ(ports_of(shell.pid()), 1u);
+  shell.type("\\q\r");
+  EXPECT_EQ(shell.wait(), 0);
+}
+
+TEST(Psql, TalksOverASocketOfOurOwn) {
+  if (run_program({"psql", "--version"}).code != 0) GTEST_SKIP() << "psql is not installed";
+  Folder folder;
+  Started shell(Started::On::terminal, {"shell"}, {"TMPDIR=" + folder.path().string()});
+  shell.wait_for("postgres=# ");
+  EXPECT_EQ(ports_of(shell.pid()), 0u);
+  shell.type("\\conninfo\r");
+  shell.wait_for("via socket in \"" + folder.path().string());
+  shell.type("\\q\r");
+  EXPECT_EQ(shell.wait(), 0);
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
 }
 
 TEST(Psql, IsUsedWhereItIsInstalledAndCtrlDLeadsToTheGuest) {

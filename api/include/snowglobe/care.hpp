@@ -63,6 +63,8 @@ struct DatabaseInfo {
   std::string image_id;          ///< of the guest image that ran it last
   std::string postgres_version;  ///< likewise
   std::string created;           ///< ISO 8601, UTC
+  /// Id of the stored snapshot that it came from last, by save or restore; empty: from none.
+  std::string origin;
   std::uint64_t capacity = 0;    ///< bytes of the disk
   std::uint64_t disk_bytes = 0;  ///< that the disk takes on the host
   std::uint64_t machine_bytes = 0;
