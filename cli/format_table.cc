@@ -116,7 +116,10 @@ class Grid {
       for (std::size_t c = 0; c < cells.size(); ++c) {
         const std::string text = line < cells[c].size() ? cells[c][line] : std::string();
         const std::size_t pad = widths_[c] - display_width(text);
-        const std::size_t before = align == Align::center                         ? pad / 2
+        // Behind the last line of a value at the end of the row there is nothing, as in psql.
+        const bool past = line >= cells[c].size() && c + 1 == cells.size();
+        const std::size_t before = past                                           ? 0
+                                   : align == Align::center                       ? pad / 2
                                    : right_aligned(result_.columns()[c].type_oid) ? pad
                                                                                   : 0;
         const bool goes_on = line + 1 < cells[c].size();

@@ -69,6 +69,7 @@ const std::vector<ShellCommands::Entry>& ShellCommands::entries() {
       {"snapshots", &C::snapshots, "", "what was saved here"},
       {"guest", &C::guest, "COMMAND", "run a command in the machine"},
       {"expose", &C::expose, "[PORT]", "let programs outside in; prints a line for psql"},
+      {"hide", &C::hide, "", "let nobody new in"},
       {"restrict", &C::ignored, "KEY", "as pg_dump writes it; nothing is restricted"},
       {"unrestrict", &C::ignored, "KEY", "its end"},
   };

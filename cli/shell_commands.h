@@ -46,7 +46,7 @@ class ShellCommands {
   void connect(), connection_info(), encoding();
   void run_outside(), change_folder(), set(), unset();
   void describe_objects();
-  void save(), restore(), snapshots(), guest(), expose();
+  void save(), restore(), snapshots(), guest(), expose(), hide();
   void ignored();
 
   void run_buffer(const std::optional<FormatOptions>& format);

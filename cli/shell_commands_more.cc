@@ -260,4 +260,10 @@ void ShellCommands::expose() {
   std::cout << endpoint.psql(engine_.context_.globals.dbname) << '\n';
 }
 
+// Who is connected stays.
+void ShellCommands::hide() {
+  engine_.database_.hide();
+  std::cout << "Nothing listens any more.\n";
+}
+
 }  // namespace snowglobe::cli

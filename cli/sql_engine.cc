@@ -333,8 +333,8 @@ void SqlEngine::copy_out(const std::string& sql, std::ostream& out) {
 
 void SqlEngine::show(const Result& result) {
   last_tag_ = result.command();
-  const bool rows_without_columns = result.columns().empty() && !result.empty() &&
-                                    options_.format.format == Format::aligned;
+  const bool rows_without_columns =
+      result.columns().empty() && !result.empty() && options_.format.format == Format::aligned;
   if (result.columns().empty() && !rows_without_columns) {
     if (options_.command_tags) std::cout << result.command() << '\n';
     return;

@@ -205,6 +205,9 @@ TEST(OwnShell, NothingListensUnlessAsked) {
   shell.wait_for("psql ");
   shell.wait_for("postgres=# ");
   EXPECT_EQ(ports_of(shell.pid()), 1u);
+  shell.type("\\hide\r");
+  shell.wait_for("Nothing listens");
+  EXPECT_EQ(ports_of(shell.pid()), 0u);
   shell.type("\\q\r");
   EXPECT_EQ(shell.wait(), 0);
 }
