@@ -86,7 +86,7 @@ bool wants_sql(const std::string& file) {
 
 int dump(Context& context, const DumpArguments& arguments) {
   const bool sql = wants_sql(arguments.file);
-  if (sql && !arguments.file.empty() && arguments.file != "-" && !arguments.force &&
+  if (!arguments.file.empty() && arguments.file != "-" && !arguments.force &&
       fs::exists(arguments.file))
     throw Failure(kFailed, fmt::format("{} is there already; --force replaces it", arguments.file));
   if (!sql && arguments.clean) throw Failure(kUsage, "--clean belongs to `load`, for an archive");
@@ -199,8 +199,13 @@ std::uint64_t used_in_guest(Database& database) {
 }
 
 /// Changes nothing: what could be given back without writing tables anew.
-int would_compact(const Context& context, Database& database) {
-  const std::uint64_t before = database.stats().disk_bytes, used = used_in_guest(database);
+int would_compact(Context& context) {
+  const std::filesystem::path& path = context.globals.database;
+  // Asked for while it is closed.
+  const std::uint64_t on_host = context.database_exists() ? Database::inspect(path).disk_bytes : 0;
+  Running running(context);
+  const std::uint64_t before = path.empty() ? running.database.stats().disk_bytes : on_host;
+  const std::uint64_t used = used_in_guest(running.database);
   const std::uint64_t unused = before > used ? before - used : 0;
   if (context.globals.json) {
     print_json({{"before_bytes", before},
@@ -209,16 +214,16 @@ int would_compact(const Context& context, Database& database) {
                 {"dry_run", true}});
   } else {
     std::cout << fmt::format(
-        "{} on the host, {} of files in the guest: {} could be given back, and what tables have "
-        "free inside\n",
+        "{} on the host, {} of files in the guest: about {} could be given back, and what tables "
+        "have free inside\n",
         human_bytes(before), human_bytes(used), human_bytes(unused));
   }
   return kOk;
 }
 
 int compact(Context& context, const CompactArguments& arguments) {
+  if (arguments.dry_run) return would_compact(context);
   Running running(context);
-  if (arguments.dry_run) return would_compact(context, running.database);
   Progress progress(context.globals.quiet);
   progress.phase("compacting");
   const CompactReport report = running.database.compact({.full = arguments.full});
