@@ -209,7 +209,8 @@ void SnapshotStore::export_to(const Snapshot& snapshot, const std::filesystem::p
   }
   std::error_code ignored;
   const auto kind = std::filesystem::status(file, ignored).type();
-  if (kind != std::filesystem::file_type::not_found && kind != std::filesystem::file_type::regular) {
+  if (kind != std::filesystem::file_type::not_found &&
+      kind != std::filesystem::file_type::regular) {
     throw InvalidArgument("'" + file.string() +
                           "' is no plain file, and an export replaces what is there");
   }
