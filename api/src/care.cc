@@ -216,8 +216,8 @@ CompactReport Database::compact(const CompactOptions& options) {
   return report;
 }
 
-BackupResult Database::backup_to(const fs::path& path) {
-  return state().backup_to(path);
+BackupResult Database::backup_to(const fs::path& path, const BackupOptions& options) {
+  return state().backup_to(path, options);
 }
 
 }  // namespace v1

@@ -49,7 +49,7 @@ class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
   [[nodiscard]] Info info() const;
   /// What the data disk takes, on the host's or in memory.
   std::uint64_t disk_bytes();
-  BackupResult backup_to(const std::filesystem::path& path);
+  BackupResult backup_to(const std::filesystem::path& path, const BackupOptions& options);
   [[nodiscard]] bool in_folder() const noexcept { return persistence_ != nullptr; }
   /// A new connection of the caller's own.
   std::shared_ptr<Connection> connect(const SessionOptions& options, bool pooled = false);

@@ -177,8 +177,9 @@ class DiskImage::Builder {
 /// request under way.
 class DataDisk : public vm::BlockBackend {
  public:
-  /// The disk as it is. Copies nothing.
-  virtual std::shared_ptr<const DiskImage> capture() = 0;
+  /// The disk as it is. Copies nothing. Errors: kUnavailable (requests are under way), those of a
+  /// disk that failed.
+  virtual base::Result<std::shared_ptr<const DiskImage>> capture() = 0;
 
   /// Does all of a restore that can be refused or can fail for want of room; the disk is as it was
   /// until commit_restore(). Errors: kInvalidArgument (an image of another capacity), those of the
@@ -212,7 +213,7 @@ class OverlayDisk final : public DataDisk {
   base::Result<void> discard(vm::u64 offset, vm::u64 length) override;
 
   /// Copies no page: what is written from now on goes elsewhere.
-  std::shared_ptr<const DiskImage> capture() override;
+  base::Result<std::shared_ptr<const DiskImage>> capture() override;
   base::Result<void> prepare_restore(std::shared_ptr<const DiskImage> image) override;
   base::Result<void> commit_restore() override;
   void cancel_restore() override { prepared_.reset(); }

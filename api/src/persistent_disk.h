@@ -82,7 +82,7 @@ class PersistentDisk final : public DataDisk {
   base::Result<void> flush() override { return sync(); }
   base::Result<void> discard(vm::u64 offset, vm::u64 length) override;
 
-  std::shared_ptr<const DiskImage> capture() override;
+  base::Result<std::shared_ptr<const DiskImage>> capture() override;
   /// Writes what differs to a journal beside the file. Takes images of any disk of this capacity.
   base::Result<void> prepare_restore(std::shared_ptr<const DiskImage> image) override;
   /// Once the journal has its name, the restore is done, even if the process or the host dies in

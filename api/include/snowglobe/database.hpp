@@ -174,10 +174,10 @@ class SNOWGLOBE_API Database : public detail::Statements<Database> {
   /// VACUUM in every database; what is free is given back to the host then. Throws as query().
   CompactReport compact(const CompactOptions& options = {});
   /// Makes a folder with a copy of this database as it is at this moment, to be opened by open().
-  /// The machine stands still for about a millisecond and goes on while the disk is copied. Of a
-  /// database in a folder its snapshots are not copied. Throws DatabaseError (something is there),
-  /// and as save().
-  BackupResult backup_to(const std::filesystem::path& path);
+  /// The machine stands still for about a millisecond and goes on while the disk is copied. What
+  /// is cut off leaves nothing that can be taken for a database. Throws DatabaseError (something is
+  /// there), and as save().
+  BackupResult backup_to(const std::filesystem::path& path, const BackupOptions& options = {});
   /// What a folder says about itself; opens and locks nothing. Throws DatabaseError.
   [[nodiscard]] static DatabaseInfo inspect(const std::filesystem::path& path);
 
