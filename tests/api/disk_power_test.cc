@@ -114,7 +114,7 @@ TEST(DiskPower, ARestoreTakesBackWhatIsStillUnderWay) {
   create(files);
   auto disk = run(files);
   stripe(*disk, 0, 1);
-  const auto image = disk->capture();
+  const auto image = disk->capture().value();
   const Contents before = contents_of(*disk);
   files.set_cold(1);  // what was there is kept first, by the data thread
   files.set_write_time(std::chrono::milliseconds(30));
