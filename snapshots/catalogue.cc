@@ -60,7 +60,8 @@ base::Result<Catalogue::Query> Catalogue::query(const char* sql) {
   return Query(&found->second);
 }
 
-Catalogue::Catalogue(Database database) : process_(::getpid()), database_(std::move(database)) {}
+Catalogue::Catalogue(Database database, const char* vfs)
+    : process_(::getpid()), vfs_(vfs), database_(std::move(database)) {}
 
 Catalogue::~Catalogue() {
   if (process_ == ::getpid()) return;
@@ -84,9 +85,25 @@ base::Result<std::unique_ptr<Catalogue>> Catalogue::open(const std::filesystem::
   }
   // FULL: a transaction is on the disk when it is said to be done.
   if (auto set = database.value().run("PRAGMA synchronous=FULL"); !set.ok()) return set.error();
-  std::unique_ptr<Catalogue> catalogue(new Catalogue(std::move(database).value()));
+  std::unique_ptr<Catalogue> catalogue(new Catalogue(std::move(database).value(), vfs));
   if (auto view = catalogue->view(); !view.ok()) return view.error();
   return catalogue;
+}
+
+base::Result<void> Catalogue::copy_to(const std::filesystem::path& file) {
+  {
+    const std::lock_guard lock(mutex_);
+    auto copying = database_.prepare("VACUUM INTO ?");
+    if (!copying.ok()) return copying.error();
+    copying.value().bind(1, std::string_view(file.native()));
+    if (auto done = copying.value().step(); !done.ok()) return done.error();
+  }
+  // Whoever opens it finds it as make_catalogue() leaves one.
+  auto copy = Database::open(file, vfs_, std::chrono::milliseconds(0));
+  if (!copy.ok()) return copy.error();
+  auto mode = copy.value().number("PRAGMA journal_mode=WAL");
+  if (!mode.ok()) return mode.error();
+  return {};
 }
 
 base::Result<ViewPtr> Catalogue::view() {

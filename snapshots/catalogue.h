@@ -85,6 +85,8 @@ class Catalogue {
   base::Result<Contents> resolve(const SnapshotIds& ids, const ChunkHash& root);
   /// Calls `visit` with all rows, by id, as long as it returns true.
   base::Result<void> each_chunk(const std::function<bool(const ChunkRow&)>& visit);
+  /// Writes all of it to another file: an empty one. For that one's user to sync.
+  base::Result<void> copy_to(const std::filesystem::path& file);
   /// What SQLite finds wrong in its own structures.
   base::Result<std::vector<std::string>> integrity_errors();
   base::Result<std::uint64_t> bytes();
@@ -124,7 +126,7 @@ class Catalogue {
   };
 
  private:
-  explicit Catalogue(Database database);
+  Catalogue(Database database, const char* vfs);
   /// A cached statement, reset when the query is destroyed.
   class Query;
   base::Result<Query> query(const char* sql);
@@ -141,6 +143,7 @@ class Catalogue {
 
   std::mutex mutex_;
   const int process_;
+  const char* const vfs_;
   Database database_;
   std::map<const char*, Statement> statements_;  // by address: each text is one constant
   ViewPtr view_;

@@ -8,8 +8,12 @@
 #include "snapshots/store.h"
 
 #include <memory>
+#include <string_view>
 
 namespace snowglobe::snapshots {
+
+inline constexpr std::string_view kFormatFile = "FORMAT";
+inline constexpr std::string_view kCatalogueFile = "catalogue.sqlite";
 
 /// Thread rule: any thread; what it holds locks by itself.
 class Store::Core : public std::enable_shared_from_this<Store::Core> {

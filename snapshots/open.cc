@@ -10,7 +10,6 @@ namespace snowglobe::snapshots {
 
 namespace {
 
-constexpr std::string_view kFormatFile = "FORMAT";
 constexpr std::string_view kNewFormatFile = "snowglobe-format.new";
 constexpr std::string_view kLockFile = "snowglobe.lock";
 constexpr std::string_view kFormatTitle = "Snowglobe snapshot store\nformat ";
@@ -111,7 +110,7 @@ base::Result<void> open_catalogue(Store::Core& core) {
   const bool has_packs =
       std::any_of(names.value().begin(), names.value().end(),
                   [](const std::string& name) { return pack_of_file_name(name).has_value(); });
-  const auto path = core.folder / "catalogue.sqlite";
+  const auto path = core.folder / kCatalogueFile;
   if (!core.files.exists(path)) {
     if (has_packs) {
       return base::Error{

@@ -117,6 +117,10 @@ class Store {
   base::Result<VerifyReport> verify(const Progress& progress = {}) const;
   base::Result<Statistics> statistics() const;
 
+  /// A store with the same snapshots, as of now, in a new folder, whose parent is there. Nothing is
+  /// decompressed or verified. What a failure leaves there is to be removed. kAlreadyExists.
+  base::Result<void> copy_to(const std::filesystem::path& target) const;
+
   // --- one portable file -------------------------------------------------------------------------
 
   /// Writes the snapshots (each with its ancestors, if asked) to one new file, which is there whole

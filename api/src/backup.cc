@@ -7,6 +7,7 @@
 #include "api/src/hibernation.h"
 #include "api/src/persistence.h"
 #include "api/src/persistent_disk.h"
+#include "api/src/store_state.h"
 #include "base/random.h"
 #include "snapshots/hash.h"
 
@@ -18,7 +19,7 @@ namespace detail {
 
 namespace fs = std::filesystem;
 
-BackupResult DatabaseState::backup_to(const fs::path& path) {
+BackupResult DatabaseState::backup_to(const fs::path& path, const BackupOptions& options) {
   require_owner();
   const Info about = info();
   Options make;
@@ -38,6 +39,13 @@ BackupResult DatabaseState::backup_to(const fs::path& path) {
     throw_error(made.error());
   }
   Description description;
+  if (options.snapshots && persistence_ && persistence_->has_snapshots()) {
+    const std::lock_guard lock(snapshots_mutex_);  // of the origin, and no save is under way
+    if (auto done = persistence_->store()->store().copy_to(folder.new_snapshots()); !done) {
+      throw_snapshot_error(done.error());
+    }
+    if (origin_) description.origin = origin_->hex();
+  }
   Hibernation machine;
   BackupResult result;
   {

@@ -225,8 +225,8 @@ void Database::set_disk_limit(unsigned megabytes) {
   state().set_disk_limit(megabytes);
 }
 
-BackupResult Database::backup_to(const fs::path& path) {
-  return state().backup_to(path);
+BackupResult Database::backup_to(const fs::path& path, const BackupOptions& options) {
+  return state().backup_to(path, options);
 }
 
 }  // namespace v1

@@ -22,9 +22,9 @@ constexpr std::string_view kReadme =
 constexpr std::uint64_t kMaxDescriptionBytes = 65536;
 
 // What an interrupted creation may have left: nothing that holds data.
-constexpr std::array<std::string_view, 8> kUnfinished = {
-    "README",    "README.new", "lock",       "disk.new", "database.json.new",
-    "snapshots", "machine",    "machine.new"};
+constexpr std::array<std::string_view, 9> kUnfinished = {
+    "README",    "README.new",    "lock",    "disk.new",   "database.json.new",
+    "snapshots", "snapshots.new", "machine", "machine.new"};
 
 std::string quoted(const fs::path& path) {
   return "'" + path.string() + "'";
@@ -76,6 +76,21 @@ std::optional<Description> read_description_file(base::FileSystem& files, const 
     throw DatabaseDamaged(quoted(file) + " has no id or format that could be");
   }
   return found;
+}
+
+/// Of a backup that was cut off. What no store has stays, and with it the folder.
+void remove_store(base::FileSystem& files, const fs::path& store) {
+  for (const fs::path& folder : {store / "packs", store}) {
+    const auto names = files.list(folder);
+    if (!names) continue;
+    for (const std::string& name : names.value()) {
+      const bool ours = name == "FORMAT" || name == "README" || name == "snowglobe.lock" ||
+                        name.starts_with("catalogue.sqlite") || name.ends_with(".pack");
+      if (ours) static_cast<void>(files.remove(folder / name));
+    }
+    std::error_code ignored;
+    fs::remove(folder, ignored);
+  }
 }
 
 std::string json_of(const Description& description) {
@@ -137,6 +152,7 @@ DatabaseFolder::DatabaseFolder(const fs::path& path, const Options& options,
 DatabaseFolder::~DatabaseFolder() {
   if (!made_ || description_) return;
   // A creation that failed leaves nothing behind.
+  remove_store(files_, new_snapshots());
   std::error_code ignored;
   for (const std::string_view name : kUnfinished)
     fs::remove(path_ / name, ignored);
@@ -202,8 +218,14 @@ void DatabaseFolder::read_description(const Options& options) {
   const fs::path fresh = path_ / "database.json.new";
   description_ = read_description_file(files_, fresh);
   if (!description_) throw DatabaseDamaged(quoted(file) + " went away while it was read");
-  if (options.read_only) return;
-  require(files_.rename_and_sync(fresh, file));
+  if (!options.read_only) complete();
+}
+
+void DatabaseFolder::complete() {
+  if (files_.exists(new_snapshots())) {
+    require(files_.rename_and_sync(new_snapshots(), snapshots()));
+  }
+  require(files_.rename_and_sync(path_ / "database.json.new", path_ / "database.json"));
 }
 
 void DatabaseFolder::require_fitting(const GuestImage& image) const {
@@ -221,6 +243,7 @@ void DatabaseFolder::require_fitting(const GuestImage& image) const {
 void DatabaseFolder::start() {
   for (const std::string_view name : {"disk.new", "database.json.new", "machine", "machine.new"})
     require(files_.remove_if_there(path_ / name));
+  remove_store(files_, new_snapshots());
   require(files_.replace_file(path_ / "README", base::bytes_of(kReadme)));
 }
 
@@ -230,7 +253,7 @@ void DatabaseFolder::finish(const Description& description) {
   const std::string json = json_of(description);
   require(value_or_throw(files_.write_file(fresh, base::bytes_of(json)))->sync());
   require(files_.rename_and_sync(new_disk(), disk()));
-  require(files_.rename_and_sync(fresh, path_ / "database.json"));
+  complete();
   description_ = description;
   if (made_) require(files_.sync_directory(path_.parent_path()));
 }

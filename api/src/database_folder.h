@@ -62,6 +62,8 @@ class DatabaseFolder {
   [[nodiscard]] std::filesystem::path new_disk() const { return path_ / "disk.new"; }
   [[nodiscard]] std::filesystem::path machine() const { return path_ / "machine"; }
   [[nodiscard]] std::filesystem::path snapshots() const { return path_ / "snapshots"; }
+  /// Where those of a new database are made, if it has any.
+  [[nodiscard]] std::filesystem::path new_snapshots() const { return path_ / "snapshots.new"; }
 
   /// For who reads its files for longer than this.
   [[nodiscard]] std::shared_ptr<const void> lease() const { return lock_->lease(); }
@@ -70,7 +72,7 @@ class DatabaseFolder {
 
   /// Of a new one: clears what an interrupted attempt left.
   void start();
-  /// new_disk() is complete and durable: makes it a database.
+  /// new_disk() and new_snapshots() are complete and durable: makes them a database.
   void finish(const Description& description);
   /// Rewrites the description.
   void describe(const Description& description);
@@ -82,6 +84,8 @@ class DatabaseFolder {
   static Found look(base::FileSystem& files, const std::filesystem::path& folder);
   void require_created_as_wanted(Found found, const Options& options) const;
   void read_description(const Options& options);
+  /// What finish() does once the disk has its name.
+  void complete();
 
   base::FileSystem& files_;
   std::filesystem::path path_;

@@ -52,7 +52,7 @@ class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
   std::uint64_t disk_bytes();
   /// Database::set_disk_limit().
   void set_disk_limit(unsigned megabytes);
-  BackupResult backup_to(const std::filesystem::path& path);
+  BackupResult backup_to(const std::filesystem::path& path, const BackupOptions& options);
   [[nodiscard]] bool in_folder() const noexcept { return persistence_ != nullptr; }
   /// A new connection of the caller's own.
   std::shared_ptr<Connection> connect(const SessionOptions& options, bool pooled = false);

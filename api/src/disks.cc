@@ -539,7 +539,7 @@ std::shared_ptr<const DiskImage::Group> OverlayDisk::merged(u64 index, Changes& 
   return group->empty() ? nullptr : group;
 }
 
-std::shared_ptr<const DiskImage> OverlayDisk::capture() {
+base::Result<std::shared_ptr<const DiskImage>> OverlayDisk::capture() {
   if (touched_.empty() && image_->capacity() == capacity_) return image_;
   DiskImage::Groups groups = image_->groups_;
   for (const u64 index : touched_) {

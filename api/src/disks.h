@@ -193,8 +193,9 @@ class DiskImage::Builder {
 /// request under way.
 class DataDisk : public vm::BlockBackend {
  public:
-  /// The disk as it is. Copies nothing.
-  virtual std::shared_ptr<const DiskImage> capture() = 0;
+  /// The disk as it is. Copies nothing. Errors: kUnavailable (requests are under way), those of a
+  /// disk that failed.
+  virtual base::Result<std::shared_ptr<const DiskImage>> capture() = 0;
 
   /// Has at least that capacity from now on, with zeros behind what there was. Costs no room until
   /// it is written. Errors: kInvalidArgument (no such capacity), those of the host's files.
@@ -235,7 +236,7 @@ class OverlayDisk final : public DataDisk {
   /// Another one than it was made with.
   void set_limit(vm::u64 limit) { limit_ = limit; }
   /// Copies no page: what is written from now on goes elsewhere.
-  std::shared_ptr<const DiskImage> capture() override;
+  base::Result<std::shared_ptr<const DiskImage>> capture() override;
   base::Result<void> prepare_restore(std::shared_ptr<const DiskImage> image) override;
   base::Result<void> commit_restore() override;
   void cancel_restore() override { prepared_.reset(); }

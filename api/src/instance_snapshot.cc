@@ -60,7 +60,9 @@ base::Result<std::shared_ptr<const MachinePicture>> Instance::Parts::capture(
   auto captured = machine->capture();
   if (!captured) return captured.error();
   picture->machine = std::move(captured).value();
-  picture->disk = data_disk->capture();
+  auto disk = data_disk->capture();
+  if (!disk) return disk.error();
+  picture->disk = std::move(disk).value();
   picture->network = network->save();
   picture->agent = agent->save();
   picture->image_id = image.id;

@@ -328,7 +328,7 @@ std::shared_ptr<Instance> Persistence::start_read_only() {
   const auto disk = open_disk();
   const auto picture = hibernated();
   auto overlay = [&]() -> std::unique_ptr<DataDisk> {
-    return std::make_unique<OverlayDisk>(disk->capture(), 0);
+    return std::make_unique<OverlayDisk>(value_of(disk->capture()), 0);
   };
   disk_ = nullptr;
   std::string why;
@@ -374,6 +374,11 @@ std::uint64_t Persistence::disk_bytes() const {
 }
 
 // --- snapshots
+
+bool Persistence::has_snapshots() const {
+  const std::lock_guard lock(store_mutex_);
+  return folder_ && files_.exists(folder_->snapshots());
+}
 
 std::shared_ptr<StoreState> Persistence::store() {
   const std::lock_guard lock(store_mutex_);

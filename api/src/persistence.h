@@ -62,6 +62,7 @@ class Persistence {
 
   // --- snapshots in the folder: any thread
 
+  [[nodiscard]] bool has_snapshots() const;
   /// Made when it is first needed; null if a read-only database has none. Throws SnapshotError.
   std::shared_ptr<StoreState> store();
   /// The stored snapshot that the machine came from last, by save or restore.

@@ -202,8 +202,12 @@ base::Result<void> PersistentDisk::sync() {
 
 // --- kept and put back
 
-std::shared_ptr<const DiskImage> PersistentDisk::capture() {
-  SG_ASSERT(io_->wait_idle({}), "a disk must not be captured while it has requests under way");
+base::Result<std::shared_ptr<const DiskImage>> PersistentDisk::capture() {
+  if (auto usable = io_->check(); !usable) return usable.error();
+  if (!io_->wait_idle({})) {
+    return Error{ErrorCode::kUnavailable,
+                 "the state of '" + path_.string() + "' cannot be taken while it has requests"};
+  }
   return std::make_shared<const DiskImage>(history_->instant());
 }
 
@@ -292,7 +296,8 @@ base::Result<void> PersistentDisk::write_differences(const DiskImage& image, Red
     if (outcome) outcome = enter_differences(journal, begin, wanted, there);
   };
   const auto current = capture();
-  image.for_each_difference(current.get(), RedoJournal::kPage, [&](u64 offset, u64 length) {
+  if (!current) return current.error();
+  image.for_each_difference(current.value().get(), RedoJournal::kPage, [&](u64 offset, u64 length) {
     if (offset == end && end + length - begin <= kCopyBytes) {
       end += length;
       return;

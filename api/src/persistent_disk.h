@@ -82,7 +82,7 @@ class PersistentDisk final : public DataDisk {
   base::Result<void> flush() override { return sync(); }
   base::Result<void> discard(vm::u64 offset, vm::u64 length) override;
 
-  std::shared_ptr<const DiskImage> capture() override;
+  base::Result<std::shared_ptr<const DiskImage>> capture() override;
   /// Durable when it returns. While no request is under way, or on the machine's thread. Errors:
   /// kInvalidArgument, kUnavailable (closed, read-only), those of the file.
   base::Result<void> grow(vm::u64 capacity) override;

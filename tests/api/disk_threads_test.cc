@@ -58,7 +58,8 @@ class Readers {
       EXPECT_TRUE(fork.read(0, bytes).ok());
       EXPECT_EQ(std::count(bytes.begin(), bytes.end(), bytes[0]), 100 * kBlock);
       u64 listed = 0;
-      fork.capture()->for_each_difference(outline.get(), kBlock, [&](u64, u64) { ++listed; });
+      fork.capture().value()->for_each_difference(outline.get(), kBlock,
+                                                  [&](u64, u64) { ++listed; });
       EXPECT_EQ(listed, 1u);
       ++checked_;
     }
@@ -89,7 +90,7 @@ TEST(DiskThreads, ImagesAreReadAndReleasedByOthersWhileTheGuestWrites) {
     (void)block.submit_flush(2);
     ASSERT_TRUE(block.wait_idle(10s));
     block.take_completions([](const auto& completion) { EXPECT_TRUE(completion.ok); });
-    const auto image = disk->capture();
+    const auto image = disk->capture().value();
     readers.offer(image);
     const base::ConstBytes part = all.first(10 * kBlock);
     (void)block.submit_discard(3, 0, 5 * kBlock);
@@ -137,7 +138,7 @@ TEST(DiskThreads, AForkedChildLetsGoOfDisksAndImages) {
   ASSERT_TRUE(PersistentDisk::create(path, *test::striped_image(1), kPages * kBlock).ok());
   auto disk = PersistentDisk::open(path, {}).value();
   ASSERT_TRUE(disk->mark_running().ok());
-  auto image = disk->capture();
+  auto image = disk->capture().value();
   const pid_t child = fork();
   if (child == 0) {
     alarm(20);

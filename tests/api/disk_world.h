@@ -23,7 +23,7 @@ inline std::shared_ptr<const DiskImage> striped_image(vm::u64 pages) {
     const Contents bytes(kBlock, static_cast<std::uint8_t>(page + 1));
     EXPECT_TRUE(disk.write(page * kBlock, bytes).ok());
   }
-  return disk.capture();
+  return disk.capture().value();
 }
 
 inline Contents contents_of(const DiskImage& image) {

@@ -216,7 +216,7 @@ class DiskModel {
     Modelled& on = disks_[random_.next() % disks_.size()];
     switch (random_.next() % 16) {
       case 0:
-        pictures_.push_back({on.disk->capture(), on.expected});
+        pictures_.push_back({on.disk->capture().value(), on.expected});
         EXPECT_EQ(on.disk->own_bytes(), 0u);
         break;
       case 1: {
@@ -319,15 +319,15 @@ TEST(DiskImages, ShareThePagesThatDoNotDiffer) {
   for (u64 i = 0; i < 500; ++i)
     ASSERT_TRUE(disk.write(i * kBlock, page).ok());
   EXPECT_EQ(disk.own_bytes(), 500 * kBlock);
-  const auto before = disk.capture();
+  const auto before = disk.capture().value();
   EXPECT_EQ(before->bytes(), 500 * kBlock);
   EXPECT_EQ(disk.own_bytes(), 0u);
   EXPECT_EQ(disk.content_bytes(), 500 * kBlock);
-  EXPECT_EQ(disk.capture(), before) << "nothing changed";
+  EXPECT_EQ(disk.capture().value(), before) << "nothing changed";
   ASSERT_TRUE(disk.write(7 * kBlock + 512, Contents(512, 1)).ok());
   ASSERT_TRUE(disk.discard(300 * kBlock, kBlock).ok());
   EXPECT_EQ(disk.own_bytes(), kBlock);
-  const auto after = disk.capture();
+  const auto after = disk.capture().value();
   EXPECT_EQ(after->bytes(), 499 * kBlock);
   EXPECT_EQ(differences(*after, before.get(), kBlock),
             (std::map<u64, u64>{{7 * kBlock, kBlock}, {300 * kBlock, kBlock}}));
@@ -344,7 +344,7 @@ TEST(DiskImages, TheLimitIsAboutContentAndNotAboutBeingSaved) {
   const Contents page(kBlock, 9);
   for (u64 i = 100; i < 103; ++i)
     ASSERT_TRUE(disk.write(i * kBlock, page).ok());
-  const auto image = disk.capture();
+  const auto image = disk.capture().value();
   EXPECT_TRUE(disk.write(101 * kBlock, Contents(kBlock, 3)).ok()) << "was there before";
   EXPECT_EQ(disk.write(103 * kBlock, page).error().code, base::ErrorCode::kResourceExhausted);
   EXPECT_TRUE(disk.discard(100 * kBlock, kBlock).ok());
@@ -361,7 +361,7 @@ TEST(DiskImages, ADiskThatIsTrimmedWholeCostsNothing) {
   OverlayDisk disk(large_sample(), 0);
   ASSERT_TRUE(disk.discard(0, disk.capacity()).ok());
   EXPECT_EQ(disk.content_bytes(), 0u);
-  const auto image = disk.capture();
+  const auto image = disk.capture().value();
   EXPECT_EQ(image->bytes(), 0u);
   EXPECT_EQ(contents_of(*image), Contents(kLarge * kBlock, 0));
   u64 pages = 0;
@@ -402,7 +402,7 @@ TEST(DiskImages, OfADiskThatGrewHaveZerosBehindWhatTheyWere) {
   constexpr u64 kGrown = 3000;
   OverlayDisk disk(large_sample(), 0);
   ASSERT_TRUE(disk.write(599 * kBlock, Contents(kBlock, 7)).ok());
-  const auto before = disk.capture();
+  const auto before = disk.capture().value();
   ASSERT_TRUE(disk.grow(kGrown * kBlock).ok());
   EXPECT_EQ(disk.capacity(), kGrown * kBlock);
   EXPECT_EQ(before->capacity(), kLarge * kBlock);
@@ -413,12 +413,12 @@ TEST(DiskImages, OfADiskThatGrewHaveZerosBehindWhatTheyWere) {
   Contents expected = contents_of(*before);
   expected.resize(kGrown * kBlock);
   EXPECT_EQ(contents_of(disk), expected);
-  const auto grown = disk.capture();
+  const auto grown = disk.capture().value();
   EXPECT_EQ(grown->capacity(), kGrown * kBlock);
   EXPECT_TRUE(differences(*grown, before.get(), kBlock).empty());
   ASSERT_TRUE(disk.write(2999 * kBlock, Contents(kBlock, 5)).ok());
   ASSERT_TRUE(disk.discard(1000 * kBlock, kBlock).ok());
-  const auto after = disk.capture();
+  const auto after = disk.capture().value();
   EXPECT_EQ(contents_of(*after), contents_of(disk));
   const std::map<u64, u64> last{{2999 * kBlock, kBlock}};
   EXPECT_EQ(differences(*after, before.get(), kBlock), last);
@@ -427,7 +427,7 @@ TEST(DiskImages, OfADiskThatGrewHaveZerosBehindWhatTheyWere) {
   ASSERT_TRUE(disk.restore(before).ok());
   EXPECT_EQ(disk.capacity(), kGrown * kBlock);
   EXPECT_EQ(contents_of(disk), expected);
-  EXPECT_EQ(disk.capture()->capacity(), kGrown * kBlock);
+  EXPECT_EQ(disk.capture().value()->capacity(), kGrown * kBlock);
   DiskImage::Builder builder(grown);
   ASSERT_TRUE(builder.set(2999 * kBlock, Contents(kBlock, 5)).ok());
   EXPECT_TRUE(differences(*builder.finish(), after.get(), kBlock) == last) << "pages of its own";
@@ -440,7 +440,7 @@ TEST(DiskImages, OfALargerDiskAreRefusedAndOfAnotherBaseDifferWhereverThereIsSom
   OverlayDisk disk(large_sample(), 0);
   const auto other = std::make_shared<const DiskImage>(large_sample());
   ASSERT_TRUE(disk.write(599 * kBlock, Contents(kBlock, 7)).ok());
-  const auto before = disk.capture();
+  const auto before = disk.capture().value();
   const auto listed = differences(*other, before.get(), 256 * kBlock);
   EXPECT_EQ(listed.size(), 3u);
   EXPECT_EQ(listed.rbegin()->second, (kLarge - 512) * kBlock) << "the last chunk is cut off";
@@ -492,7 +492,7 @@ TEST(DiskImages, AreReadAndReleasedByOtherThreads) {
   for (int round = 1; round <= 200 || checked < 50; ++round) {
     const auto byte = static_cast<std::uint8_t>(round);
     ASSERT_TRUE(disk.write(0, Contents(100 * kBlock, byte)).ok());
-    const auto image = disk.capture();
+    const auto image = disk.capture().value();
     ASSERT_TRUE(disk.write(0, Contents(10 * kBlock, 0)).ok());
     if (round % 3 == 0) {
       ASSERT_TRUE(disk.restore(image).ok());

@@ -88,7 +88,8 @@ TEST_F(PersistentDiskTest, TakesNoWriteUnlessAMachineIsSaidToRun) {
   const Contents page(kBlock, 9);
   EXPECT_EQ(disk->write(0, page).error().code, base::ErrorCode::kUnavailable);
   EXPECT_EQ(disk->discard(0, kBlock).error().code, base::ErrorCode::kUnavailable);
-  EXPECT_EQ(disk->prepare_restore(disk->capture()).error().code, base::ErrorCode::kUnavailable);
+  EXPECT_EQ(disk->prepare_restore(disk->capture().value()).error().code,
+            base::ErrorCode::kUnavailable);
   ASSERT_TRUE(disk->mark_running().ok());
   EXPECT_TRUE(disk->write(0, page).ok());
   ASSERT_TRUE(disk->mark_hibernated({1}).ok());
@@ -103,7 +104,7 @@ TEST_F(PersistentDiskTest, OpenedForReadingItChangesNothing) {
   const auto disk = open({.read_only = true});
   EXPECT_FALSE(disk->mark_running().ok());
   EXPECT_FALSE(disk->write(0, Contents(kBlock, 9)).ok());
-  EXPECT_EQ(contents_of(*disk->capture()), contents_of(*disk));
+  EXPECT_EQ(contents_of(*disk->capture().value()), contents_of(*disk));
 }
 
 TEST_F(PersistentDiskTest, IsWhatAModelSaysWithItsImagesAndRestores) {
@@ -115,7 +116,7 @@ TEST_F(PersistentDiskTest, IsWhatAModelSaysWithItsImagesAndRestores) {
     for (int step = 0; step < 200; ++step) {
       switch (random.next() % 12) {
         case 0:
-          images.emplace_back(disk->capture(), expected);
+          images.emplace_back(disk->capture().value(), expected);
           break;
         case 1:
           if (!images.empty()) images.erase(images.begin() + random.next() % images.size());
@@ -160,7 +161,7 @@ TEST_F(PersistentDiskTest, ImagesOutliveItAndStayRightWhenTheFileIsOpenedAgain) 
   const std::weak_ptr<int> held = lease;
   lease.reset();
   const Contents before = contents_of(*disk);
-  auto image = disk->capture();
+  auto image = disk->capture().value();
   auto fork = std::make_unique<OverlayDisk>(image, 0);
   image.reset();
   ASSERT_TRUE(disk->write(0, Contents(10 * kBlock, 1)).ok());
@@ -179,7 +180,7 @@ TEST_F(PersistentDiskTest, ImagesOutliveItAndStayRightWhenTheFileIsOpenedAgain) 
 
 TEST_F(PersistentDiskTest, AnOutlineTellsDifferencesAndKeepsNothing) {
   auto disk = run();
-  auto image = disk->capture();
+  auto image = disk->capture().value();
   const auto outline = image->outline();
   ASSERT_TRUE(disk->write(0, Contents(4 * kBlock, 1)).ok());
   EXPECT_GT(disk->own_bytes(), 0u);
@@ -188,8 +189,8 @@ TEST_F(PersistentDiskTest, AnOutlineTellsDifferencesAndKeepsNothing) {
   ASSERT_TRUE(disk->write(10 * kBlock + 512, Contents(512, 1)).ok());
   EXPECT_EQ(disk->own_bytes(), 0u);
   std::vector<u64> pages;
-  disk->capture()->for_each_difference(outline.get(), kBlock,
-                                       [&](u64 offset, u64) { pages.push_back(offset / kBlock); });
+  disk->capture().value()->for_each_difference(
+      outline.get(), kBlock, [&](u64 offset, u64) { pages.push_back(offset / kBlock); });
   EXPECT_EQ(pages, (std::vector<u64>{0, 1, 2, 3, 10}));
   Contents bytes(kBlock);
   outline->read(0, bytes);
@@ -198,7 +199,7 @@ TEST_F(PersistentDiskTest, AnOutlineTellsDifferencesAndKeepsNothing) {
 
 TEST_F(PersistentDiskTest, AnOutlineOfADiskThatOthersMayHaveWrittenTellsNothingOfIt) {
   auto disk = run({.lease = std::make_shared<int>(1)});
-  const auto outline = disk->capture()->outline();
+  const auto outline = disk->capture().value()->outline();
   disk.reset();  // the lease is gone with it
   {
     std::fstream file(path(), std::ios::in | std::ios::out | std::ios::binary);
@@ -207,8 +208,8 @@ TEST_F(PersistentDiskTest, AnOutlineOfADiskThatOthersMayHaveWrittenTellsNothingO
   }
   disk = run();
   std::vector<u64> pages;
-  disk->capture()->for_each_difference(outline.get(), kBlock,
-                                       [&](u64 offset, u64) { pages.push_back(offset / kBlock); });
+  disk->capture().value()->for_each_difference(
+      outline.get(), kBlock, [&](u64 offset, u64) { pages.push_back(offset / kBlock); });
   EXPECT_TRUE(std::find(pages.begin(), pages.end(), 30) != pages.end());
 }
 
@@ -216,12 +217,12 @@ TEST_F(PersistentDiskTest, RestoresImagesOfOtherDisks) {
   auto disk = run();
   OverlayDisk other(SparseDisk::zeros(kCapacity), 0);
   ASSERT_TRUE(other.write(7 * kBlock, Contents(3 * kBlock, 5)).ok());
-  ASSERT_TRUE(disk->restore(other.capture()).ok());
+  ASSERT_TRUE(disk->restore(other.capture().value()).ok());
   EXPECT_EQ(contents_of(*disk), contents_of(other));
   EXPECT_EQ(disk->record().restores, 1u);
   OverlayDisk small(SparseDisk::zeros(3 * kBlock), 0);
   ASSERT_TRUE(small.write(0, Contents(kBlock, 6)).ok());
-  ASSERT_TRUE(disk->restore(small.capture()).ok());
+  ASSERT_TRUE(disk->restore(small.capture().value()).ok());
   Contents expected = contents_of(small);
   expected.resize(kCapacity);
   EXPECT_EQ(contents_of(*disk), expected) << "zeros behind it";
@@ -233,7 +234,7 @@ TEST_F(PersistentDiskTest, GrowsForGoodAndItsImagesStayAsTheyAre) {
   constexpr u64 kGrown = 1000 * kBlock;
   auto disk = run();
   Contents expected = contents_of(*disk);
-  const auto before = disk->capture();
+  const auto before = disk->capture().value();
   ASSERT_TRUE(disk->grow(kGrown).ok());
   ASSERT_TRUE(disk->grow(kBlock).ok()) << "never smaller";
   EXPECT_EQ(disk->capacity(), kGrown);
@@ -243,10 +244,10 @@ TEST_F(PersistentDiskTest, GrowsForGoodAndItsImagesStayAsTheyAre) {
   expected.resize(kGrown);
   EXPECT_EQ(contents_of(*disk), expected);
   ASSERT_TRUE(disk->write(999 * kBlock, Contents(kBlock, 4)).ok());
-  EXPECT_EQ(disk->capture()->capacity(), kGrown);
+  EXPECT_EQ(disk->capture().value()->capacity(), kGrown);
   std::vector<u64> pages;
-  disk->capture()->for_each_difference(before.get(), kBlock,
-                                       [&](u64 offset, u64) { pages.push_back(offset / kBlock); });
+  disk->capture().value()->for_each_difference(
+      before.get(), kBlock, [&](u64 offset, u64) { pages.push_back(offset / kBlock); });
   EXPECT_EQ(pages, (std::vector<u64>{999}));
   disk.reset();
   disk = run();
@@ -275,7 +276,7 @@ TEST_F(PersistentDiskTest, ARestoreThatWasCutOffIsCompletedOnceAndOnlyOnItsOwnDi
   Contents expected;
   {
     auto disk = run();
-    const auto image = disk->capture();
+    const auto image = disk->capture().value();
     expected = contents_of(*image);
     ASSERT_TRUE(disk->write(0, Contents(20 * kBlock, 8)).ok());
     ASSERT_TRUE(disk->prepare_restore(image).ok());

@@ -165,7 +165,7 @@ class Pc {
   /// While it stands still or nobody writes.
   std::shared_ptr<const DiskImage> disk() {
     std::promise<std::shared_ptr<const DiskImage>> image;
-    asio::post(loop_.context(), [&] { image.set_value(data_->capture()); });
+    asio::post(loop_.context(), [&] { image.set_value(data_->capture().value()); });
     return image.get_future().get();
   }
   [[nodiscard]] u64 disk_bytes() const { return data_->content_bytes(); }

@@ -138,7 +138,7 @@ class Pc {
   }
   [[nodiscard]] bool ready() const { return port_.postgres_ready(); }
 
-  Picture capture() { return {must(machine_->capture()), data_->capture(), port_.heard()}; }
+  Picture capture() { return {must(machine_->capture()), data_->capture().value(), port_.heard()}; }
   void restore(const Picture& picture) {
     ASSERT_TRUE(machine_->restore(picture.machine).ok());
     ASSERT_TRUE(data_->restore(picture.disk).ok());

@@ -38,6 +38,28 @@ TEST_F(PersistTest, ABackupIsTheDatabaseAtOneMoment) {
   EXPECT_EQ(Database::open(folder() / "memory.globe").one<int>("select count(*) from m"), 0);
 }
 
+TEST_F(PersistTest, ABackupHasTheSnapshotsUnlessTheyAreNotWanted) {
+  Database db = Database::open(path());
+  db.script("create table t(n int primary key); insert into t values (0)");
+  db.save("first");
+  db.execute("insert into t values (1)");
+  db.save("second");
+  db.execute("insert into t values (2)");
+  static_cast<void>(db.backup_to(folder() / "whole.globe"));
+  static_cast<void>(db.backup_to(folder() / "bare.globe", {.snapshots = false}));
+  db.close();
+  EXPECT_TRUE(Database::open(folder() / "bare.globe").snapshots().empty());
+  Database copy = Database::open(folder() / "whole.globe");
+  EXPECT_EQ(copy.info().started, "resumed") << copy.info().why_cold;
+  EXPECT_EQ(copy.one<int>("select count(*)::int from t"), 3);
+  const auto all = copy.snapshots();
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[1].name(), "second");
+  EXPECT_EQ(copy.save("third").parent(), all[1].id());
+  copy.restore(all[0]);
+  EXPECT_EQ(copy.one<int>("select count(*)::int from t"), 1);
+}
+
 TEST_F(PersistTest, AClosedDatabaseCanBeCopiedAndMoved) {
   namespace fs = std::filesystem;
   {

@@ -264,6 +264,7 @@ TEST_F(ErrorsTest, InRestore) {
 
 TEST_F(ErrorsTest, InBackup) {
   make_table();
+  Database::open(path()).save("kept");
   const fs::path copy = folder() / "copy.globe";
   int saved = 0;
   try_all(
@@ -277,6 +278,7 @@ TEST_F(ErrorsTest, InBackup) {
         try {
           Database backup = Database::open(copy, there);
           EXPECT_EQ(check_rows(backup), saved);
+          EXPECT_EQ(backup.snapshots().size(), 1u);
         } catch (const DatabaseNotFound&) {
           EXPECT_FALSE(done);
         }

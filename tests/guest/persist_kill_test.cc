@@ -87,6 +87,7 @@ class KillTest : public testing::PersistTest {
         return true;
       });
       hits += killed && ledger().phase == phase ? 1 : 0;
+      if (hits % 10 == 0) std::fprintf(stderr, "%d kills of %d\n", hits, count);
       after();
       ASSERT_FALSE(HasFailure()) << "kill " << tries;
     }
@@ -278,6 +279,7 @@ TEST_F(KillTest, InCompact) {
 
 TEST_F(KillTest, InBackup) {
   make_bank();
+  Database::open(path()).save("kept");
   // In turn, so that one is whole once the first was made.
   const std::array<fs::path, 2> copies = {folder() / "a.globe", folder() / "b.globe"};
   campaign(
@@ -300,6 +302,8 @@ TEST_F(KillTest, InBackup) {
           try {
             Database backup = Database::open(copy, there);
             Bank::check_copy(backup);
+            Database fork = backup.fork(backup.snapshots().at(0));
+            Bank::check_copy(fork);
             ++seen_["copies"];
           } catch (const DatabaseNotFound&) {
             ++seen_["no copies"];

@@ -40,6 +40,26 @@ class ExportTest : public testing::Test {
   std::vector<Model> models_;
 };
 
+TEST_F(ExportTest, ACopyIsAStoreOfItsOwn) {
+  const auto place = folder_.path() / "copy";
+  ASSERT_TRUE(store_->copy_to(place).ok());
+  EXPECT_EQ(store_->copy_to(place).error().code, base::ErrorCode::kAlreadyExists);
+  for (const char* name : {"catalogue.sqlite", "FORMAT"}) {
+    EXPECT_EQ(std::filesystem::status(place / name).permissions(),
+              std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  }
+  ASSERT_TRUE(store_->remove(infos_[0].id, Cascade::kYes).ok());
+  ASSERT_TRUE(store_->compact(1.0).ok());
+  auto copy = open_store(place, quick_options());
+  for (std::size_t i = 0; i < 3; ++i)
+    EXPECT_EQ(difference(*copy, infos_[i].id, models_[i]), "");
+  expect_clean(*copy);
+  Model now = models_[2];
+  now["state"] = some_bytes(dice_, 3000);
+  EXPECT_TRUE(save(*copy, now, {.name = "more"}, infos_[2].id, models_[2]).ok());
+  EXPECT_TRUE(store_->list().value().empty());
+}
+
 TEST_F(ExportTest, AChainTravelsWithItsAncestors) {
   const ExportReport report =
       store_->export_to(file_, {infos_[2].id}, {.with_ancestors = true}).value();

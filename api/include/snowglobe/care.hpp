@@ -49,6 +49,11 @@ struct CompactReport {
   std::uint64_t after = 0;
 };
 
+struct BackupOptions {
+  /// Of a database in a folder: the snapshots that are kept there, too.
+  bool snapshots = true;
+};
+
 struct BackupResult {
   std::filesystem::path path;
   std::string id;           ///< of the copy

@@ -180,10 +180,10 @@ class SNOWGLOBE_API Database : public detail::Statements<Database> {
   ///   db.set_disk_limit(16384);  // MB
   void set_disk_limit(unsigned megabytes);
   /// Makes a folder with a copy of this database as it is at this moment, to be opened by open().
-  /// The machine stands still for about a millisecond and goes on while the disk is copied. Of a
-  /// database in a folder its snapshots are not copied. Throws DatabaseError (something is there),
-  /// and as save().
-  BackupResult backup_to(const std::filesystem::path& path);
+  /// The machine stands still for about a millisecond and goes on while the disk is copied. What
+  /// is cut off leaves nothing that can be taken for a database. Throws DatabaseError (something is
+  /// there), and as save().
+  BackupResult backup_to(const std::filesystem::path& path, const BackupOptions& options = {});
   /// What a folder says about itself; opens and locks nothing. Throws DatabaseError.
   [[nodiscard]] static DatabaseInfo inspect(const std::filesystem::path& path);
 
