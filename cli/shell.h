@@ -24,6 +24,12 @@ int run_shell(Context& context, Running& running, const ShellOptions& options);
 int run_in_guest(Context& context, Database& database, const std::vector<std::string>& command,
                  ExecOptions options, bool with_input);
 
+/// Runs a program of the guest on this terminal: keys go to it as they are typed, Ctrl-C too, and
+/// it is told of the terminal's size. Ctrl-] hangs it up, a second one kills it. The terminal is as
+/// before at the end, whatever happens. Requires a terminal on standard input.
+int run_on_terminal(Database& database, const std::vector<std::string>& command,
+                    ExecOptions options);
+
 /// The guest's own shell. Returns the exit code of its last command.
 int run_console(Context& context, Database& database);
 

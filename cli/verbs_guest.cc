@@ -19,7 +19,7 @@ struct ExecArguments {
   std::string directory = "/";
   std::string timeout = "1h";
   unsigned uid = 0;
-  bool input = false;
+  bool input = false, terminal = false;
 };
 
 struct CopyArguments {
@@ -44,7 +44,16 @@ int exec(Context& context, const ExecArguments& arguments) {
   options.uid = options.gid = arguments.uid;
   options.directory = arguments.directory;
   options.environment = arguments.variables;
+  if (arguments.terminal && context.globals.json)
+    throw Failure(kUsage, "--terminal and --json: say one of them");
+  if (arguments.terminal && !stdin_is_terminal())
+    throw Failure(kUsage, "--terminal needs a terminal on standard input; --stdin takes a pipe");
   Running running(context);
+  if (arguments.terminal) {
+    const int code = run_on_terminal(running.database, context.tail, options);
+    running.finish();
+    return code;
+  }
   if (!context.globals.json) {
     const int code =
         run_in_guest(context, running.database, context.tail, options, arguments.input);
@@ -177,6 +186,8 @@ void add_guest_verbs(CLI::App& app, Context& context) {
     verb->add_option("--timeout", arguments->timeout, "Then it is killed: 30s, 10m, 2h")
         ->capture_default_str();
     verb->add_flag("-i,--stdin", arguments->input, "It reads our standard input");
+    verb->add_flag("-t,--terminal", arguments->terminal,
+                   "It has this terminal, for vi, top or sh; Ctrl-] is the way out");
     verb->add_option("--uid", arguments->uid, "User and group to run as")->capture_default_str();
   }
   add_verb<Nothing>(app, context, "console", "The guest's shell", console);

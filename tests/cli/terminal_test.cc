@@ -146,6 +146,33 @@ TEST(OwnShell, LeavesAHistoryThatIsNoPlainFileAlone) {
   std::filesystem::remove(file);
 }
 
+TEST(Exec, GivesAProgramOfTheGuestThisTerminal) {
+  Started program(Started::On::terminal, {"exec", "-t", "--", "sh"});
+  program.wait_for("# ");
+  program.type("tty; stty size\r");
+  program.wait_for("/dev/pts/");
+  program.type("sleep 1000\r");
+  program.wait_for("sleep 1000\r\n");
+  program.type("\x03");  // goes there, and does not end us
+  program.type("echo still $((6 * 7))\r");
+  program.wait_for("still 42\r\n");
+  program.type("exit 7\r");
+  EXPECT_EQ(program.wait(), 7);
+}
+
+TEST(Exec, OnATerminalEndsByTheWayOut) {
+  Started program(Started::On::terminal,
+                  {"exec", "-t", "--", "sh", "-c", "echo it runs; exec sleep 1000"});
+  program.wait_for("it runs");
+  program.type("\x1d");
+  EXPECT_NE(program.wait(), 0);
+}
+
+TEST(Exec, OnATerminalNeedsOne) {
+  Started program(Started::On::pipe, {"exec", "-t", "--", "true"});
+  EXPECT_EQ(program.wait(), 2);
+}
+
 TEST(Console, IsOneShellWithItsFolderAndVariables) {
   Started console(Started::On::terminal, {"console"});
   console.wait_for("guest:/# ");
