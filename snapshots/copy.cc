@@ -47,10 +47,10 @@ base::Result<void> Store::copy_to(const std::filesystem::path& target) const {
     if (!file.ok()) return file.error();
   }
   if (auto done = core_->catalogue->copy_to(catalogue); !done.ok()) return done;
-  if (auto opened = files.open(catalogue, base::FileSystem::Access::kWrite); !opened.ok()) {
-    return opened.error();
-  } else if (auto synced = opened.value()->sync(); !synced.ok()) {
-    return synced;
+  {
+    const auto opened = files.open(catalogue, base::FileSystem::Access::kWrite);
+    if (!opened.ok()) return opened.error();
+    if (auto synced = opened.value()->sync(); !synced.ok()) return synced;
   }
   const auto view = core_->view();
   if (!view.ok()) return view.error();

@@ -15,9 +15,10 @@ inline constexpr std::uint64_t kMaxChunks = std::uint64_t{1} << 20;
 inline constexpr std::size_t kMaxObjects = 64;
 inline constexpr std::size_t kMaxNameBytes = 200;  ///< of a snapshot, an object, a tag, a key
 inline constexpr std::size_t kMaxTags = 100;
-inline constexpr std::size_t kMaxNoteBytes = 64 * 1024;
+inline constexpr std::size_t kMaxNoteBytes = std::size_t{64} << 10;
 inline constexpr std::size_t kMaxProperties = 1000;
-inline constexpr std::size_t kMaxPropertiesBytes = 1024 * 1024;  ///< keys and values together
-inline constexpr std::size_t kMinIdPrefix = 4;                   ///< hexadecimal digits
+inline constexpr std::size_t kMaxPropertiesBytes = std::size_t{1}
+                                                   << 20;  ///< keys and values together
+inline constexpr std::size_t kMinIdPrefix = 4;             ///< hexadecimal digits
 
 }  // namespace snowglobe::snapshots

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <exception>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <system_error>
@@ -151,12 +152,16 @@ DatabaseFolder::DatabaseFolder(const fs::path& path, const Options& options,
 
 DatabaseFolder::~DatabaseFolder() {
   if (!made_ || description_) return;
-  // A creation that failed leaves nothing behind.
-  remove_store(files_, new_snapshots());
-  std::error_code ignored;
-  for (const std::string_view name : kUnfinished)
-    fs::remove(path_ / name, ignored);
-  fs::remove(path_, ignored);
+  // A creation that failed leaves nothing behind, if there is memory to say so.
+  try {
+    remove_store(files_, new_snapshots());
+    std::error_code ignored;
+    for (const std::string_view name : kUnfinished)
+      fs::remove(path_ / name, ignored);
+    fs::remove(path_, ignored);
+  } catch (const std::exception&) {
+    return;  // the next creation takes what is left away
+  }
 }
 
 DatabaseFolder::Found DatabaseFolder::look(base::FileSystem& files, const fs::path& folder) {
