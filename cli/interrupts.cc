@@ -83,6 +83,7 @@ void Interrupts::rearm() {
   if (closing_.stop_requested()) return;
   count_ = 0;
   first_signal_ = 0;
+  ++round_;
   std::uint64_t drained = 0;
   while (read(event_, &drained, sizeof drained) > 0) {
   }
@@ -124,11 +125,12 @@ void Interrupts::take(int signal, bool from_terminal) {
   const int stage = ++count_;
   ring(event_);
   // An action may wait for the guest; meanwhile the next signal must be heard.
-  actions_.emplace_back([this, stage] { act(stage); });
+  actions_.emplace_back([this, stage, round = round_.load()] { act(stage, round); });
 }
 
-void Interrupts::act(int stage) {
+void Interrupts::act(int stage, unsigned round) {
   const std::lock_guard lock(mutex_);
+  if (round != round_) return;  // the prompt has dealt with it, and the next statement may run
   if (stage == 1 && !cancel_.empty()) {
     cancel_.back()();
     return;

@@ -62,14 +62,15 @@ class Interrupts {
  private:
   void watch();
   void take(int signal, bool from_terminal);
-  void act(int stage);
+  void act(int stage, unsigned round);
 
   std::atomic<int> count_ = 0;
   std::atomic<int> first_signal_ = 0;
   std::atomic<pid_t> child_ = 0;
-  int signals_ = -1;  // signalfd
-  int event_ = -1;    // eventfd
-  int end_ = -1;      // eventfd that ends watch()
+  int signals_ = -1;                 // signalfd
+  int event_ = -1;                   // eventfd
+  int end_ = -1;                     // eventfd that ends watch()
+  std::atomic<unsigned> round_ = 0;  ///< of rearm()
   std::stop_source closing_;
   std::mutex child_mutex_;  // between hand_over() and a signal that comes
   std::mutex mutex_;        // the lists, and the action that runs
