@@ -1,47 +1,12 @@
 // cli/guest_run.cc - a program of the guest in the foreground: its outputs as they come, Ctrl-C for
 // it, and our standard input if it is to have it.
+#include "cli/input_thread.h"
 #include "cli/shell.h"
 #include <csignal>
-#include <cstdint>
 #include <cstdio>
-#include <poll.h>
-#include <sys/eventfd.h>
-#include <thread>
-#include <unistd.h>
 
 namespace snowglobe::cli {
 namespace {
-
-/// Reads standard input for a program until either ends.
-class InputFeeder {
- public:
-  explicit InputFeeder(GuestInput input)
-      : end_(eventfd(0, EFD_CLOEXEC)), thread_([this, input]() mutable { feed(input); }) {}
-  InputFeeder(const InputFeeder&) = delete;
-  InputFeeder& operator=(const InputFeeder&) = delete;
-  ~InputFeeder() {
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const ssize_t written = write(end_, &one, sizeof one);
-    thread_.join();
-    close(end_);
-  }
-
- private:
-  void feed(GuestInput& input) const {
-    char block[1 << 16];
-    for (;;) {
-      pollfd both[] = {{STDIN_FILENO, POLLIN, 0}, {end_, POLLIN, 0}};
-      if (poll(both, 2, -1) < 0) continue;
-      if (both[1].revents != 0) return;
-      const ssize_t got = read(STDIN_FILENO, block, sizeof block);
-      if (got <= 0) return input.close();
-      if (!input.write({block, static_cast<std::size_t>(got)})) return;
-    }
-  }
-
-  int end_;
-  std::thread thread_;
-};
 
 void print(std::string_view text, std::FILE* to) {
   std::fwrite(text.data(), 1, text.size(), to);
@@ -61,7 +26,11 @@ int run_in_guest(Context& context, Database& database, const std::vector<std::st
     input.close();
     return database.guest().exec(command, options).exit_code;
   }
-  const InputFeeder feeder(input);
+  const InputThread feeder([&input](std::string_view text) {
+    if (!text.empty()) return input.write(text);
+    input.close();
+    return false;
+  });
   return database.guest().exec(command, options).exit_code;
 }
 

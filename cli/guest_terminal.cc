@@ -1,15 +1,12 @@
 // cli/guest_terminal.cc - a program of the guest on this terminal: keys go there as they are typed,
 // Ctrl-C too, and its screen is ours. Ctrl-] is the way out.
+#include "cli/input_thread.h"
 #include "cli/shell.h"
-#include "cli/terminal.h"
+#include <chrono>
 #include <csignal>
-#include <cstdint>
 #include <cstdio>
-#include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <termios.h>
-#include <thread>
 #include <unistd.h>
 #include <utility>
 
@@ -18,7 +15,7 @@ namespace {
 
 constexpr char kWayOut = '\x1d';  // Ctrl-]
 // A signal tells of another size sooner, but to whichever thread; the machine's is not to be had.
-constexpr int kSizeEveryMs = 200;
+constexpr std::chrono::milliseconds kSizeEvery{200};
 
 /// The terminal hands on every key until the end of the scope.
 class RawMode {
@@ -47,45 +44,6 @@ TerminalSize size_now() {
   return {.rows = size.ws_row, .columns = size.ws_col};
 }
 
-/// Sends keys and sizes to the program until either ends.
-class Keys {
- public:
-  Keys(GuestInput input, TerminalSize size)
-      : end_(eventfd(0, EFD_CLOEXEC)),
-        thread_([this, input, size]() mutable { feed(input, size); }) {}
-  Keys(const Keys&) = delete;
-  Keys& operator=(const Keys&) = delete;
-  ~Keys() {
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const ssize_t written = write(end_, &one, sizeof one);
-    thread_.join();
-    close(end_);
-  }
-
- private:
-  void feed(GuestInput& input, TerminalSize size) const {
-    char block[4096];
-    int way_out = SIGHUP;
-    for (;;) {
-      pollfd both[] = {{STDIN_FILENO, POLLIN, 0}, {end_, POLLIN, 0}};
-      if (poll(both, 2, kSizeEveryMs) < 0) continue;
-      if (both[1].revents != 0) return;
-      const TerminalSize now = size_now();
-      if (now.rows != size.rows || now.columns != size.columns) input.resize(size = now);
-      if (both[0].revents == 0) continue;
-      const ssize_t got = read(STDIN_FILENO, block, sizeof block);
-      if (got <= 0) return input.signal(SIGHUP);  // the window is closed
-      const std::string_view typed(block, static_cast<std::size_t>(got));
-      const std::size_t leaves = typed.find(kWayOut);
-      if (!input.write(typed.substr(0, leaves))) return;
-      if (leaves != std::string_view::npos) input.signal(std::exchange(way_out, SIGKILL));
-    }
-  }
-
-  int end_;
-  std::thread thread_;
-};
-
 }  // namespace
 
 int run_on_terminal(Database& database, const std::vector<std::string>& command,
@@ -99,7 +57,21 @@ int run_on_terminal(Database& database, const std::vector<std::string>& command,
     std::fflush(stdout);
   };
   const RawMode raw;
-  const Keys keys(input, size);
+  const auto follow_size = [&input, size = TerminalSize(size)]() mutable {
+    const TerminalSize now = size_now();
+    if (now.rows != size.rows || now.columns != size.columns) input.resize(size = now);
+  };
+  const auto type = [&input, way_out = SIGHUP](std::string_view keys) mutable {
+    if (keys.empty()) {
+      input.signal(SIGHUP);  // the window is closed
+      return false;
+    }
+    const std::size_t leaves = keys.find(kWayOut);
+    if (!input.write(keys.substr(0, leaves))) return false;
+    if (leaves != std::string_view::npos) input.signal(std::exchange(way_out, SIGKILL));
+    return true;
+  };
+  const InputThread keys(type, follow_size, kSizeEvery);
   return database.guest().exec(command, options).exit_code;
 }
 

@@ -122,10 +122,11 @@ void Interrupts::take(int signal, bool from_terminal) {
   int expected = 0;
   first_signal_.compare_exchange_strong(expected, signal);
   if (signal != SIGINT && count_ == 0) count_ = 1;
+  const unsigned round = round_;  // before the prompt hears of it
   const int stage = ++count_;
   ring(event_);
   // An action may wait for the guest; meanwhile the next signal must be heard.
-  actions_.emplace_back([this, stage, round = round_.load()] { act(stage, round); });
+  actions_.emplace_back([this, stage, round] { act(stage, round); });
 }
 
 void Interrupts::act(int stage, unsigned round) {

@@ -2,6 +2,7 @@
 #include "snapshots/core.h"
 
 #include <algorithm>
+#include <system_error>
 #include <vector>
 
 namespace snowglobe::snapshots {
@@ -37,7 +38,7 @@ base::Result<void> Store::copy_to(const std::filesystem::path& target) const {
   auto lease = core_->locks->take(kPacksLock, LockFile::Mode::kShared);
   if (!lease.ok()) return lease.error();
   base::FileSystem& files = core_->files;
-  const auto packs = target / core_->packs_folder.filename();
+  const auto packs = target / kPacksFolder;
   if (auto made = files.make_directory(target); !made.ok()) return made;
   if (auto made = files.make_directory(packs); !made.ok()) return made;
   const auto catalogue = target / kCatalogueFile;
@@ -65,6 +66,21 @@ base::Result<void> Store::copy_to(const std::filesystem::path& target) const {
     return done;
   }
   return files.sync_directory(target);
+}
+
+void Store::remove_copy(const std::filesystem::path& copy, base::FileSystem& files) {
+  for (const std::filesystem::path& folder : {copy / kPacksFolder, copy}) {
+    const auto names = files.list(folder);
+    if (!names.ok()) continue;
+    for (const std::string& name : names.value()) {
+      // SQLite has files beside the catalogue while it works.
+      const bool ours = name == kFormatFile || name.starts_with(kCatalogueFile) ||
+                        pack_of_file_name(name).has_value();
+      if (ours) static_cast<void>(files.remove(folder / name));
+    }
+    std::error_code ignored;
+    std::filesystem::remove(folder, ignored);
+  }
 }
 
 }  // namespace snowglobe::snapshots

@@ -33,7 +33,7 @@ base::Error damaged_chunk(const ChunkHash& hash, const std::string& pack, std::u
 
 Store::Core::Core(std::filesystem::path store_folder, const StoreOptions& store_options)
     : folder(std::move(store_folder)),
-      packs_folder(folder / "packs"),
+      packs_folder(folder / kPacksFolder),
       options(store_options),
       files(options.files != nullptr ? *options.files : base::FileSystem::host()),
       clock(options.clock != nullptr ? *options.clock : host_clock()),

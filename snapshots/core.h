@@ -14,6 +14,7 @@ namespace snowglobe::snapshots {
 
 inline constexpr std::string_view kFormatFile = "FORMAT";
 inline constexpr std::string_view kCatalogueFile = "catalogue.sqlite";
+inline constexpr std::string_view kPacksFolder = "packs";
 
 /// Thread rule: any thread; what it holds locks by itself.
 class Store::Core : public std::enable_shared_from_this<Store::Core> {

@@ -118,8 +118,11 @@ class Store {
   base::Result<Statistics> statistics() const;
 
   /// A store with the same snapshots, as of now, in a new folder, whose parent is there. Nothing is
-  /// decompressed or verified. What a failure leaves there is to be removed. kAlreadyExists.
+  /// decompressed or verified. What a failure leaves there is for remove_copy(). kAlreadyExists.
   base::Result<void> copy_to(const std::filesystem::path& target) const;
+  /// Removes such a copy, whole or begun, or nothing. What no store has stays, and with it the
+  /// folder.
+  static void remove_copy(const std::filesystem::path& copy, base::FileSystem& files);
 
   // --- one portable file -------------------------------------------------------------------------
 

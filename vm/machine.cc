@@ -105,15 +105,17 @@ class ThreadedMachine final : public Machine {
     return body_->core->restore(image);
   }
 
-  void learn_from(Machine& other) override {
-    if (!forked() && other.core() != nullptr) body_->core->learn_from(*other.core());
+  std::shared_ptr<const CodeImage> code() override {
+    Translator* const translator = translator_if_ours();
+    return translator != nullptr ? translator->code_image() : nullptr;
   }
-
-  void learn_from(std::shared_ptr<const CodeImage> code) override {
-    if (!forked()) body_->core->learn_from(std::move(code));
+  std::shared_ptr<const CodeImage> new_code() override {
+    Translator* const translator = translator_if_ours();
+    return translator != nullptr ? translator->new_code() : nullptr;
   }
-  std::shared_ptr<const CodeImage> code_to_keep() override {
-    return forked() ? nullptr : body_->core->code_to_keep();
+  void learn_from(const std::shared_ptr<const CodeImage>& code) override {
+    Translator* const translator = translator_if_ours();
+    if (translator != nullptr && code != nullptr) translator->learn_from(code);
   }
 
   MachineCore* core() override { return body_->core.get(); }
@@ -128,6 +130,10 @@ class ThreadedMachine final : public Machine {
   };
 
   [[nodiscard]] bool forked() const { return ::getpid() != owner_; }
+  /// Null on the interpreter, and in a forked child.
+  [[nodiscard]] Translator* translator_if_ours() const {
+    return forked() ? nullptr : body_->core->translator();
+  }
   [[nodiscard]] bool on_machine_thread() const {
     return body_->thread_id.load() == std::this_thread::get_id();
   }

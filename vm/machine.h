@@ -149,14 +149,14 @@ class Machine {
   /// kInvalidArgument (another shape), kResourceExhausted; nothing has changed then.
   virtual base::Result<void> restore(const MachineImage& image) = 0;
 
-  /// Takes over translated code of another machine as far as both have the same code. This one has
-  /// not been started; `other` stands still, or this is called on its thread.
-  virtual void learn_from(Machine& other) { static_cast<void>(other); }
-  /// Likewise, of a machine that has gone.
-  virtual void learn_from(std::shared_ptr<const CodeImage> code) { static_cast<void>(code); }
-  /// While it is paused: translated code of its beginning for later machines, see
-  /// TranslatorOptions::keep_bytes. Null: there is nothing new.
-  virtual std::shared_ptr<const CodeImage> code_to_keep() { return nullptr; }
+  // Translated code, for other machines of the process; null where nothing is translated. On the
+  // machine's thread, or while it is paused:
+  /// All there is now.
+  virtual std::shared_ptr<const CodeImage> code() = 0;
+  /// Of its beginning, if it is worth it: see TranslatorOptions::keep_bytes.
+  virtual std::shared_ptr<const CodeImage> new_code() = 0;
+  /// Takes it over as far as both have the same code. This machine has not been started.
+  virtual void learn_from(const std::shared_ptr<const CodeImage>& code) = 0;
 
   /// What is inside, for developers' tools: on the machine's thread, or while it is paused.
   /// Null where there is no such thing.

@@ -305,19 +305,6 @@ base::Result<MachineImage> MachineCore::capture() {
                       hot_pages_};
 }
 
-void MachineCore::learn_from(MachineCore& other) {
-  if (translator_ != nullptr && other.translator_ != nullptr)
-    translator_->learn_from(other.translator_->code_image());
-}
-
-void MachineCore::learn_from(std::shared_ptr<const CodeImage> code) {
-  if (translator_ != nullptr) translator_->learn_from(std::move(code));
-}
-
-std::shared_ptr<const CodeImage> MachineCore::code_to_keep() {
-  return translator_ != nullptr ? translator_->code_to_keep() : nullptr;
-}
-
 base::Result<void> MachineCore::restore(const MachineImage& image) {
   const auto state = read_state(image.state, board_);
   if (!state) return state.error();

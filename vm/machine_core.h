@@ -46,13 +46,8 @@ class MachineCore {
   /// While the guest stands between two slices.
   base::Result<MachineImage> capture();
   base::Result<void> restore(const MachineImage& image);
-  /// See Machine::learn_from().
-  void learn_from(MachineCore& other);
-  void learn_from(std::shared_ptr<const CodeImage> code);
-  /// See Machine::code_to_keep().
-  [[nodiscard]] std::shared_ptr<const CodeImage> code_to_keep();
 
-  // For developers' tools, on the machine's thread:
+  // On the machine's thread, or while it is paused; for developers' tools as well:
   [[nodiscard]] Cpu& cpu() { return cpu_; }
   /// Null on the interpreter.
   [[nodiscard]] Translator* translator() { return translator_.get(); }

@@ -23,16 +23,6 @@ using base::ErrorCode;
 // What a program's output or a file may take of the host's memory.
 constexpr std::size_t kMaxOutput = std::size_t{256} << 20;
 
-std::string frame(std::uint32_t id, std::uint16_t type, std::string_view payload) {
-  return WireWriter()
-      .number(static_cast<std::uint32_t>(payload.size()))
-      .number(id)
-      .number(type)
-      .number(std::uint16_t{0})
-      .raw(payload)
-      .take();
-}
-
 std::string_view view(base::ConstBytes bytes) {
   return {static_cast<const char*>(static_cast<const void*>(bytes.data())), bytes.size()};
 }
@@ -238,7 +228,7 @@ void AgentClient::handle_frame(std::uint32_t id, std::uint16_t type, base::Const
   }
   if (too_much) {
     shared_->finish(id, Error{ErrorCode::kResourceExhausted, "the guest's output is too long"});
-    shared_->outbox += frame(id, SNOWGLOBE_CANCEL, {});
+    shared_->outbox += agent_frame(id, SNOWGLOBE_CANCEL, {});
     shared_->pump();
   }
 }
@@ -296,12 +286,12 @@ base::Result<AgentClient::Answer> AgentClient::call(std::uint16_t type, const st
     return Error{ErrorCode::kUnavailable, std::string(what) + ": too many requests at once"};
   }
   const std::uint32_t id = open_request(request);
-  std::string frames = frame(id, type, payload);
+  std::string frames = agent_frame(id, type, payload);
   if (type == SNOWGLOBE_PUT) {
     for (std::size_t at = 0; at < contents.size(); at += SNOWGLOBE_MAX_PAYLOAD) {
-      frames += frame(id, SNOWGLOBE_DATA, contents.substr(at, SNOWGLOBE_MAX_PAYLOAD));
+      frames += agent_frame(id, SNOWGLOBE_DATA, contents.substr(at, SNOWGLOBE_MAX_PAYLOAD));
     }
-    frames += frame(id, SNOWGLOBE_DATA, {});
+    frames += agent_frame(id, SNOWGLOBE_DATA, {});
   }
   asio::post(loop_,
              [shared = shared_, id, frames = std::move(frames)] { shared->send(id, frames); });
@@ -329,7 +319,7 @@ base::Result<AgentClient::Answer> AgentClient::call(std::uint16_t type, const st
     if (!came) {
       shared_->open.erase(id);
       asio::post(loop_, [shared = shared_, id] {
-        shared->outbox += frame(id, SNOWGLOBE_CANCEL, {});
+        shared->outbox += agent_frame(id, SNOWGLOBE_CANCEL, {});
         shared->pump();
       });
       return Error{ErrorCode::kTimeout, std::string(what) + ": the guest did not answer in time"};
@@ -360,12 +350,12 @@ void AgentClient::exchange(std::unique_lock<std::mutex>& lock, std::uint32_t id,
   try {
     streams.deliver(out, err);
   } catch (...) {
-    send(frame(id, SNOWGLOBE_SIGNAL, WireWriter().number(std::uint32_t{SIGKILL}).take()));
+    send(agent_frame(id, SNOWGLOBE_SIGNAL, WireWriter().number(std::uint32_t{SIGKILL}).take()));
     throw;
   }
   std::string frames;
   for (const auto& [type, payload] : streams.to_send(taken))
-    frames += frame(id, type, payload);
+    frames += agent_frame(id, type, payload);
   send(std::move(frames));
   lock.lock();
 }
@@ -463,7 +453,7 @@ void AgentClient::begin_resume(const Resumption& resumption,
   }
   const std::uint32_t id = open_request(request);
   lock.unlock();
-  shared_->send(id, frame(id, SNOWGLOBE_RESUME, resume_payload(resumption)));
+  shared_->send(id, agent_frame(id, SNOWGLOBE_RESUME, resume_payload(resumption)));
 }
 
 std::string AgentClient::save() const {

@@ -43,6 +43,17 @@ class WireWriter {
   std::string out_;
 };
 
+/// A whole frame, either way.
+inline std::string agent_frame(std::uint32_t id, std::uint16_t type, std::string_view payload) {
+  return WireWriter()
+      .number(static_cast<std::uint32_t>(payload.size()))
+      .number(id)
+      .number(type)
+      .number(std::uint16_t{0})
+      .raw(payload)
+      .take();
+}
+
 /// Reads fields in order; what is not there makes it fail, and everything after.
 class WireReader {
  public:

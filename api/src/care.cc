@@ -56,10 +56,6 @@ class FileInput {
   std::thread feeder_;  // the last: it uses the others
 };
 
-void require(const base::Result<void>& done) {
-  if (!done) detail::throw_error(done.error());
-}
-
 void run_program(Guest guest, const std::vector<std::string>& words, const ExecOptions& options) {
   const ExecResult done = guest.exec(words, options);
   if (done.exit_code == 0) return;
@@ -141,13 +137,13 @@ void Database::dump(const fs::path& file, const DumpOptions& options) {
   ExecOptions program;
   program.limit = options.limit;
   program.on_out = [&](std::string_view bytes) {
-    require(out->write_at(at, base::bytes_of(bytes)));
+    detail::value_or_throw(out->write_at(at, base::bytes_of(bytes)));
     at += bytes.size();
   };
   try {
     run_program(guest(), words, program);
-    require(out->sync());
-    require(files.rename(fresh, file));
+    detail::value_or_throw(out->sync());
+    detail::value_or_throw(files.rename(fresh, file));
   } catch (...) {
     static_cast<void>(files.remove_if_there(fresh));
     throw;

@@ -2,6 +2,7 @@
 #include "api/src/database_folder.h"
 
 #include "api/src/errors.h"
+#include "snapshots/store.h"
 
 #include <algorithm>
 #include <array>
@@ -39,10 +40,6 @@ bool is_id(const std::string& text) {
   return text.size() == 32 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
-void require(const base::Result<void>& done) {
-  if (!done) throw_error(done.error());
-}
-
 /// Nothing if there is no such file. Throws DatabaseDamaged, DatabaseIncompatible, Error.
 std::optional<Description> read_description_file(base::FileSystem& files, const fs::path& file) {
   const auto bytes = files.read_file(file, kMaxDescriptionBytes);
@@ -77,21 +74,6 @@ std::optional<Description> read_description_file(base::FileSystem& files, const 
     throw DatabaseDamaged(quoted(file) + " has no id or format that could be");
   }
   return found;
-}
-
-/// Of a backup that was cut off. What no store has stays, and with it the folder.
-void remove_store(base::FileSystem& files, const fs::path& store) {
-  for (const fs::path& folder : {store / "packs", store}) {
-    const auto names = files.list(folder);
-    if (!names) continue;
-    for (const std::string& name : names.value()) {
-      const bool ours = name == "FORMAT" || name == "README" || name == "snowglobe.lock" ||
-                        name.starts_with("catalogue.sqlite") || name.ends_with(".pack");
-      if (ours) static_cast<void>(files.remove(folder / name));
-    }
-    std::error_code ignored;
-    fs::remove(folder, ignored);
-  }
 }
 
 std::string json_of(const Description& description) {
@@ -154,7 +136,7 @@ DatabaseFolder::~DatabaseFolder() {
   if (!made_ || description_) return;
   // A creation that failed leaves nothing behind, if there is memory to say so.
   try {
-    remove_store(files_, new_snapshots());
+    snowglobe::snapshots::Store::remove_copy(new_snapshots(), files_);
     std::error_code ignored;
     for (const std::string_view name : kUnfinished)
       fs::remove(path_ / name, ignored);
@@ -228,9 +210,9 @@ void DatabaseFolder::read_description(const Options& options) {
 
 void DatabaseFolder::complete() {
   if (files_.exists(new_snapshots())) {
-    require(files_.rename_and_sync(new_snapshots(), snapshots()));
+    value_or_throw(files_.rename_and_sync(new_snapshots(), snapshots()));
   }
-  require(files_.rename_and_sync(path_ / "database.json.new", path_ / "database.json"));
+  value_or_throw(files_.rename_and_sync(path_ / "database.json.new", path_ / "database.json"));
 }
 
 void DatabaseFolder::require_fitting(const GuestImage& image) const {
@@ -247,25 +229,25 @@ void DatabaseFolder::require_fitting(const GuestImage& image) const {
 
 void DatabaseFolder::start() {
   for (const std::string_view name : {"disk.new", "database.json.new", "machine", "machine.new"})
-    require(files_.remove_if_there(path_ / name));
-  remove_store(files_, new_snapshots());
-  require(files_.replace_file(path_ / "README", base::bytes_of(kReadme)));
+    value_or_throw(files_.remove_if_there(path_ / name));
+  snowglobe::snapshots::Store::remove_copy(new_snapshots(), files_);
+  value_or_throw(files_.replace_file(path_ / "README", base::bytes_of(kReadme)));
 }
 
 void DatabaseFolder::finish(const Description& description) {
   const fs::path fresh = path_ / "database.json.new";
   // Complete before the disk has its name: see look().
   const std::string json = json_of(description);
-  require(value_or_throw(files_.write_file(fresh, base::bytes_of(json)))->sync());
-  require(files_.rename_and_sync(new_disk(), disk()));
+  value_or_throw(value_or_throw(files_.write_file(fresh, base::bytes_of(json)))->sync());
+  value_or_throw(files_.rename_and_sync(new_disk(), disk()));
   complete();
   description_ = description;
-  if (made_) require(files_.sync_directory(path_.parent_path()));
+  if (made_) value_or_throw(files_.sync_directory(path_.parent_path()));
 }
 
 void DatabaseFolder::describe(const Description& description) {
   const std::string json = json_of(description);
-  require(files_.replace_file(path_ / "database.json", base::bytes_of(json)));
+  value_or_throw(files_.replace_file(path_ / "database.json", base::bytes_of(json)));
   description_ = description;
 }
 

@@ -68,14 +68,6 @@ base::Result<void> FileDisk::read(u64 offset, base::Bytes out) {
   return {};
 }
 
-base::Result<void> FileDisk::write(u64, base::ConstBytes) {
-  return Error{ErrorCode::kUnsupported, "write to the read-only root disk"};
-}
-
-base::Result<void> FileDisk::discard(u64, u64) {
-  return Error{ErrorCode::kUnsupported, "discard on the read-only root disk"};
-}
-
 // --- SparseDisk
 
 base::Result<std::shared_ptr<const SparseDisk>> SparseDisk::unpack(base::ConstBytes packed,

@@ -5,6 +5,7 @@
 
 #include "api/src/disk_base.h"
 #include "api/src/disk_pages.h"
+#include "api/src/read_only_disk.h"
 #include "vm/backends.h"
 #include "vm/memory/page_arena.h"
 
@@ -20,7 +21,7 @@ namespace snowglobe::detail {
 
 /// A file, read with pread: unlike a mapping it cannot kill the process if somebody cuts the file
 /// short.
-class FileDisk final : public vm::BlockBackend {
+class FileDisk final : public ReadOnlyDisk {
  public:
   static base::Result<std::unique_ptr<FileDisk>> open(const std::filesystem::path& file);
   ~FileDisk() override;
@@ -28,11 +29,7 @@ class FileDisk final : public vm::BlockBackend {
   FileDisk& operator=(const FileDisk&) = delete;
 
   [[nodiscard]] vm::u64 capacity() const override { return capacity_; }
-  [[nodiscard]] bool read_only() const override { return true; }
   base::Result<void> read(vm::u64 offset, base::Bytes out) override;
-  base::Result<void> write(vm::u64 offset, base::ConstBytes from) override;
-  base::Result<void> flush() override { return {}; }
-  base::Result<void> discard(vm::u64 offset, vm::u64 length) override;
 
  private:
   FileDisk(int file, vm::u64 capacity) : file_(file), capacity_(capacity) {}

@@ -45,14 +45,6 @@ base::Result<void> EmbeddedDisk::read(u64 offset, base::Bytes out) {
   return {};
 }
 
-base::Result<void> EmbeddedDisk::write(u64, base::ConstBytes) {
-  return Error{ErrorCode::kUnsupported, "write to the read-only root disk"};
-}
-
-base::Result<void> EmbeddedDisk::discard(u64, u64) {
-  return Error{ErrorCode::kUnsupported, "discard on the read-only root disk"};
-}
-
 }  // namespace detail
 
 inline namespace v1 {

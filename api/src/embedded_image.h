@@ -2,8 +2,8 @@
 // on its root file.
 #pragma once
 
+#include "api/src/read_only_disk.h"
 #include "base/bytes.h"
-#include "vm/backends.h"
 #include <snowglobe/image.hpp>
 
 #include <map>
@@ -19,16 +19,12 @@ using EmbeddedImage = std::map<std::string, base::ConstBytes, std::less<>>;
 std::shared_ptr<const EmbeddedImage> registered_image();
 
 /// A read-only disk on bytes that outlive it. A last sector that is cut off is padded with zeros.
-class EmbeddedDisk final : public vm::BlockBackend {
+class EmbeddedDisk final : public ReadOnlyDisk {
  public:
   explicit EmbeddedDisk(base::ConstBytes contents) : contents_(contents) {}
 
   [[nodiscard]] vm::u64 capacity() const override;
-  [[nodiscard]] bool read_only() const override { return true; }
   base::Result<void> read(vm::u64 offset, base::Bytes out) override;
-  base::Result<void> write(vm::u64 offset, base::ConstBytes from) override;
-  base::Result<void> flush() override { return {}; }
-  base::Result<void> discard(vm::u64 offset, vm::u64 length) override;
 
  private:
   base::ConstBytes contents_;

@@ -31,5 +31,8 @@ T value_or_throw(base::Result<T> result) {
   if (!result.ok()) throw_error(result.error());
   return std::move(result).value();
 }
+inline void value_or_throw(const base::Result<void>& result) {
+  if (!result.ok()) throw_error(result.error());
+}
 
 }  // namespace snowglobe::detail

@@ -65,17 +65,6 @@ Error unusable(const fs::path& file, ErrorCode code, const std::string& what) {
   return {code, "the hibernated machine '" + file.string() + "' " + what};
 }
 
-base::Result<std::vector<std::uint64_t>> write_memory(base::FileSystem& files, const fs::path& file,
-                                                      const vm::RamImage& memory) {
-  return write_chunks(files, file, memory.size(), [&memory](std::uint64_t offset, base::Bytes out) {
-    for (std::size_t at = 0; at < out.size(); at += vm::kPageSize) {
-      const auto page = static_cast<vm::u32>((offset + at) / vm::kPageSize);
-      if (!memory.read(page, out.subspan(at, vm::kPageSize))) return false;
-    }
-    return true;
-  });
-}
-
 base::Result<void> append_index(base::FileSystem& files, const fs::path& file, std::uint64_t at,
                                 Index& index) {
   base::ArchiveWriter writer;
@@ -158,10 +147,7 @@ base::Result<void> write_hibernated(base::FileSystem& files, const fs::path& fil
   index.token = about.token;
   index.settings = flat(about.settings);
   index.picture = archive_of(picture);
-  index.used.resize((memory.page_count() + 63) / 64);
-  memory.for_each_difference(nullptr, [&index](vm::u32 page) {
-    index.used[page / 64] |= std::uint64_t{1} << (page % 64);
-  });
+  index.used = used_pages(memory);
   index.sums = std::move(sums).value();
   auto done = append_index(files, fresh, memory.size(), index);
   if (done) done = files.rename(fresh, file);
@@ -186,10 +172,7 @@ base::Result<std::shared_ptr<const MachinePicture>> read_hibernated(base::FileSy
   auto mapped = map_chunks(
       files, file, about.sums, [] {}, memory_bytes);
   if (!mapped) return mapped.error();
-  std::vector<bool> used(pages);
-  for (std::uint64_t page = 0; page < pages; ++page)
-    used[page] = (about.used[page / 64] >> (page % 64) & 1) != 0;
-  auto memory = vm::RamImage::of_file(std::move(mapped).value(), used);
+  auto memory = vm::RamImage::of_file(std::move(mapped).value(), flags_of(about.used, pages));
   if (!memory) return memory.error();
   if (!written_since_boot(about)) {
     for (vm::u32 page = 0; page < pages; ++page) {

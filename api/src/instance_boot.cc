@@ -197,7 +197,10 @@ void Instance::Parts::build_machine(const vm::TranslatorOptions* translator,
   config.loop = &loop;
   config.executor = executor_of(options.executor);
   vm::TranslatorOptions own;
-  own.keep_bytes = keeps_code ? CodeCache::kMostCode : 0;
+  if (keeps_code) {
+    own.keep_bytes = CodeCache::kMostCode;
+    own.on_code = [cache = *code_cache](auto code) { cache.store(std::move(code)); };
+  }
   config.translator = translator != nullptr ? translator : &own;
   config.log = [this](const base::LogLine& line) {
     tell(LogSource::machine, static_cast<LogLevel>(line.level), line.text);
@@ -306,7 +309,7 @@ void Instance::Parts::stop() noexcept {
   if (!machine) return;
   machine->stop();
   if (!std::exchange(keeps_code, false)) return;
-  if (auto code = machine->code_to_keep()) code_cache->store(std::move(code));
+  if (auto code = machine->new_code()) code_cache->store(std::move(code));
 }
 
 }  // namespace snowglobe::detail

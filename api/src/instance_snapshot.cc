@@ -383,12 +383,10 @@ std::shared_ptr<Instance> Instance::build_from(const Options& options,
   parts.build_machine(nullptr, &picture);
   if (auto done = parts.take_up(picture); !done) throw_capture_error(done.error());
   if (like != nullptr) {
-    like->on_machine_thread<bool>([&parts, like] {
-      parts.machine->learn_from(*like->parts_->machine);
-      return true;
-    });
-  } else if (parts.machine->statistics().translated) {
-    if (auto code = parts.code_cache->load()) parts.machine->learn_from(std::move(code));
+    parts.machine->learn_from(like->on_machine_thread<std::shared_ptr<const vm::CodeImage>>(
+        [like] { return like->parts_->machine->code(); }));
+  } else {
+    parts.machine->learn_from(parts.code_cache->load());
   }
   return instance;
 }

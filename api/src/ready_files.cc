@@ -79,6 +79,31 @@ base::Result<std::vector<std::uint64_t>> write_chunks(
   return sums;
 }
 
+base::Result<std::vector<std::uint64_t>> write_memory(base::FileSystem& files, const fs::path& file,
+                                                      const vm::RamImage& memory) {
+  return write_chunks(files, file, memory.size(), [&memory](std::uint64_t offset, base::Bytes out) {
+    for (std::size_t at = 0; at < out.size(); at += vm::kPageSize) {
+      const auto page = static_cast<vm::u32>((offset + at) / vm::kPageSize);
+      if (!memory.read(page, out.subspan(at, vm::kPageSize))) return false;
+    }
+    return true;
+  });
+}
+
+std::vector<std::uint64_t> used_pages(const vm::RamImage& memory) {
+  std::vector<std::uint64_t> used((memory.page_count() + 63) / 64);
+  memory.for_each_difference(
+      nullptr, [&used](vm::u32 page) { used[page / 64] |= std::uint64_t{1} << (page % 64); });
+  return used;
+}
+
+std::vector<bool> flags_of(const std::vector<std::uint64_t>& used, std::uint64_t pages) {
+  std::vector<bool> flags(pages);
+  for (std::uint64_t page = 0; page < pages; ++page)
+    flags[page] = (used[page / 64] >> (page % 64) & 1) != 0;
+  return flags;
+}
+
 base::Result<std::vector<std::uint8_t>> read_own_file(const fs::path& file, std::uint64_t limit) {
   auto opened = open_own(base::FileSystem::host(), file);
   if (!opened) return opened.error();

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/file_system.h"
 #include "vm/memory/page_arena.h"
+#include "vm/memory/ram_image.h"
 #include <snowglobe/export.hpp>
 
 #include <filesystem>
@@ -29,6 +30,14 @@ bool make_own_folder(const std::filesystem::path& folder);
 base::Result<std::vector<std::uint64_t>> write_chunks(
     base::FileSystem& files, const std::filesystem::path& file, std::uint64_t size,
     const std::function<bool(std::uint64_t offset, base::Bytes out)>& fill);
+
+/// Such a file of a machine's memory.
+base::Result<std::vector<std::uint64_t>> write_memory(base::FileSystem& files,
+                                                      const std::filesystem::path& file,
+                                                      const vm::RamImage& memory);
+/// Its pages that are not zero: a bit for each. And back, for vm::RamImage::of_file().
+std::vector<std::uint64_t> used_pages(const vm::RamImage& memory);
+std::vector<bool> flags_of(const std::vector<std::uint64_t>& used, std::uint64_t pages);
 
 /// The contents of a regular file of our own user that nobody else can write, of at most `limit`
 /// bytes. Errors: kNotFound, kIo, kCorrupt.

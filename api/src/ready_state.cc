@@ -67,18 +67,8 @@ std::string key_of(const GuestImage& image, const ReadyFile& ready) {
 base::Result<Index> write_parts(const fs::path& folder, const MachinePicture& picture) {
   Index index;
   const vm::RamImage& memory = *picture.machine.memory;
-  index.used.resize((memory.page_count() + 63) / 64);
-  memory.for_each_difference(nullptr, [&index](vm::u32 page) {
-    index.used[page / 64] |= std::uint64_t{1} << (page % 64);
-  });
-  auto written = write_chunks(
-      base::FileSystem::host(), folder / "memory", memory.size(), [&memory](auto offset, auto out) {
-        for (std::size_t at = 0; at < out.size(); at += vm::kPageSize) {
-          const auto page = static_cast<vm::u32>((offset + at) / vm::kPageSize);
-          if (!memory.read(page, out.subspan(at, vm::kPageSize))) return false;
-        }
-        return true;
-      });
+  index.used = used_pages(memory);
+  auto written = write_memory(base::FileSystem::host(), folder / "memory", memory);
   if (!written) return written.error();
   index.memory = std::move(written).value();
   index.picture = archive_of(picture);
@@ -206,10 +196,7 @@ base::Result<Picture> map_copy(const fs::path& folder, const GuestImage& image,
       index.value().used.size() != (pages + 63) / 64) {
     return unusable(folder / "memory", "has another size");
   }
-  std::vector<bool> used(pages);
-  for (std::uint64_t page = 0; page < pages; ++page)
-    used[page] = (index.value().used[page / 64] >> (page % 64) & 1) != 0;
-  auto ram = vm::RamImage::of_file(std::move(memory).value(), used);
+  auto ram = vm::RamImage::of_file(std::move(memory).value(), flags_of(index.value().used, pages));
   if (!ram) return ram.error();
   made.machine.memory = std::move(ram).value();
   if (!index.value().cluster.empty()) {

@@ -9,7 +9,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using test::AgentTest;
-using test::encode;
 using test::Frame;
 
 std::string number(std::uint32_t value) {
@@ -18,8 +17,8 @@ std::string number(std::uint32_t value) {
 
 /// The program of EXEC `id` has ended with this code.
 std::string ended(std::uint32_t id, std::uint32_t code) {
-  return encode(id, SNOWGLOBE_OK,
-                WireWriter().number(std::uint32_t{code << 8}).number(std::uint32_t{0}).take());
+  return agent_frame(id, SNOWGLOBE_OK,
+                     WireWriter().number(std::uint32_t{code << 8}).number(std::uint32_t{0}).take());
 }
 
 class AgentStreamsTest : public AgentTest {
@@ -34,7 +33,8 @@ class AgentStreamsTest : public AgentTest {
       while (unread_ > 0) {
         const std::size_t taken = std::min(step, unread_);
         unread_ -= taken;
-        say(encode(frame.id, SNOWGLOBE_STDIN_TAKEN, number(static_cast<std::uint32_t>(taken))));
+        say(agent_frame(frame.id, SNOWGLOBE_STDIN_TAKEN,
+                        number(static_cast<std::uint32_t>(taken))));
       }
       if (frame.payload.empty()) say(ended(frame.id, 0));
     };
@@ -102,11 +102,11 @@ TEST_F(AgentStreamsTest, AProgramThatDoesNotReadStopsItsWriterAndItsEndLetsItGo)
 TEST_F(AgentStreamsTest, OutputIsHandedOnAsItComes) {
   std::string seen;
   script_ = [this](const Frame& frame) {
-    if (frame.type == SNOWGLOBE_EXEC) say(encode(frame.id, SNOWGLOBE_STDOUT, "name? "));
+    if (frame.type == SNOWGLOBE_EXEC) say(agent_frame(frame.id, SNOWGLOBE_STDOUT, "name? "));
     // It goes on when it was answered: so the question must have come out before its end.
     if (frame.type == SNOWGLOBE_STDIN && frame.payload == "Ada") {
-      say(encode(frame.id, SNOWGLOBE_STDERR, "warning"));
-      say(encode(frame.id, SNOWGLOBE_STDOUT, "hello Ada"));
+      say(agent_frame(frame.id, SNOWGLOBE_STDERR, "warning"));
+      say(agent_frame(frame.id, SNOWGLOBE_STDOUT, "hello Ada"));
       say(ended(frame.id, 0));
     }
   };
@@ -128,8 +128,8 @@ TEST_F(AgentStreamsTest, OutputIsHandedOnAsItComes) {
 TEST_F(AgentStreamsTest, WhatNobodyAskedForAsItComesIsInTheResult) {
   script_ = [this](const Frame& frame) {
     if (frame.type != SNOWGLOBE_EXEC) return;
-    say(encode(frame.id, SNOWGLOBE_STDOUT, "out"));
-    say(encode(frame.id, SNOWGLOBE_STDERR, "err"));
+    say(agent_frame(frame.id, SNOWGLOBE_STDOUT, "out"));
+    say(agent_frame(frame.id, SNOWGLOBE_STDERR, "err"));
     say(ended(frame.id, 0));
   };
   run();
@@ -146,7 +146,7 @@ TEST_F(AgentStreamsTest, WhatNobodyAskedForAsItComesIsInTheResult) {
 TEST_F(AgentStreamsTest, ACallbacksExceptionComesOutAndTheProgramIsKilled) {
   std::atomic<std::uint32_t> killed = 0;
   script_ = [&](const Frame& frame) {
-    if (frame.type == SNOWGLOBE_EXEC) say(encode(frame.id, SNOWGLOBE_STDOUT, "bad"));
+    if (frame.type == SNOWGLOBE_EXEC) say(agent_frame(frame.id, SNOWGLOBE_STDOUT, "bad"));
     if (frame.type == SNOWGLOBE_SIGNAL) killed = base::load_le<std::uint32_t>(frame.payload.data());
   };
   run();
@@ -181,8 +181,8 @@ TEST_F(AgentStreamsTest, SignalsReachTheProgramInTheirOrder) {
 TEST_F(AgentStreamsTest, AnAgentThatSaysNoLetsTheWriterGo) {
   script_ = [this](const Frame& frame) {
     if (frame.type != SNOWGLOBE_EXEC) return;
-    say(encode(frame.id, SNOWGLOBE_ERROR,
-               WireWriter().number(std::uint32_t{2}).string("no such program").take()));
+    say(agent_frame(frame.id, SNOWGLOBE_ERROR,
+                    WireWriter().number(std::uint32_t{2}).string("no such program").take()));
   };
   run();
   GuestInput input;
@@ -199,7 +199,7 @@ TEST_F(AgentStreamsTest, ATerminalHasItsSizeInTheRequestAndBecomesAnother) {
     if (frame.type == SNOWGLOBE_EXEC) asked = frame.payload;
     if (frame.type == SNOWGLOBE_RESIZE) {
       resized = frame.payload;
-      say(encode(frame.id, SNOWGLOBE_OK, std::string(8, '\0')));
+      say(agent_frame(frame.id, SNOWGLOBE_OK, std::string(8, '\0')));
     }
   };
   run();

@@ -10,35 +10,36 @@ namespace {
 using namespace std::chrono_literals;
 
 using test::AgentTest;
-using test::encode;
 using test::Frame;
 
 TEST_F(AgentTest, EventsArriveHoweverTheBytesAreCut) {
   const std::string stream =
-      encode(0, SNOWGLOBE_HELLO,
-             WireWriter().number(SNOWGLOBE_PROTOCOL_VERSION).string("0.1").take()) +
-      encode(0, SNOWGLOBE_PROGRESS, WireWriter().string("disks").take()) + encode(0, 99, "\x05") +
-      encode(0, SNOWGLOBE_LOG,
-             WireWriter().number(std::uint8_t{1}).number(std::uint32_t{0}).string("line").take()) +
-      encode(0, SNOWGLOBE_POSTGRES_READY, std::string(4, '\0'));
+      agent_frame(0, SNOWGLOBE_HELLO,
+                  WireWriter().number(SNOWGLOBE_PROTOCOL_VERSION).string("0.1").take()) +
+      agent_frame(0, SNOWGLOBE_PROGRESS, WireWriter().string("disks").take()) +
+      agent_frame(0, 99, "\x05") +
+      agent_frame(
+          0, SNOWGLOBE_LOG,
+          WireWriter().number(std::uint8_t{1}).number(std::uint32_t{0}).string("line").take()) +
+      agent_frame(0, SNOWGLOBE_POSTGRES_READY, std::string(4, '\0'));
   for (const char byte : stream)
     say(std::string_view(&byte, 1));
   EXPECT_EQ(heard_, "hello 0.1;disks;exited 0;Pline;ready;");
 }
 
 TEST_F(AgentTest, AnAgentOfAnotherProtocolIsABootFailure) {
-  say(encode(0, SNOWGLOBE_HELLO, WireWriter().number(std::uint32_t{7}).string("9").take()));
+  say(agent_frame(0, SNOWGLOBE_HELLO, WireWriter().number(std::uint32_t{7}).string("9").take()));
   EXPECT_NE(heard_.find("failed"), std::string::npos);
 }
 
 TEST_F(AgentTest, ExecCollectsOutputAndStatus) {
   script_ = [this](const Frame& frame) {
     if (frame.type != SNOWGLOBE_EXEC) return;
-    say(encode(frame.id, SNOWGLOBE_STDOUT, "out"));
-    say(encode(frame.id, SNOWGLOBE_STDERR, "err"));
-    say(encode(frame.id, SNOWGLOBE_STDOUT, "put"));
-    say(encode(frame.id, SNOWGLOBE_OK,
-               WireWriter().number(std::uint32_t{3 << 8}).number(std::uint32_t{0}).take()));
+    say(agent_frame(frame.id, SNOWGLOBE_STDOUT, "out"));
+    say(agent_frame(frame.id, SNOWGLOBE_STDERR, "err"));
+    say(agent_frame(frame.id, SNOWGLOBE_STDOUT, "put"));
+    say(agent_frame(frame.id, SNOWGLOBE_OK,
+                    WireWriter().number(std::uint32_t{3 << 8}).number(std::uint32_t{0}).take()));
   };
   run();
   const auto result = client_->exec({"program"}, {});
@@ -54,7 +55,7 @@ TEST_F(AgentTest, ALongFileGoesInPiecesThroughASmallPort) {
   script_ = [&](const Frame& frame) {
     if (frame.type != SNOWGLOBE_DATA) return;
     got += frame.payload;
-    if (frame.payload.empty()) say(encode(frame.id, SNOWGLOBE_OK, std::string(8, '\0')));
+    if (frame.payload.empty()) say(agent_frame(frame.id, SNOWGLOBE_OK, std::string(8, '\0')));
   };
   run();
   EXPECT_TRUE(client_->put("/file", contents, 0644, Deadline(10s)).ok());
@@ -63,8 +64,8 @@ TEST_F(AgentTest, ALongFileGoesInPiecesThroughASmallPort) {
 
 TEST_F(AgentTest, AnErrorKeepsItsWords) {
   script_ = [this](const Frame& frame) {
-    say(encode(frame.id, SNOWGLOBE_ERROR,
-               WireWriter().number(std::uint32_t{2}).string("open /nothing").take()));
+    say(agent_frame(frame.id, SNOWGLOBE_ERROR,
+                    WireWriter().number(std::uint32_t{2}).string("open /nothing").take()));
   };
   run();
   const auto result = client_->get("/nothing", Deadline(5s));
@@ -93,7 +94,7 @@ TEST_F(AgentTest, AResumptionIsOneFrame) {
   Frame seen{};
   script_ = [&](const Frame& frame) {
     seen = frame;
-    say(encode(frame.id, SNOWGLOBE_OK, {}));
+    say(agent_frame(frame.id, SNOWGLOBE_OK, {}));
   };
   run();
   const Resumption resumption{.clock = base::Nanoseconds(1'700'000'000'000'000'000),
@@ -127,7 +128,7 @@ TEST_F(AgentTest, TheDataDisksSizeIsAskedForAndRead) {
   std::string answer = WireWriter().number(std::uint64_t{1000}).number(std::uint64_t{50}).take();
   script_ = [&](const Frame& frame) {
     seen = frame;
-    say(encode(frame.id, SNOWGLOBE_OK, answer));
+    say(agent_frame(frame.id, SNOWGLOBE_OK, answer));
   };
   run();
   const auto mounted = client_->mount_data(5000, 7, Deadline(5s));
@@ -150,9 +151,9 @@ TEST_F(AgentTest, ATrimSaysWhatItGaveBack) {
   std::string words = "/var/lib/postgresql: 123456789 bytes trimmed\n";
   std::uint32_t status = 0;
   script_ = [&](const Frame& frame) {
-    say(encode(frame.id, status == 0 ? SNOWGLOBE_STDOUT : SNOWGLOBE_STDERR, words));
-    say(encode(frame.id, SNOWGLOBE_OK,
-               WireWriter().number(status).number(std::uint32_t{0}).take()));
+    say(agent_frame(frame.id, status == 0 ? SNOWGLOBE_STDOUT : SNOWGLOBE_STDERR, words));
+    say(agent_frame(frame.id, SNOWGLOBE_OK,
+                    WireWriter().number(status).number(std::uint32_t{0}).take()));
   };
   run();
   EXPECT_EQ(client_->trim(5s).value(), 123456789U);
@@ -169,8 +170,8 @@ TEST_F(AgentTest, AResumptionBegunOnTheMachinesThreadReportsOnce) {
     outcomes += outcome ? "done;" : outcome.error().message + ";";
   };
   script_ = [this](const Frame& frame) {
-    say(encode(frame.id, SNOWGLOBE_OK, {}));
-    say(encode(frame.id, SNOWGLOBE_OK, {}));
+    say(agent_frame(frame.id, SNOWGLOBE_OK, {}));
+    say(agent_frame(frame.id, SNOWGLOBE_OK, {}));
   };
   client_->begin_resume({}, note);
   EXPECT_EQ(outcomes, "done;");
@@ -190,7 +191,7 @@ TEST_F(AgentTest, ASavedConversationGoesOnInTheMiddleOfAFrameInBothDirections) {
     machine_.room = 0;
   };
   client_->begin_resume({.secret = 42}, [](const base::Result<void>&) {});
-  const std::string event = encode(0, SNOWGLOBE_PROGRESS, WireWriter().string("disks").take());
+  const std::string event = agent_frame(0, SNOWGLOBE_PROGRESS, WireWriter().string("disks").take());
   say(event.substr(0, 5));
   const std::string state = client_->save();
 
@@ -233,7 +234,7 @@ TEST_F(AgentTest, ARestoreEndsWhatIsWaitedForAndTheGuestNeverSeesIt) {
   run();
   script_ = [&](const Frame& frame) {
     seen = seen || frame.type == SNOWGLOBE_GET;
-    say(encode(frame.id, SNOWGLOBE_OK, {}));
+    say(agent_frame(frame.id, SNOWGLOBE_OK, {}));
   };
   ASSERT_TRUE(client_->set_clock(base::Nanoseconds(1), Deadline(5s)).ok());
   EXPECT_FALSE(seen);
@@ -263,7 +264,7 @@ TEST_F(AgentTest, NoiseNeverDoesMoreThanFail) {
     random.fill({static_cast<std::uint8_t*>(static_cast<void*>(noise.data())), noise.size()});
     // Lengths in range, so that the payloads are looked at too.
     const auto type = static_cast<std::uint16_t>(random.next() % 128);
-    say(encode(static_cast<std::uint32_t>(random.next() % 3), type, noise));
+    say(agent_frame(static_cast<std::uint32_t>(random.next() % 3), type, noise));
   }
   say("\xFF\xFF\xFF\xFF and more bytes than a header has");
   const auto refused = client_->set_clock(base::Nanoseconds(0), Deadline(1s));

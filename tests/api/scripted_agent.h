@@ -37,7 +37,9 @@ class PortMachine final : public vm::Machine {
   [[nodiscard]] vm::MachineStatistics statistics() const override { return {}; }
   base::Result<vm::MachineImage> capture() override { return vm::MachineImage{}; }
   base::Result<void> restore(const vm::MachineImage&) override { return {}; }
-  void learn_from(vm::Machine&) override {}
+  std::shared_ptr<const vm::CodeImage> code() override { return nullptr; }
+  std::shared_ptr<const vm::CodeImage> new_code() override { return nullptr; }
+  void learn_from(const std::shared_ptr<const vm::CodeImage>&) override {}
 };
 
 struct Frame {
@@ -45,16 +47,6 @@ struct Frame {
   std::uint16_t type;
   std::string payload;
 };
-
-inline std::string encode(std::uint32_t id, std::uint16_t type, std::string_view payload) {
-  return WireWriter()
-      .number(static_cast<std::uint32_t>(payload.size()))
-      .number(id)
-      .number(type)
-      .number(std::uint16_t{0})
-      .raw(payload)
-      .take();
-}
 
 /// Client, loop with a thread, and the scripted agent.
 class AgentTest : public ::testing::Test {

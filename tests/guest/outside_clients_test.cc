@@ -108,9 +108,12 @@ TEST_F(OutsideClients, PsqlListsTablesAndCopies) {
 
 /// A pg_dump that is new enough for the guest's server: the host's, or the guest's own on the host.
 std::string pg_dump() {
-  const std::string root = SNOWGLOBE_BUILD_TREE_IMAGE "/root/usr/";
-  const std::string guests = root + "lib/ld-linux.so.2 --library-path " + root + "lib:" + root +
-                             "lib/i386-linux-gnu " + root + "bin/pg_dump";
+  const std::filesystem::path usr =
+      std::filesystem::path(SNOWGLOBE_BUILD_TREE_IMAGE) / "root" / "usr";
+  const std::string libraries =
+      (usr / "lib").string() + ":" + (usr / "lib/i386-linux-gnu").string();
+  const std::string guests = (usr / "lib/ld-linux.so.2").string() + " --library-path " + libraries +
+                             " " + (usr / "bin/pg_dump").string();
   for (const std::string& line : {std::string("pg_dump"), guests}) {
     const Said version = shell(line + " --version");
     const std::size_t number = version.text.rfind(") ");

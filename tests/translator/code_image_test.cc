@@ -86,7 +86,7 @@ class CodeImageTest : public ::testing::Test {
     Translated first;
     first.run(kCode);
     ASSERT_EQ(first.sum(), 300u);
-    code = first.translator->code_to_keep();
+    code = first.translator->new_code();
     ASSERT_NE(code, nullptr);
   }
   std::shared_ptr<const CodeImage> code;
@@ -100,7 +100,7 @@ TEST_F(CodeImageTest, GivesTheNextMachineAllItsCode) {
   EXPECT_EQ(next.machine.read<u32>(kData + 16), next.machine.reg(kEbx));
   EXPECT_NE(next.machine.reg(kEbx), 0u);
   EXPECT_EQ(next.blocks(), 0u);
-  EXPECT_EQ(next.translator->code_to_keep(), nullptr) << "there is nothing new";
+  EXPECT_EQ(next.translator->new_code(), nullptr) << "there is nothing new";
 }
 
 TEST_F(CodeImageTest, GivesNothingOfPagesWithOtherBytes) {
@@ -117,7 +117,7 @@ TEST_F(CodeImageTest, GrowsByWhatWasNew) {
   second.run(kSecond);  // and not the first program, whose code must stay
   EXPECT_EQ(second.machine.read<u32>(kData + 32), 21u);
   EXPECT_GT(second.blocks(), 0u);
-  const auto more = second.translator->code_to_keep();
+  const auto more = second.translator->new_code();
   ASSERT_NE(more, nullptr);
 
   Translated third;
@@ -133,7 +133,7 @@ TEST_F(CodeImageTest, ForgetsThePagesThatChanged) {
   Translated second(5);
   second.translator->learn_from(code);
   second.run(kCode);
-  const auto more = second.translator->code_to_keep();
+  const auto more = second.translator->new_code();
   ASSERT_NE(more, nullptr);
   for (const u8 add : {u8{5}, kAdd}) {
     Translated third(add);
@@ -148,8 +148,8 @@ TEST_F(CodeImageTest, HoldsTheBeginningIfThereIsMoreThanItMayHold) {
   Translated all, some(kAdd, 4096 / 8);
   all.run(kCode);
   some.run(kCode);
-  const auto whole = all.translator->code_to_keep();
-  const auto part = some.translator->code_to_keep();
+  const auto whole = all.translator->new_code();
+  const auto part = some.translator->new_code();
   ASSERT_NE(part, nullptr);
   EXPECT_LT(part->blocks.size(), whole->blocks.size());
   EXPECT_LE(part->hot.size() + part->cold.size(), 4096u / 8 + 16);
@@ -164,7 +164,7 @@ TEST_F(CodeImageTest, HoldsTheBeginningIfThereIsMoreThanItMayHold) {
 TEST_F(CodeImageTest, IsNotMadeWhereNobodyAskedForIt) {
   Translated silent(kAdd, 0);
   silent.run(kCode);
-  EXPECT_EQ(silent.translator->code_to_keep(), nullptr);
+  EXPECT_EQ(silent.translator->new_code(), nullptr);
 }
 
 }  // namespace

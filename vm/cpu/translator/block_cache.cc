@@ -150,40 +150,19 @@ u64 CodeImage::checksum_of(base::ConstBytes page) {
   return XXH3_64bits(page.data(), page.size());
 }
 
-struct BlockCache::Draft {
-  struct Memory {
-    std::vector<u8> hot, cold;
-    std::vector<Site> sites;
-    std::vector<u32> linked;
-  };
-
-  std::shared_ptr<CodeImage> image = std::make_shared<CodeImage>();
-  std::shared_ptr<Memory> memory = std::make_shared<Memory>();
-
-  std::shared_ptr<const CodeImage> finish() {
-    image->hot = memory->hot;
-    image->cold = memory->cold;
-    image->sites = memory->sites;
-    image->linked = memory->linked;
-    image->memory = std::move(memory);
-    return std::move(image);
-  }
-};
-
-BlockCache::Draft BlockCache::empty_draft() const {
-  Draft draft;
-  draft.image->stubs = border_.stubs;
-  draft.image->code_size = code_.size();
-  draft.image->hot_begin = hot_start_;
-  draft.image->cold_begin = cold_start_;
-  draft.memory->sites.resize(sites_.size());
-  draft.memory->linked.resize(sites_.size(), CodeImage::kNowhere);
-  return draft;
+std::shared_ptr<CodeImage> BlockCache::empty_image() const {
+  auto image = std::make_shared<CodeImage>();
+  image->stubs = border_.stubs;
+  image->code_size = code_.size();
+  image->hot_begin = hot_start_;
+  image->cold_begin = cold_start_;
+  image->sites.resize(sites_.size());
+  image->linked.resize(sites_.size(), CodeImage::kNowhere);
+  return image;
 }
 
 /// Appends a block. The ordinals of those that it leads to are those in the image.
-void BlockCache::enter_block(Draft& draft, const TranslatedBlock& block, const GuestRam& ram) {
-  CodeImage& image = *draft.image;
+void BlockCache::enter_block(CodeImage& image, const TranslatedBlock& block, const GuestRam& ram) {
   const u32 page = block.physical >> kPageShift;
   if (!image.pages.contains(page)) {
     image.pages.emplace(page, CodeImage::checksum_of({ram.host_page(page), kPageSize}));
@@ -194,8 +173,8 @@ void BlockCache::enter_block(Draft& draft, const TranslatedBlock& block, const G
                                  static_cast<u32>(image.blocks.size()));
   }
   for (const u32 number : block.listing->sites) {
-    Site& site = draft.memory->sites[number] = sites_[number];
-    if (site.linked != nullptr) draft.memory->linked[number] = site.linked->ordinal;
+    Site& site = image.sites[number] = sites_[number];
+    if (site.linked != nullptr) image.linked[number] = site.linked->ordinal;
     site.block = site.linked = nullptr;
   }
   TranslatedBlock& copy = image.blocks.emplace_back(block);
@@ -204,17 +183,17 @@ void BlockCache::enter_block(Draft& draft, const TranslatedBlock& block, const G
 }
 
 std::shared_ptr<const CodeImage> BlockCache::image(const GuestRam& ram) {
-  Draft draft = empty_draft();
-  draft.memory->hot.assign(code_.writable() + hot_start_, code_.writable() + hot_used_);
-  draft.memory->cold.assign(code_.writable() + cold_start_, code_.writable() + cold_used_);
+  auto image = empty_image();
+  image->hot.assign(code_.writable() + hot_start_, code_.writable() + hot_used_);
+  image->cold.assign(code_.writable() + cold_start_, code_.writable() + cold_used_);
   const std::vector<TranslatedBlock*> all = in_order();
   u32 ordinal = 0;
   for (TranslatedBlock* block : all)
     block->ordinal = ordinal++;
-  draft.image->blocks.reserve(all.size());
+  image->blocks.reserve(all.size());
   for (const TranslatedBlock* block : all)
-    enter_block(draft, *block, ram);
-  return draft.finish();
+    enter_block(*image, *block, ram);
+  return image;
 }
 
 /// What an image knows of pages of `blocks` that have other bytes now is worth nothing.
@@ -251,33 +230,32 @@ std::shared_ptr<const CodeImage> BlockCache::extended_image(const GuestRam& ram,
   const std::size_t known = adopted_ != nullptr ? adopted_->blocks.size() : 0;
   constexpr std::size_t kWorth = 8;  // of what is known already, or there is little to gain
   if (count == 0 || count * kWorth < known) return nullptr;
-  Draft draft = empty_draft();
-  if (adopted_ != nullptr) copy_adopted(draft);
+  auto image = empty_image();
+  if (adopted_ != nullptr) copy_adopted(*image);
   const auto added = std::span(order_).first(count);
   u32 ordinal = static_cast<u32>(known);
   for (TranslatedBlock* block : order_)
     block->ordinal = CodeImage::kNowhere;
   for (TranslatedBlock* block : added)
     block->ordinal = ordinal++;
-  forget_changed_pages(*draft.image, ram, added);
+  forget_changed_pages(*image, ram, added);
   for (const TranslatedBlock* block : added)
-    enter_block(draft, *block, ram);
+    enter_block(*image, *block, ram);
   const auto append = [this](std::vector<u8>& to, u32 begin, u64 end) {
     to.insert(to.end(), code_.writable() + begin + to.size(), code_.writable() + end);
   };
-  append(draft.memory->hot, hot_start_, base::align_up(added.back()->end, 16));
-  append(draft.memory->cold, cold_start_, added.back()->cold_end);
-  return draft.finish();
+  append(image->hot, hot_start_, base::align_up(added.back()->end, 16));
+  append(image->cold, cold_start_, added.back()->cold_end);
+  return image;
 }
 
 /// Also what was not imported.
-void BlockCache::copy_adopted(Draft& draft) {
+void BlockCache::copy_adopted(CodeImage& to) {
   const CodeImage& from = *adopted_;
-  CodeImage& to = *draft.image;
-  draft.memory->hot.assign(from.hot.begin(), from.hot.end());
-  draft.memory->cold.assign(from.cold.begin(), from.cold.end());
-  std::ranges::copy(from.sites, draft.memory->sites.begin());
-  std::ranges::copy(from.linked, draft.memory->linked.begin());
+  to.hot = from.hot;
+  to.cold = from.cold;
+  std::ranges::copy(from.sites, to.sites.begin());
+  std::ranges::copy(from.linked, to.linked.begin());
   to.blocks = from.blocks;
   to.index = from.index;
   to.pages = from.pages;
@@ -310,7 +288,7 @@ TranslatedBlock* BlockCache::import(PhysicalAddress physical, LinearAddress line
   added.image_index = found->second;
   imported_[added.image_index] = &added;
   ++imported_count_;
-  const auto copy = [this](base::ConstBytes from, u32 part, u32 begin, u32 end) {
+  const auto copy = [this](const std::vector<u8>& from, u32 part, u32 begin, u32 end) {
     std::copy_n(from.data() + (begin - part), end - begin, code_.writable() + begin);
   };
   copy(image.hot, image.hot_begin, added.hot_begin, added.end);

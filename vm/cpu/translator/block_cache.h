@@ -92,11 +92,10 @@ class BlockCache {
   void forget_jumps();
   void enter(std::unique_ptr<TranslatedBlock> block);
   void import_sites(TranslatedBlock& block);
-  struct Draft;  // of a code image
-  [[nodiscard]] Draft empty_draft() const;
-  void enter_block(Draft& draft, const TranslatedBlock& block, const GuestRam& ram);
+  [[nodiscard]] std::shared_ptr<CodeImage> empty_image() const;
+  void enter_block(CodeImage& image, const TranslatedBlock& block, const GuestRam& ram);
   [[nodiscard]] std::size_t blocks_within(std::size_t most) const;
-  void copy_adopted(Draft& draft);
+  void copy_adopted(CodeImage& to);
   static void forget_changed_pages(CodeImage& image, const GuestRam& ram,
                                    std::span<TranslatedBlock* const> blocks);
   [[nodiscard]] TranslatedBlock* imported_at(u32 position) const;

@@ -9,8 +9,6 @@
 #include "vm/cpu/translator/block.h"
 #include "vm/cpu/translator/stubs.h"
 
-#include <memory>
-#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -27,17 +25,15 @@ struct CodeImage {
   Stubs stubs;  ///< of the border that the code jumps to
   std::size_t code_size = 0;
   u32 hot_begin = 0, cold_begin = 0;  ///< positions of the two parts
-  base::ConstBytes hot, cold;
+  std::vector<u8> hot, cold;
   std::vector<TranslatedBlock> blocks;  ///< by position; without pointers and incoming links
   std::unordered_map<u64, u32> index;   ///< of blocks by key_of()
-  std::span<const Site> sites;          ///< by number, without pointers
-  std::span<const u32> linked;          ///< by site: the block to which it led, or kNowhere
+  std::vector<Site> sites;              ///< by number, without pointers
+  std::vector<u32> linked;              ///< by site: the block to which it led, or kNowhere
   std::unordered_map<u32, u64> pages;   ///< checksum_of() the guest's pages by number
 
   /// Of a page of the guest.
   static u64 checksum_of(base::ConstBytes page);
-
-  std::shared_ptr<const void> memory;  ///< holds what is a span
 };
 
 }  // namespace snowglobe::vm

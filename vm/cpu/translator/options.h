@@ -5,8 +5,12 @@
 #include "vm/types.h"
 
 #include <cstddef>
+#include <functional>
+#include <memory>
 
 namespace snowglobe::vm {
+
+struct CodeImage;
 
 struct TranslatorOptions {
   std::size_t code_bytes = std::size_t{128} << 20;
@@ -14,9 +18,11 @@ struct TranslatorOptions {
   /// executor more than to emit code for it, so 0 is the fastest, also for what runs once.
   unsigned cold_runs = 0;
   unsigned max_insns = 64;
-  /// Code of the beginning, up to that many bytes, is kept for Translator::code_to_keep() when it
-  /// has to make room. 0: none.
+  /// Of how much code of the beginning Translator::new_code() tells. 0: of none.
   std::size_t keep_bytes = 0;
+  /// Is told of it when that code has to make room, after which new_code() has none. May be empty.
+  /// Called on the machine's thread.
+  std::function<void(std::shared_ptr<const CodeImage>)> on_code = {};
   /// Now and then everything is translated anew, so that what runs lies together.
   bool lay_out_again = true;
   /// CpuState::instructions is exact whenever translated code has been left.

@@ -478,8 +478,8 @@ void Translator::learn_from(std::shared_ptr<const CodeImage> image) {
   if (!impl_->options.unchained) impl_->cache->adopt(std::move(image));
 }
 
-std::shared_ptr<const CodeImage> Translator::code_to_keep() {
-  return impl_->code_to_keep();
+std::shared_ptr<const CodeImage> Translator::new_code() {
+  return impl_->new_code();
 }
 
 Translator::Statistics Translator::statistics() const {

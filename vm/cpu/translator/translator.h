@@ -55,8 +55,9 @@ class Translator {
   void learn_from(std::shared_ptr<const CodeImage> image);
 
   /// What learn_from() gave and what has been translated since, from the beginning on, up to
-  /// TranslatorOptions::keep_bytes: for later machines. Null: that gave nearly all there is.
-  [[nodiscard]] std::shared_ptr<const CodeImage> code_to_keep();
+  /// TranslatorOptions::keep_bytes: for later machines. Null: learn_from() gave nearly all there
+  /// is, or the beginning is gone.
+  [[nodiscard]] std::shared_ptr<const CodeImage> new_code();
 
   [[nodiscard]] Statistics statistics() const;
   [[nodiscard]] const AddressSpaces::Statistics& space_statistics() const;

@@ -112,7 +112,9 @@ void Translator::Impl::verify_block(const TranslatedBlock& block, u32 cold_begin
 
 // The code memory is full, or to be laid out anew: no old code goes on from here.
 void Translator::Impl::forget_everything() {
-  if (statistics.code_flushes == 0) beginning = code_to_keep();
+  if (options.on_code) {
+    if (auto made = new_code()) options.on_code(std::move(made));
+  }
   ++statistics.code_flushes;
   cache->drop_everything();
   same_pages.clear();
@@ -131,9 +133,9 @@ std::shared_ptr<const CodeImage> Translator::Impl::code_image() {
   return last_image;
 }
 
-std::shared_ptr<const CodeImage> Translator::Impl::code_to_keep() {
-  if (statistics.code_flushes != 0) return beginning;
-  return options.keep_bytes != 0 ? cache->extended_image(cpu.ram(), options.keep_bytes) : nullptr;
+std::shared_ptr<const CodeImage> Translator::Impl::new_code() {
+  if (statistics.code_flushes != 0) return nullptr;
+  return cache->extended_image(cpu.ram(), options.keep_bytes);
 }
 
 // The linear page of kernel code is known to its space by now, which tells when it is another one:

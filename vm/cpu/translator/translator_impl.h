@@ -72,7 +72,7 @@ struct Translator::Impl final : CpuObserver {
   void verify_block(const TranslatedBlock& block, u32 cold_begin) const;
   void invalidate_page(u32 page);
   std::shared_ptr<const CodeImage> code_image();
-  std::shared_ptr<const CodeImage> code_to_keep();
+  std::shared_ptr<const CodeImage> new_code();
   TranslatedBlock* import(PhysicalAddress physical, LinearAddress linear, bool user);
   static std::size_t heat_of(PhysicalAddress physical) {
     return (physical * 0x9E3779B1u >> 15) % kHeatEntries;
@@ -124,7 +124,6 @@ struct Translator::Impl final : CpuObserver {
   std::unordered_map<u32, bool> same_pages;     ///< pages of code that are as they were there
   std::shared_ptr<const CodeImage> last_image;  ///< of code_image(), made when
   u64 last_image_flushes = 0;                   ///< statistics.code_flushes was this
-  std::shared_ptr<const CodeImage> beginning;   ///< code_to_keep() before the first flush
 
   std::array<u64, ZYDIS_MNEMONIC_MAX_VALUE + 1> handler_runs{};  ///< by mnemonic
   u64 gs_base = 0;                                               ///< in force
