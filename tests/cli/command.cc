@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <pty.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -200,6 +201,11 @@ void Started::type(const std::string& text) {
 
 void Started::signal(int number) {
   ASSERT_EQ(kill(child_, number), 0);
+}
+
+void Started::resize(unsigned short rows, unsigned short columns) {
+  const winsize size{rows, columns, 0, 0};
+  ASSERT_EQ(ioctl(descriptor_, TIOCSWINSZ, &size), 0);
 }
 
 int Started::wait() {

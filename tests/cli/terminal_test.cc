@@ -123,10 +123,10 @@ TEST(OwnShell, RemembersAndCompletes) {
   again.wait_for("does not exist");
   again.wait_for("postgres=# ");
   again.type("\x04");  // Ctrl-D leads to the guest's shell, as in the article (S15)
-  again.wait_for("guest:/# ");
+  again.wait_for("root@snowglobe:/# ");
   again.type("uname -m\r");
   again.wait_for("i686\r\n");
-  again.wait_for("guest:/# ");
+  again.wait_for("root@snowglobe:/# ");
   again.type("\x04");
   EXPECT_EQ(again.wait(), 0);
 }
@@ -151,9 +151,9 @@ TEST(Exec, GivesAProgramOfTheGuestThisTerminal) {
   program.wait_for("# ");
   program.type("tty; stty size\r");
   program.wait_for("/dev/pts/");
-  program.type("sleep 1000\r");
-  program.wait_for("sleep 1000\r\n");
-  program.type("\x03");  // goes there, and does not end us
+  program.type("sh -c 'echo begun; exec sleep 1000'\r");
+  program.wait_for("\r\nbegun\r\n");  // it has the terminal now
+  program.type("\x03");               // goes there, and does not end us
   program.type("echo still $((6 * 7))\r");
   program.wait_for("still 42\r\n");
   program.type("exit 7\r");
@@ -173,25 +173,57 @@ TEST(Exec, OnATerminalNeedsOne) {
   EXPECT_EQ(program.wait(), 2);
 }
 
-TEST(Console, IsOneShellWithItsFolderAndVariables) {
+TEST(Console, IsAShellOnThisTerminal) {
   Started console(Started::On::terminal, {"console"});
-  console.wait_for("guest:/# ");
+  console.wait_for("root@snowglobe:/# ");
   console.type("cd /tmp; word='two words'\r");
-  console.wait_for("guest:/tmp# ");
-  console.type("echo \"<$word>\"; f() { echo called $1; }\r");
-  console.wait_for("<two words>");
-  console.type("f once; no-such-program; ( ; echo still here\r");
-  console.wait_for("syntax error");
-  console.wait_for("guest:/tmp# ");
-  console.type("f twice\r");
-  console.wait_for("called twice\r\n");
-  console.wait_for("guest:/tmp# ");
-  console.type("sleep 60\r");
-  usleep(300'000);
-  console.type("\x03");
-  console.wait_for("guest:/tmp# ");
+  console.wait_for("root@snowglobe:/tmp# ");
+  console.type("echo \"<$word>\"\r");
+  console.wait_for("<two words>\r\n");
+  console.type("touch a-rather-long-name\r");
+  console.wait_for("root@snowglobe:/tmp# ");
+  console.type("ls -l a-r\t");  // completed by the guest's shell
+  console.wait_for("ather-long-name");
+  console.type("\r");
+  console.wait_for("root@snowglobe:/tmp# ");
+  console.type("sh -c 'echo begun; exec sleep 1000'\r");
+  console.wait_for("\r\nbegun\r\n");  // it has the terminal now
+  console.type("\x03");               // ends what runs, not the shell
+  console.wait_for("root@snowglobe:/tmp# ");
   console.type("exit 7\r");
   EXPECT_EQ(console.wait(), 7);
+}
+
+TEST(Console, RunsAnEditorAndAPagerInTheWindowsSize) {
+  Started console(Started::On::terminal, {"console"});
+  console.wait_for("# ");
+  console.type("stty size\r");
+  console.wait_for("40 200\r\n");
+  console.type("vi /tmp/letter\r");
+  console.wait_for("- /tmp/letter");  // its status line
+  console.type("iDear Ada,");
+  console.type("\x1b");  // alone: with what follows it would be another key
+  console.wait_for("- /tmp/letter [Modified]");
+  console.type(":wq\r");
+  console.wait_for("# ");
+  console.resize(17, 99);
+  console.type("until test \"$(stty size)\" = '17 99'; do sleep 0.05; done; echo follows\r");
+  console.wait_for("\r\nfollows\r\n");
+  console.type("seq 100 | less\r");
+  console.wait_for("16\r\n");
+  console.wait_for("\x1b");  // it has filled 16 lines, and waits
+  console.type("q");
+  console.type("cat /tmp/letter\r");
+  console.wait_for("\r\nDear Ada,\r\n");
+  console.wait_for("# ");
+  console.type("\x04");
+  EXPECT_EQ(console.wait(), 0);
+}
+
+TEST(Console, ReadsAStreamWithoutATerminal) {
+  const Ran ran = snowglobe({"console"}, {.input = "tty\nuname -m\nexit 5\n"});
+  EXPECT_EQ(ran.out, "not a tty\ni686\n") << ran.err;
+  EXPECT_EQ(ran.code, 5);
 }
 
 /// Inodes of TCP sockets of this host that listen.
@@ -262,7 +294,7 @@ TEST(Psql, IsUsedWhereItIsInstalledAndCtrlDLeadsToTheGuest) {
     shell.wait_for("(1 row)");
     shell.wait_for("postgres=# ");
     shell.type("\x04");
-    shell.wait_for("guest:/# ");
+    shell.wait_for("root@snowglobe:/# ");
     shell.type("exit\r");
     EXPECT_EQ(shell.wait(), 0);
   }
