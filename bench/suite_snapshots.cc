@@ -245,7 +245,7 @@ Suite snapshots_suite() {
                 }};
   };
   Suite suite{.name = "snapshots",
-              .remark = "a running server as a value; 128 MiB and the image's own settings",
+              .remark = "a running server as a value; 256 MiB and the image's own settings",
               .tasks = {{"warm open", open_warm},
                         {"first open", open_first},
                         {"cold open", open_cold},

@@ -67,7 +67,7 @@ std::shared_ptr<const MachinePicture> warm_picture(const Options& options, const
   auto picture = ready_picture(image, *ready.value(), user_cache(), tell);
   require_wanted();
   if (!picture) return cannot(picture.error().message);
-  if (picture.value()->memory_bytes != vm::u64{options.memory_mb} << 20) {
+  if (!picture.value()->has_memory(options.memory_mb)) {
     why = "the ready state has " + std::to_string(picture.value()->memory_bytes >> 20) +
           " MiB of memory";
     return nullptr;
@@ -77,8 +77,7 @@ std::shared_ptr<const MachinePicture> warm_picture(const Options& options, const
 
 std::shared_ptr<const MachinePicture> given_picture(const Options& options) {
   const auto picture = picture_of(*options.from, options.image);
-  const unsigned unsaid = Options().memory_mb;
-  if (options.memory_mb != unsaid && vm::u64{options.memory_mb} << 20 != picture->memory_bytes) {
+  if (!picture->has_memory(options.memory_mb)) {
     throw InvalidArgument("Options::memory_mb is " + std::to_string(options.memory_mb) +
                           ", and the snapshot has " + std::to_string(picture->memory_bytes >> 20));
   }

@@ -99,8 +99,10 @@ class ManifestReader {
     }
     const json& memory = member(manifest_, "memory_mib");
     image.memory_minimum = static_cast<unsigned>(number(memory, "minimum").value_or(0));
+    image.memory_default = static_cast<unsigned>(number(memory, "default").value_or(0));
     image.memory_maximum = static_cast<unsigned>(number(memory, "maximum").value_or(0));
-    if (image.memory_minimum == 0 || image.memory_maximum < image.memory_minimum) {
+    if (image.memory_minimum == 0 || image.memory_default < image.memory_minimum ||
+        image.memory_maximum < image.memory_default) {
       return bad("lacks memory_mib");
     }
     for (const auto& [part, key] :

@@ -36,6 +36,7 @@ struct GuestImage {
   std::string version;
   std::string command_line;
   unsigned memory_minimum = 0;  ///< MiB
+  unsigned memory_default = 0;
   unsigned memory_maximum = 0;
   ImageFile kernel, root, cluster;
   std::uint64_t cluster_data_bytes = 0;  ///< unpacked

@@ -78,8 +78,9 @@ class Instance final : public Server {
   /// close() may follow. Who had a session is not in it, but for idle ones of the pool. The picture
   /// has no disk: what the guest wrote has been handed over to it.
   std::shared_ptr<const MachinePicture> freeze();
-  /// Has the guest write back what its kernel holds. Throws as exec().
-  void sync();
+  /// Has the guest write back what its kernel holds, and give up a page cache that is large. Throws
+  /// as exec().
+  void settle();
   /// Has PostgreSQL shut down and the guest unmount, or throws as exec() and it does not.
   void shut_down(std::chrono::milliseconds patience);
 

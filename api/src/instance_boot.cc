@@ -101,6 +101,7 @@ void Instance::Parts::choose_mac() {
 void Instance::Parts::load_image() {
   choose_executor();
   image = value_or_throw(find_image(image_places(options.image)));
+  if (options.memory_mb == 0) options.memory_mb = image.memory_default;
   if (options.memory_mb < image.memory_minimum || options.memory_mb > image.memory_maximum) {
     throw InvalidArgument("Options::memory_mb is " + std::to_string(options.memory_mb) +
                           "; the guest of this image needs " +

@@ -338,8 +338,9 @@ void Instance::set_disk_limit(unsigned megabytes) {
   if (!size) throw_error(size.error(), console());
 }
 
-void Instance::sync() {
-  if (auto done = parts_->agent->quiesce(SNOWGLOBE_QUIESCE_SYNC, Deadline(kQuiesceLimit)); !done) {
+void Instance::settle() {
+  constexpr std::uint32_t kHow = SNOWGLOBE_QUIESCE_SYNC | SNOWGLOBE_QUIESCE_TRIM;
+  if (auto done = parts_->agent->quiesce(kHow, Deadline(kQuiesceLimit)); !done) {
     throw_error(done.error(), console());
   }
 }

@@ -236,9 +236,7 @@ base::Result<Persistence::Picture> Persistence::hibernated() const {
   if (picture.value()->image_id != image_.id) {
     return base::Error{ErrorCode::kUnsupported, "the guest image is another one"};
   }
-  const bool other_size = options_.memory_mb != Options().memory_mb &&
-                          vm::u64{options_.memory_mb} << 20 != picture.value()->memory_bytes;
-  if (other_size) {
+  if (!picture.value()->has_memory(options_.memory_mb)) {
     return base::Error{ErrorCode::kInvalidArgument,
                        "the hibernated machine has another size of memory"};
   }
@@ -320,7 +318,7 @@ Persistence::Picture Persistence::bare_picture() const {
     tell(picture.error().message);
     return nullptr;
   }
-  if (picture.value()->memory_bytes != vm::u64{options_.memory_mb} << 20) return nullptr;
+  if (!picture.value()->has_memory(options_.memory_mb)) return nullptr;
   return std::move(picture).value();
 }
 
@@ -442,7 +440,7 @@ void Persistence::put_down(const std::vector<std::shared_ptr<Connection>>& idle)
 }
 
 void Persistence::hibernate() {
-  instance_->sync();
+  instance_->settle();
   const Picture picture = instance_->freeze();
   instance_->close();
   if (auto done = disk_->sync(); !done) throw_error(done.error());

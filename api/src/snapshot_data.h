@@ -31,6 +31,11 @@ struct MachinePicture {
   std::vector<SessionPicture> sessions;
   std::string image_id;
   std::uint64_t memory_bytes = 0;
+
+  /// Options::memory_mb, of which 0 is content with any.
+  [[nodiscard]] bool has_memory(unsigned megabytes) const {
+    return megabytes == 0 || std::uint64_t{megabytes} << 20 == memory_bytes;
+  }
 };
 
 /// Thread rule: any thread.

@@ -230,6 +230,9 @@ void memory_keep_huge_pages(bool keep);
 /* Those that nobody uses become zero. */
 void memory_clear_huge_pages(void);
 
+/* Whether clean caches hold so much that it is not worth being stored. */
+bool memory_caches_are_large(void);
+
 /* --- resume.c --------------------------------------------------------------------------------- */
 
 /* Makes the file by which PostgreSQL learns of a new generation. */

@@ -57,7 +57,7 @@ static bool lock_text(void) {
 void machine_quiesce(uint32_t id, struct reader* reader) {
   uint32_t flags = read_u32(reader);
   uint32_t known = SNOWGLOBE_QUIESCE_SYNC | SNOWGLOBE_QUIESCE_DROP_CACHES |
-                   SNOWGLOBE_QUIESCE_LOCK_TEXT | SNOWGLOBE_QUIESCE_SCRUB;
+                   SNOWGLOBE_QUIESCE_LOCK_TEXT | SNOWGLOBE_QUIESCE_SCRUB | SNOWGLOBE_QUIESCE_TRIM;
   if (!read_all(reader) || flags & ~known) {
     send_error(id, EPROTO, "malformed QUIESCE");
     return;
@@ -65,7 +65,8 @@ void machine_quiesce(uint32_t id, struct reader* reader) {
   bool done = true;
   if (flags & SNOWGLOBE_QUIESCE_LOCK_TEXT) done = lock_text();
   if (flags & SNOWGLOBE_QUIESCE_SYNC) sync();
-  if (flags & SNOWGLOBE_QUIESCE_DROP_CACHES) {
+  if (flags & SNOWGLOBE_QUIESCE_DROP_CACHES ||
+      (flags & SNOWGLOBE_QUIESCE_TRIM && memory_caches_are_large())) {
     done = write_text("/proc/sys/vm/drop_caches", "3") && done;
   }
   const char* zeroing = boot_word("init_on_free");

@@ -19,6 +19,11 @@
 #define LEAST_MIB_FOR_HUGE_PAGES 88
 /* For the server's code and constants (guest/patches/postgresql-huge-text.patch). */
 #define HUGE_PAGES_OF_TEXT 3
+/* What processes may promise themselves of the memory that huge pages leave; the kernel and the
+ * pages of programs need the rest. */
+#define PERCENT_FOR_PROCESSES "85"
+/* What is cached beyond that is read again faster than a stored machine with it is written. */
+#define LARGE_CACHE_KIB (64ul << 10)
 
 /* Shared memory and the server's code in 4 MiB pages: an eighth of the host's mappings, a third of
  * the page faults, and page tables that a new backend need not copy. Taken when PostgreSQL asks, so
@@ -60,6 +65,12 @@ void memory_settle(void) {
    * order: each a fault and a mapping of the host. So the page cache, which is cheap to fill again
    * here, leaves 10 to 20 % free. */
   write_text("/proc/sys/vm/watermark_scale_factor", "1000");
+  /* Without compaction nothing comes of what this would set aside, an eighth of the memory. */
+  write_text("/proc/sys/vm/watermark_boost_factor", "0");
+  /* Who asks for more than there is shall hear "out of memory" (53200), and not be killed by the
+   * kernel with all other sessions (PostgreSQL's documentation, 18.4.4). */
+  write_text("/proc/sys/vm/overcommit_ratio", PERCENT_FOR_PROCESSES);
+  write_text("/proc/sys/vm/overcommit_memory", "2");
 }
 
 /* --- while PostgreSQL is not running ---------------------------------------------------------- */
@@ -75,6 +86,10 @@ static unsigned long meminfo(const char* name) {
   }
   fclose(file);
   return value;
+}
+
+bool memory_caches_are_large(void) {
+  return meminfo("Cached:") > LARGE_CACHE_KIB;
 }
 
 void memory_keep_huge_pages(bool keep) {

@@ -38,7 +38,7 @@
 #define SNOWGLOBE_GUEST_AGENT_PROTOCOL_H
 
 #define SNOWGLOBE_PORT_NAME "snowglobe.agent"
-#define SNOWGLOBE_PROTOCOL_VERSION 3u
+#define SNOWGLOBE_PROTOCOL_VERSION 4u
 
 #define SNOWGLOBE_HEADER_SIZE 12u
 #define SNOWGLOBE_MAX_PAYLOAD 65536u
@@ -99,7 +99,8 @@ enum snowglobe_type {
 
   /* Makes memory fit for a snapshot: u32 flags (1: write back all dirty data; 2: drop clean caches;
    * 4: read PostgreSQL's program text in and lock it; 8: free memory must be zero: ERROR ENOTSUP
-   * unless the kernel sees to it, as `init_on_free=1` has it do). OK is empty. */
+   * unless the kernel sees to it, as `init_on_free=1` has it do; 16: drop clean caches if they are
+   * more than 64 MiB). OK is empty. */
   SNOWGLOBE_QUIESCE = 9,
 
   /* Ends the machine: u32 milliseconds for PostgreSQL to stop fast before it is stopped the hard
@@ -207,7 +208,8 @@ enum snowglobe_quiesce_flags {
   SNOWGLOBE_QUIESCE_SYNC = 1,
   SNOWGLOBE_QUIESCE_DROP_CACHES = 2,
   SNOWGLOBE_QUIESCE_LOCK_TEXT = 4,
-  SNOWGLOBE_QUIESCE_SCRUB = 8
+  SNOWGLOBE_QUIESCE_SCRUB = 8,
+  SNOWGLOBE_QUIESCE_TRIM = 16
 };
 
 enum snowglobe_log_source { SNOWGLOBE_LOG_POSTGRES = 1, SNOWGLOBE_LOG_AGENT = 2 };

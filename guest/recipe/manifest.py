@@ -28,7 +28,7 @@ COMMAND_LINE = " ".join([
 ])
 
 # The least memory in which pgbench with four sessions passes, and what a host may give.
-MEMORY = {"minimum": 48, "default": 128, "maximum": 1024}
+MEMORY = {"minimum": 48, "default": 256, "maximum": 1024}
 
 _LICENCES = {
     "linux": "GPL-2.0-only WITH Linux-syscall-note",

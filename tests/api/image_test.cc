@@ -53,7 +53,7 @@ class ImageTest : public ::testing::Test {
     manifest_["root"] = "root.erofs";
     manifest_["cluster"] = "cluster.disk.zst";
     manifest_["command_line"] = "quiet";
-    manifest_["memory_mib"] = {{"minimum", 48}, {"maximum", 1024}};
+    manifest_["memory_mib"] = {{"minimum", 48}, {"default", 256}, {"maximum", 1024}};
     manifest_["versions"] = {{"postgresql", "17.6"}};
     save();
   }
@@ -76,6 +76,7 @@ TEST_F(ImageTest, AGoodOneIsRead) {
   ASSERT_TRUE(image.ok()) << image.error().message;
   EXPECT_EQ(image.value().id, "0123");
   EXPECT_EQ(image.value().memory_minimum, 48U);
+  EXPECT_EQ(image.value().memory_default, 256U);
   EXPECT_EQ(image.value().versions.at("postgresql"), "17.6");
   EXPECT_EQ(complaint(), "");
   EXPECT_TRUE(read_image_file(image.value().kernel).ok());

@@ -151,7 +151,7 @@ TEST(Logs, HaveTheKernelAndCanBeJson) {
 
 TEST(About, InfoAddsUpWhatAProductShips) {
   const auto info = nlohmann::json::parse(snowglobe({"info", "--json"}).out);
-  EXPECT_EQ(info["memory_mb"], 128);
+  EXPECT_EQ(info["memory_mb"], 256);
   EXPECT_EQ(info["image_id"].get<std::string>().size(), 32u);
   EXPECT_GT(info["shipped"]["compressed_bytes"], 10'000'000);
   EXPECT_LT(info["shipped"]["compressed_bytes"], 40'000'000);

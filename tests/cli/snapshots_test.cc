@@ -71,7 +71,7 @@ TEST_F(StoreTest, AMachineGoesOnFromASnapshotAndFromAFile) {
 
 TEST_F(StoreTest, SaysWhatIsKnownOfOneAndWhatDiffers) {
   const Json left = Json::parse(snowglobe(with({"show", "left", "--json"})).out);
-  EXPECT_EQ(left["memory_bytes"], 134217728);  // S36: it says its size of memory
+  EXPECT_EQ(left["memory_bytes"], 268435456);  // S36: it says its size of memory
   EXPECT_GT(left["stored_bytes"], 1'000'000);  // S35: stored compressed, with both sizes
   EXPECT_GT(left["raw_bytes"], left["stored_bytes"]);
   const std::string id = left["id"];
@@ -101,9 +101,9 @@ TEST_F(StoreTest, SaysWhichRowsDiffer) {
 }
 
 TEST_F(StoreTest, TheSizeOfMemoryMustFit) {
-  const Ran ran = snowglobe(with({"--from", "base", "--memory", "256", "sql", "select 1"}));
+  const Ran ran = snowglobe(with({"--from", "base", "--memory", "128", "sql", "select 1"}));
   EXPECT_EQ(ran.code, 2) << ran.err;
-  EXPECT_NE(ran.err.find("128"), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("256"), std::string::npos) << ran.err;
 }
 
 TEST_F(StoreTest, VerifiesAndNoticesDamage) {

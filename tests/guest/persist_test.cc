@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <future>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -46,6 +47,19 @@ TEST_F(PersistTest, ManyClosesAndOpensKeepEverything) {
     const std::string started = db.info().started;
     EXPECT_EQ(started, i == 0 ? "warm" : "resumed") << i << ": " << db.info().why_cold;
   }
+}
+
+TEST_F(PersistTest, AClosedDatabaseKeepsNoLargePageCache) {
+  {
+    Database db = Database::open(path());
+    db.script(
+        "create table large as select repeat('x', 1000) as word from generate_series(1, 100000)");
+  }
+  struct stat machine {};
+  ASSERT_EQ(::stat((path() / "machine").c_str(), &machine), 0);
+  constexpr int kBlock = 512;
+  EXPECT_LT(machine.st_blocks * kBlock, std::int64_t{90} << 20);
+  EXPECT_EQ(Database::open(path()).one<int>("select count(*)::int from large"), 100'000);
 }
 
 TEST_F(PersistTest, WithoutHibernationItIsShutDownAndComesUpAgain) {

@@ -222,7 +222,7 @@ TEST_F(SessionsTest, StatisticsAndInfoSayWhatIsThere) {
   EXPECT_GE(after.sessions, 1U);
   EXPECT_GT(after.disk_bytes, 0U);
   const Info info = db().info();
-  EXPECT_EQ(info.memory_mb, 128U);
+  EXPECT_EQ(info.memory_mb, 256U);
   EXPECT_EQ(info.postgres_version.substr(0, 3), "17.");
   EXPECT_FALSE(info.image_id.empty());
 }

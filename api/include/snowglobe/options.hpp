@@ -1,5 +1,5 @@
 // snowglobe/options.hpp - how to open a database, a session, a transaction. Plain aggregates:
-//   Database::open_in_memory({.memory_mb = 256, .settings = {{"work_mem", "8MB"}}});
+//   Database::open_in_memory({.memory_mb = 512, .settings = {{"work_mem", "8MB"}}});
 #pragma once
 
 #include <snowglobe/snapshot.hpp>
@@ -75,8 +75,9 @@ enum class Restart : std::uint8_t {
 struct Options {
   /// Folder of the guest image; empty: look for it (docs/api.md has the order).
   std::filesystem::path image = {};
-  /// RAM of the machine, 48 to 1024.
-  unsigned memory_mb = 128;
+  /// RAM of the machine in MiB, 48 to 1024; 0: 256, or what the machine had that goes on (of a
+  /// snapshot, or hibernated by the last close). It is taken from the host as it is touched.
+  unsigned memory_mb = 0;
   /// Database::info() says which one it became, and why.
   Executor executor = Executor::automatic;
   /// The size of the data disk as PostgreSQL sees it, 96 to 57344 (56 GiB); 0: 4 GiB for a new
@@ -90,7 +91,7 @@ struct Options {
   /// Database::info() says which one it became. Settings make it cold.
   Start start = Start::warm;
   /// The machine of this snapshot instead of a fresh one. Memory is the snapshot's (memory_mb says
-  /// the same or is left alone), and so are the settings.
+  /// the same, or 0), and so are the settings.
   std::optional<Snapshot> from = {};
   /// now() and its kin stand still at this time (1970 to 2037) from the next transaction on, also
   /// after restores and in forks. clock_timestamp() and time limits go on, from here.
