@@ -78,18 +78,20 @@ TEST(Expose, APasswordAndAPortCanBeChosenAndAPortInUseIsSaid) {
   EXPECT_EQ(expose.wait(), 0);
 }
 
-// What the article showed in its guest's shell, rows S16 to S24 of the table of capabilities.
+// What the article showed in its guest's shell: rows S16 to S24, S38 to S47 of the capabilities.
 TEST(Exec, TheGuestIsALinuxWithPostgres) {
-  const Ran uname = snowglobe({"exec", "uname", "-a"});
-  EXPECT_TRUE(std::regex_search(uname.out, std::regex("^Linux .* i686 GNU/Linux\n"))) << uname.out;
   const std::string all =
       snowglobe({"exec", "--", "sh", "-c",
-                 "cat /etc/os-release; ls -lh $(which postgres); ps; netstat -l; "
-                 "ls /run/postgresql/.s* /tmp/.s* 2>/dev/null"})
+                 "uname -a; cat /etc/os-release; ls -lh $(which postgres); ps; netstat -l; "
+                 "ls /run/postgresql/.s* /tmp/.s* 2>/dev/null; "
+                 "route; ip addr show eth0; ping -c 1 gateway; lspci -k"})
           .out;
+  EXPECT_TRUE(std::regex_search(all, std::regex("^Linux .* i686 GNU/Linux\n"))) << all;
   for (const char* part :
        {"PRETTY_NAME=", "VERSION_ID=", "[kthreadd]", "checkpointer", "background writer",
-        "walwriter", "autovacuum launcher", "logical replication launcher", ".s.PGSQL.5432"})
+        "walwriter", "autovacuum launcher", "logical replication launcher", ".s.PGSQL.5432",
+        "default         gateway", "inet 10.5.0.15/16", "inet6 fe80::",
+        "64 bytes from 10.5.0.1: seq=0", "00:03.0 Class 0200: 1af4:1000 virtio-pci"})
     EXPECT_NE(all.find(part), std::string::npos) << part << "\n" << all;
   EXPECT_TRUE(std::regex_search(all, std::regex("0\\.0\\.0\\.0:(5432|postgres\\S*) .*LISTEN")))
       << all;
@@ -137,8 +139,8 @@ TEST(Guest, FilesGoInAndComeOut) {
 
 TEST(Guest, TheConsoleKeepsFolderAndVariables) {
   const Ran ran = snowglobe(
-      {"console"}, {.input = "cd /tmp\nA='two words'\nexport A\npwd; echo \"$A\"\nfalse\n"});
-  EXPECT_EQ(ran.out, "/tmp\ntwo words\n") << ran.err;
+      {"console"}, {.input = "tty\ncd /tmp\nA='two words'\nexport A\npwd; echo \"$A\"\nfalse\n"});
+  EXPECT_EQ(ran.out, "not a tty\n/tmp\ntwo words\n") << ran.err;
   EXPECT_EQ(ran.code, 1);
 }
 

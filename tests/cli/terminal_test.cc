@@ -220,12 +220,6 @@ TEST(Console, RunsAnEditorAndAPagerInTheWindowsSize) {
   EXPECT_EQ(console.wait(), 0);
 }
 
-TEST(Console, ReadsAStreamWithoutATerminal) {
-  const Ran ran = snowglobe({"console"}, {.input = "tty\nuname -m\nexit 5\n"});
-  EXPECT_EQ(ran.out, "not a tty\ni686\n") << ran.err;
-  EXPECT_EQ(ran.code, 5);
-}
-
 /// Inodes of TCP sockets of this host that listen.
 std::set<std::string> listening_sockets() {
   std::set<std::string> inodes;
