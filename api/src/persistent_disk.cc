@@ -339,13 +339,15 @@ base::Result<void> PersistentDisk::complete_restore() {
   if (!journal) return journal.error();
   const RedoHeader& header = journal.value().header();
   DiskRecord record = head_.record();
-  if (header.disk != record.id || header.capacity != record.capacity ||
-      header.number > record.restores + 1) {
+  const bool done_before = header.number <= record.restores;
+  // The disk may have grown since: an old one is of the capacity that it had then.
+  if (header.disk != record.id || header.number > record.restores + 1 ||
+      (!done_before && header.capacity != record.capacity)) {
     return wrong(ErrorCode::kCorrupt, path,
                  "this is the journal of a restore of another disk; if you put it there, take it "
                  "away");
   }
-  if (header.number <= record.restores) {
+  if (done_before) {
     if (!options_.read_only) (void)options_.files->remove(path);  // or the next one does
     return {};
   }

@@ -25,7 +25,7 @@ class Ledger {
     bool answered = true;
   };
 
-  explicit Ledger(vm::u64 sectors) : sectors_(sectors, std::vector<Version>(1)) {}
+  explicit Ledger(vm::u64 sectors) : sectors_(sectors, std::vector<Version>(1)), least_(sectors) {}
 
   static void fill(base::Bytes sector, vm::u64 stamp, vm::u64 number) {
     std::fill(sector.begin(), sector.end(), std::uint8_t{0});
@@ -42,6 +42,12 @@ class Ledger {
     if (!std::equal(expected.begin(), expected.end(), sector.begin())) return std::nullopt;
     return stamp;
   }
+
+  /// The disk may have that many sectors from now on, zeros behind what there was.
+  void growing(vm::u64 sectors) { sectors_.resize(sectors, std::vector<Version>(1)); }
+  /// And has, whatever happens.
+  void grown() { least_ = sectors_.size(); }
+  [[nodiscard]] vm::u64 sectors() const { return sectors_.size(); }
 
   void submitted(vm::u64 first, vm::u64 count, vm::u64 stamp) {
     for (vm::u64 i = first; i < first + count; ++i)
@@ -64,7 +70,7 @@ class Ledger {
     return last;
   }
   void flushed(const std::vector<std::size_t>& answered) {
-    for (std::size_t i = 0; i < sectors_.size(); ++i) {
+    for (std::size_t i = 0; i < answered.size(); ++i) {
       const std::size_t keep = answered[i];
       while (dropped_of(i) < keep) {
         sectors_[i].erase(sectors_[i].begin());
@@ -75,7 +81,11 @@ class Ledger {
 
   /// Empty if `all` may be what a power cut left (`killed`: a kill), else what is wrong.
   [[nodiscard]] std::string judge(const Contents& all, bool killed) const {
-    for (std::size_t i = 0; i < sectors_.size(); ++i) {
+    const std::size_t there = all.size() / kSectorBytes;
+    if (there < least_ || there > sectors_.size()) {
+      return "the disk has " + std::to_string(there) + " sectors";
+    }
+    for (std::size_t i = 0; i < there; ++i) {
       const auto stamp = stamp_of(base::ConstBytes(all).subspan(i * kSectorBytes, kSectorBytes), i);
       if (!stamp) return "sector " + std::to_string(i) + " is none of ours";
       std::size_t from = 0;
@@ -100,6 +110,7 @@ class Ledger {
   }
 
   std::vector<std::vector<Version>> sectors_;  ///< the first is durable
+  std::size_t least_;                          ///< sectors that are there
   std::map<std::size_t, std::size_t> dropped_;
 };
 

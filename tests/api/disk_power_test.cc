@@ -1,8 +1,8 @@
 // tests/api/disk_power_test.cc - what a persistent disk holds after its process was killed or the
 // power was cut, at any point and in any way that is legal; and after each call of the host's that
 // can fail has failed.
+#include "tests/api/disk_cuts.h"
 #include "tests/api/disk_driver.h"
-#include "tests/api/memory_files.h"
 
 #include <gtest/gtest.h>
 
@@ -11,39 +11,23 @@ namespace {
 
 using namespace std::chrono_literals;
 using test::Contents;
+using test::contents_after;
 using test::contents_of;
 using test::DiskDriver;
 using test::kBlock;
+using test::kPath;
 using test::Ledger;
 using test::MemoryFiles;
+using test::open;
+using test::run;
 using vm::u64;
 
 constexpr u64 kPages = 48;
 constexpr u64 kCapacity = kPages * kBlock;
 constexpr u64 kSectors = kCapacity / 512;
-const std::filesystem::path kPath = "/disk";
-
-std::unique_ptr<PersistentDisk> open(MemoryFiles& files, DiskDurability durability = {}) {
-  auto disk = PersistentDisk::open(kPath, {.durability = durability, .files = &files});
-  EXPECT_TRUE(disk.ok()) << disk.error().message;
-  return disk.ok() ? std::move(disk).value() : nullptr;
-}
 
 void create(MemoryFiles& files) {
-  const DiskImage zeros(SparseDisk::zeros(kCapacity));
-  ASSERT_TRUE(PersistentDisk::create(kPath, zeros, kCapacity, files).ok());
-}
-
-std::unique_ptr<PersistentDisk> run(MemoryFiles& files, DiskDurability durability = {}) {
-  auto disk = open(files, durability);
-  EXPECT_TRUE(disk->mark_running().ok());
-  return disk;
-}
-
-Contents contents_after(const MemoryFiles::Image& image, u64 seed) {
-  MemoryFiles files(image, seed);
-  const auto disk = open(files);
-  return disk != nullptr ? contents_of(*disk) : Contents();
+  test::create(files, kPages);
 }
 
 TEST(DiskPower, WhatAFlushWasAnsweredForIsThereAfterAnyPowerCutAndAllThatWasAnsweredAfterAKill) {
@@ -233,16 +217,20 @@ TEST(DiskPower, AHibernatedStateIsOnlyEverFoundWithItsOwnContents) {
   EXPECT_GT(found, 10);
 }
 
-/// Opens, writes, restores, hibernates; whatever happens. Returns the first error.
+/// Opens, writes, grows, restores, hibernates; whatever happens. Returns the first error.
 struct Script {
   MemoryFiles& files;
   Ledger ledger{kSectors};
   std::optional<base::Error> error{};
-  bool flushed = false;
 
   bool ok(const base::Result<void>& result) {
     if (!result && !error) error = result.error();
     return result.ok();
+  }
+  void grow(PersistentDisk& disk) {
+    const u64 wanted = disk.capacity() + 8 * kBlock;
+    ledger.growing(std::max(wanted / 512, ledger.sectors()));
+    if (ok(disk.grow(wanted))) ledger.grown();
   }
   void run(u64 seed) {
     auto opened = PersistentDisk::open(kPath, {.files = &files});
@@ -260,13 +248,19 @@ struct Script {
       driver.random_request(kSectors);
       if (step % 4 == 0) driver.take();
     }
+    grow(disk);
+    for (int step = 0; step < 10; ++step)
+      driver.random_request(disk.capacity() / 512);
     EXPECT_TRUE(driver.finish());
     EXPECT_TRUE(disk.asynchronous()->wait_idle(10s));
     const auto image = disk.capture();
     EXPECT_EQ(image.ok(), !disk.failed()) << "nobody knows what a failed disk holds";
-    const Ledger then = ledger;
+    Ledger then = ledger;
+    grow(disk);
+    then.growing(ledger.sectors());
+    if (disk.capacity() == ledger.sectors() * 512) then.grown();
     for (int step = 0; step < 20; ++step)
-      driver.random_request(kSectors);
+      driver.random_request(disk.capacity() / 512);
     EXPECT_TRUE(driver.finish());
     if (!image) {
       if (!error) error = image.error();

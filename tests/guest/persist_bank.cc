@@ -63,14 +63,17 @@ void Bank::transfer(Session& session, int client, std::minstd_rand& random) cons
   ledger_->acknowledged[client] = seq;
 }
 
-void Bank::work(Database& db, int count, const std::function<void()>& beside) const {
+void Bank::work(Database& db, int count, const std::function<void()>& beside,
+                std::chrono::milliseconds pause) const {
   std::vector<std::thread> threads;
   for (int client = 0; client < kClients; ++client) {
-    threads.emplace_back([this, &db, client, count] {
+    threads.emplace_back([this, &db, client, count, pause] {
       std::minstd_rand random(static_cast<unsigned>(::getpid() * 10 + client));
       Session session = db.session();
-      for (int i = 0; i < count; ++i)
+      for (int i = 0; i < count; ++i) {
         transfer(session, client, random);
+        std::this_thread::sleep_for(pause);
+      }
     });
   }
   if (beside) beside();

@@ -49,8 +49,9 @@ class Bank {
   /// Marks what is under way, and how long it takes.
   void during(Phase phase, const std::function<void()>& action) const;
   /// All clients at once, each in a thread of its own, with `count` transfers each, and `beside`
-  /// meanwhile.
-  void work(Database& db, int count, const std::function<void()>& beside = {}) const;
+  /// meanwhile; `pause`: of each client after each transfer.
+  void work(Database& db, int count, const std::function<void()>& beside = {},
+            std::chrono::milliseconds pause = {}) const;
   /// restore() with what the ledger must know of it; `then`: acknowledged when it was saved.
   void restore(Database& db, const Snapshot& snapshot, const std::array<int, kClients>& then) const;
   [[nodiscard]] std::array<int, kClients> acknowledged() const;
