@@ -1,6 +1,7 @@
 // snapshots/catalogue.cc - reading the catalogue, with every seal and digest checked.
 #include "snapshots/catalogue.h"
 
+#include "snapshots/catalogue_image.h"
 #include "snapshots/catalogue_rows.h"
 #include "snapshots/hash.h"
 #include "snapshots/schema.h"
@@ -86,6 +87,20 @@ base::Result<std::unique_ptr<Catalogue>> Catalogue::open(const std::filesystem::
   // FULL: a transaction is on the disk when it is said to be done.
   if (auto set = database.value().run("PRAGMA synchronous=FULL"); !set.ok()) return set.error();
   std::unique_ptr<Catalogue> catalogue(new Catalogue(std::move(database).value(), vfs));
+  if (auto view = catalogue->view(); !view.ok()) return view.error();
+  return catalogue;
+}
+
+base::Result<std::unique_ptr<Catalogue>> Catalogue::open_image(base::FileSystem& files,
+                                                               const std::filesystem::path& file) {
+  auto image = read_catalogue_image(files, file);
+  if (!image.ok()) return image.error();
+  auto database = Database::open_image(image.value());
+  if (!database.ok()) return database.error();
+  auto state = look_at_catalogue(database.value());
+  if (!state.ok()) return state.error();
+  if (state.value() == CatalogueState::kNew) return corrupt("it is empty");
+  std::unique_ptr<Catalogue> catalogue(new Catalogue(std::move(database).value(), nullptr));
   if (auto view = catalogue->view(); !view.ok()) return view.error();
   return catalogue;
 }

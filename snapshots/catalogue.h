@@ -70,6 +70,9 @@ class Catalogue {
                                                        const char* vfs,
                                                        std::chrono::milliseconds wait_limit,
                                                        bool has_packs);
+  /// What it is now, and stays: for a folder in which nothing may change.
+  static base::Result<std::unique_ptr<Catalogue>> open_image(base::FileSystem& files,
+                                                             const std::filesystem::path& file);
   ~Catalogue();
 
   base::Result<ViewPtr> view();

@@ -11,6 +11,7 @@ constexpr std::uint64_t kPackBytes = 256 << 20;
 }  // namespace
 
 base::Result<std::unique_ptr<ChunkSink>> ChunkSink::create(std::shared_ptr<Store::Core> core) {
+  if (auto usable = core->check_writable(); !usable.ok()) return usable.error();
   auto lease = core->locks->take(kPacksLock, LockFile::Mode::kShared);
   if (!lease.ok()) return lease.error();
   return std::unique_ptr<ChunkSink>(new ChunkSink(std::move(core), std::move(lease).value()));

@@ -47,6 +47,15 @@ base::Result<void> Store::Core::check_process() const {
                      "the store was opened before fork(): open it again in this process"};
 }
 
+base::Result<void> Store::Core::check_writable() const {
+  if (auto usable = check_process(); !usable.ok()) return usable;
+  if (!options.read_only) return {};
+  return base::Error{base::ErrorCode::kInvalidArgument,
+                     fmt::format("the store '{}' is open read-only, or cannot be written: nothing "
+                                 "in it can be changed",
+                                 folder.string())};
+}
+
 SnapshotId Store::Core::new_id() {
   SnapshotId id;
   random.fill(id.bytes);

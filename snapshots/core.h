@@ -25,6 +25,8 @@ class Store::Core : public std::enable_shared_from_this<Store::Core> {
 
   /// kUnavailable in a child after fork(): its copy of the store is the parent's.
   [[nodiscard]] base::Result<void> check_process() const;
+  /// The same, and kInvalidArgument if the store was opened read-only.
+  [[nodiscard]] base::Result<void> check_writable() const;
   [[nodiscard]] SnapshotId new_id();
   void log(base::LogLevel level, std::string text) const;
 
@@ -55,6 +57,7 @@ class Store::Core : public std::enable_shared_from_this<Store::Core> {
   const base::Clock& clock;
   base::RandomSource& random;
   std::shared_ptr<LockFile> locks;       // set by open_folder()
+  LockFile::Lease reading;               // read-only: no pack goes away
   std::unique_ptr<Catalogue> catalogue;  // likewise
   PackCache packs;
 

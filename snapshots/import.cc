@@ -158,7 +158,7 @@ base::Result<std::unique_ptr<base::File>> open_export(base::FileSystem& files,
 
 base::Result<ImportReport> Store::import_from(const std::filesystem::path& file,
                                               const Progress& progress) {
-  if (auto usable = core_->check_process(); !usable.ok()) return usable.error();
+  if (auto usable = core_->check_writable(); !usable.ok()) return usable.error();
   auto opened = open_export(core_->files, file);
   if (!opened.ok()) return opened.error();
   auto reader = ExportReader::begin(*opened.value(), file);

@@ -41,8 +41,10 @@ LockFile::LockFile(std::unique_ptr<base::File> file, std::filesystem::path path,
 
 base::Result<std::shared_ptr<LockFile>> LockFile::open(base::FileSystem& files,
                                                        const std::filesystem::path& path,
-                                                       std::chrono::milliseconds wait_limit) {
-  auto opened = files.open_or_create(path);
+                                                       std::chrono::milliseconds wait_limit,
+                                                       Access access) {
+  auto opened = access == Access::kAll ? files.open_or_create(path)
+                                       : files.open(path, base::FileSystem::Access::kRead);
   if (!opened.ok()) return opened.error();
   std::shared_ptr<LockFile> file(new LockFile(std::move(opened).value(), path, wait_limit));
   file->self_ = file;

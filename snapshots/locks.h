@@ -27,10 +27,15 @@ constexpr std::uint64_t snapshot_lock(std::uint64_t number) {
 /// Thread rule: any thread. A lock counts between threads as well as between processes.
 class LockFile {
  public:
+  enum class Access : std::uint8_t {
+    kShared,  ///< the file must be there, and is not written: for shared locks
+    kAll,
+  };
   /// Opens the file, or makes it (0600).
   static base::Result<std::shared_ptr<LockFile>> open(base::FileSystem& files,
                                                       const std::filesystem::path& path,
-                                                      std::chrono::milliseconds wait_limit);
+                                                      std::chrono::milliseconds wait_limit,
+                                                      Access access);
   LockFile(const LockFile&) = delete;
   LockFile& operator=(const LockFile&) = delete;
 

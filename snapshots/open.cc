@@ -65,7 +65,7 @@ base::Result<void> write_file(base::FileSystem& files, const std::filesystem::pa
 /// Looks before anything is touched. True: it is a store; false: it may become one.
 base::Result<bool> look_at_folder(Store::Core& core) {
   if (!core.files.exists(core.folder)) {
-    if (!core.options.create) {
+    if (!core.options.create || core.options.read_only) {
       return base::Error{base::ErrorCode::kNotFound,
                          fmt::format("there is no store '{}'", core.folder.string())};
     }
@@ -79,7 +79,7 @@ base::Result<bool> look_at_folder(Store::Core& core) {
     return true;
   }
   if (!may_become_store(names.value())) return not_a_store(core.folder);
-  if (core.options.create) return false;
+  if (core.options.create && !core.options.read_only) return false;
   return base::Error{base::ErrorCode::kNotFound,
                      fmt::format("there is no store in '{}'", core.folder.string())};
 }
@@ -146,6 +146,29 @@ base::Result<void> check_options(const StoreOptions& options) {
   return {};
 }
 
+/// What a store has: without it, it is none that can be read.
+base::Error lacks(const base::Error& error) {
+  if (error.code != base::ErrorCode::kNotFound) return error;
+  return {base::ErrorCode::kCorrupt, error.message + "; the store is not whole"};
+}
+
+/// Changes nothing.
+base::Result<void> open_read_only(Store::Core& core) {
+  auto locks = LockFile::open(core.files, core.folder / kLockFile, core.options.wait_limit,
+                              LockFile::Access::kShared);
+  if (!locks.ok()) return lacks(locks.error());
+  core.locks = locks.value();
+  auto setup = core.locks->take(kSetupLock, LockFile::Mode::kShared);
+  if (!setup.ok()) return setup.error();
+  auto reading = core.locks->take(kPacksLock, LockFile::Mode::kShared);
+  if (!reading.ok()) return reading.error();
+  core.reading = std::move(reading).value();
+  auto catalogue = Catalogue::open_image(core.files, core.folder / kCatalogueFile);
+  if (!catalogue.ok()) return lacks(catalogue.error());
+  core.catalogue = std::move(catalogue).value();
+  return {};
+}
+
 }  // namespace
 
 base::Result<std::unique_ptr<Store>> Store::open_folder(const std::filesystem::path& folder,
@@ -154,7 +177,12 @@ base::Result<std::unique_ptr<Store>> Store::open_folder(const std::filesystem::p
   auto core = std::make_shared<Core>(folder, options);
   auto is_store = look_at_folder(*core);
   if (!is_store.ok()) return is_store.error();
-  auto locks = LockFile::open(core->files, folder / kLockFile, options.wait_limit);
+  if (options.read_only) {
+    if (auto opened = open_read_only(*core); !opened.ok()) return opened.error();
+    return std::unique_ptr<Store>(new Store(std::move(core)));
+  }
+  auto locks =
+      LockFile::open(core->files, folder / kLockFile, options.wait_limit, LockFile::Access::kAll);
   if (!locks.ok()) return locks.error();
   core->locks = locks.value();
   {

@@ -256,7 +256,7 @@ base::Result<CompactReport> reclaim(Store::Core& core, double keep_ratio, LockFi
 }
 
 base::Result<CompactReport> Store::compact(double keep_ratio) {
-  if (auto usable = core_->check_process(); !usable.ok()) return usable.error();
+  if (auto usable = core_->check_writable(); !usable.ok()) return usable.error();
   return reclaim(*core_, std::clamp(keep_ratio, 0.0, 1.0), LockFile::Wait::kYes);
 }
 

@@ -156,6 +156,7 @@ base::Result<std::uint64_t> bytes_without(Store::Core& core, const View& view,
 }  // namespace
 
 base::Result<RemoveReport> Store::remove(const SnapshotId& id, Cascade cascade) {
+  if (auto usable = core_->check_writable(); !usable.ok()) return usable.error();
   auto view = core_->view();
   if (!view.ok()) return view.error();
   auto row = Core::row_of(*view.value(), id);
@@ -193,6 +194,7 @@ base::Result<PruneReport> Store::prune(const KeepPolicy& policy, DryRun dry_run)
     return base::Error{base::ErrorCode::kInvalidArgument,
                        "prune: the policy keeps nothing: say what is to be kept"};
   }
+  if (auto usable = core_->check_writable(); !usable.ok()) return usable.error();
   auto view = core_->view();
   if (!view.ok()) return view.error();
   Numbers going = not_kept(*view.value(), policy, core_->clock.wall());

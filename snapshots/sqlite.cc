@@ -2,6 +2,7 @@
 // be a damaged catalogue: our statements are right.
 #include "snapshots/sqlite.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <sqlite3.h>
 #include <utility>
@@ -111,21 +112,48 @@ void Statement::abandon() {
   static_cast<void>(statement_.release());
 }
 
-base::Result<Database> Database::open(const std::filesystem::path& file, const char* vfs,
-                                      std::chrono::milliseconds wait_limit) {
+base::Result<Database> Database::open_handle(const char* file, const char* vfs) {
   sqlite3* handle = nullptr;
-  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
-  const int result = sqlite3_open_v2(file.c_str(), &handle, flags, vfs);
+  constexpr int kFlags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
+  const int result = sqlite3_open_v2(file, &handle, kFlags, vfs);
   Database database(handle);
   if (result != SQLITE_OK) return error_of(handle, result);
   sqlite3_extended_result_codes(handle, 1);
-  sqlite3_busy_timeout(handle, static_cast<int>(wait_limit.count()));
   sqlite3_limit(handle, SQLITE_LIMIT_LENGTH, kMaxValueBytes);
   sqlite3_db_config(handle, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
   sqlite3_db_config(handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
   // mmap_size 0: a file that somebody cuts off is an error then, not a SIGBUS.
   auto set = database.run("PRAGMA mmap_size=0; PRAGMA cell_size_check=1; PRAGMA foreign_keys=1");
   if (!set.ok()) return set.error();
+  return database;
+}
+
+base::Result<Database> Database::open(const std::filesystem::path& file, const char* vfs,
+                                      std::chrono::milliseconds wait_limit) {
+  auto database = open_handle(file.c_str(), vfs);
+  if (database.ok()) {
+    sqlite3_busy_timeout(database.value().database_, static_cast<int>(wait_limit.count()));
+  }
+  return database;
+}
+
+base::Result<Database> Database::open_image(base::ConstBytes file) {
+  // Bytes 18 and 19: by which kind of journal it is written and read (1: rollback, 2: WAL, which
+  // there is none of in memory; SQLite's file format, 1.3.3).
+  constexpr std::size_t kWriteVersion = 18, kReadVersion = 19;
+  // By its name: with SQLITE_OPEN_MEMORY, VACUUM INTO would put its copy into memory as well.
+  auto database = open_handle(":memory:", nullptr);
+  if (!database.ok()) return database.error();
+  auto* const bytes = static_cast<std::uint8_t*>(sqlite3_malloc64(file.size() + 1));
+  if (bytes == nullptr) return error_of(nullptr, SQLITE_NOMEM);
+  std::copy(file.begin(), file.end(), bytes);
+  if (file.size() > kReadVersion) bytes[kWriteVersion] = bytes[kReadVersion] = 1;
+  const auto size = static_cast<sqlite3_int64>(file.size());
+  sqlite3* const handle = database.value().database_;
+  const int result =
+      sqlite3_deserialize(handle, "main", bytes, size, size,
+                          SQLITE_DESERIALIZE_FREEONCLOSE | SQLITE_DESERIALIZE_READONLY);
+  if (result != SQLITE_OK) return error_of(handle, result);
   return database;
 }
 

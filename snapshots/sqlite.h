@@ -51,6 +51,8 @@ class Database {
   /// The file must be there. `vfs` may be null.
   static base::Result<Database> open(const std::filesystem::path& file, const char* vfs,
                                      std::chrono::milliseconds wait_limit);
+  /// One in memory with the contents of such a file, which nobody can change.
+  static base::Result<Database> open_image(base::ConstBytes file);
   Database(Database&&) noexcept;
   ~Database();
 
@@ -65,6 +67,7 @@ class Database {
 
  private:
   explicit Database(sqlite3* database) : database_(database) {}
+  static base::Result<Database> open_handle(const char* file, const char* vfs);
 
   sqlite3* database_;
 };

@@ -55,7 +55,7 @@ base::Result<SnapshotInfo> find_prefix(const View& view, std::string_view text) 
 base::Result<void> edit_row(
     Store::Core& core, const SnapshotId& id,
     const std::function<base::Result<void>(const View&, SnapshotRow&)>& edit) {
-  if (auto usable = core.check_process(); !usable.ok()) return usable;
+  if (auto usable = core.check_writable(); !usable.ok()) return usable;
   Catalogue::Change change(*core.catalogue);
   if (auto begun = change.begin(); !begun.ok()) return begun;
   auto row = Store::Core::row_of(change.view(), id);

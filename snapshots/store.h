@@ -40,6 +40,10 @@ namespace snowglobe::snapshots {
 struct StoreOptions {
   /// Makes the folder (not its parents) when it is not there, and a store in an empty one.
   bool create = true;
+  /// Nothing in the folder is changed or made, which then needs no right to write: snapshots are
+  /// there as they are now, and what would change them answers kInvalidArgument. Others can not
+  /// compact the store meanwhile.
+  bool read_only = false;
   std::uint32_t chunk_bytes = kDefaultChunkBytes;  ///< of new objects without a parent
   int compression_level = 1;                       ///< zstd's
   unsigned threads = 1;                            ///< a writer's, beside its caller

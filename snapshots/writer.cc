@@ -270,7 +270,6 @@ base::Result<SnapshotInfo> Writer::commit(const Metadata& metadata, const Commit
 }
 
 base::Result<Writer> Store::begin(std::optional<SnapshotId> parent, const WriterOptions& options) {
-  if (auto usable = core_->check_process(); !usable.ok()) return usable.error();
   auto sink = ChunkSink::create(core_);
   if (!sink.ok()) return sink.error();
   auto impl = std::make_unique<Writer::Impl>(core_, std::move(sink).value(), options);

@@ -39,9 +39,10 @@ BackupResult DatabaseState::backup_to(const fs::path& path, const BackupOptions&
     throw_error(made.error());
   }
   Description description;
-  if (options.snapshots && persistence_ && persistence_->has_snapshots()) {
+  const bool has_store = options.snapshots && persistence_ && persistence_->has_snapshots();
+  if (const auto store = has_store ? persistence_->store() : nullptr) {
     const std::lock_guard lock(snapshots_mutex_);  // of the origin, and no save is under way
-    if (auto done = persistence_->store()->store().copy_to(folder.new_snapshots()); !done) {
+    if (auto done = store->store().copy_to(folder.new_snapshots()); !done) {
       throw_snapshot_error(done.error());
     }
     if (origin_) description.origin = origin_->hex();

@@ -136,6 +136,7 @@ DatabaseFolder::~DatabaseFolder() {
   if (!made_ || description_) return;
   // A creation that failed leaves nothing behind, if there is memory to say so.
   try {
+    if (!undo_finish()) return;
     snowglobe::snapshots::Store::remove_copy(new_snapshots(), files_);
     std::error_code ignored;
     for (const std::string_view name : kUnfinished)
@@ -144,6 +145,18 @@ DatabaseFolder::~DatabaseFolder() {
   } catch (const std::exception&) {
     return;  // the next creation takes what is left away
   }
+}
+
+/// Back to where the disk had no name, by way of nothing but what look() knows. False: it is a
+/// database, and stays one.
+bool DatabaseFolder::undo_finish() const {
+  std::error_code error;
+  const auto rename = [&](const char* from, const char* to) {
+    if (!fs::exists(path_ / from, error)) return !error;
+    fs::rename(path_ / from, path_ / to, error);
+    return !error;
+  };
+  return rename("database.json", "database.json.new") && rename("disk", "disk.new");
 }
 
 DatabaseFolder::Found DatabaseFolder::look(base::FileSystem& files, const fs::path& folder) {
@@ -241,8 +254,8 @@ void DatabaseFolder::finish(const Description& description) {
   value_or_throw(value_or_throw(files_.write_file(fresh, base::bytes_of(json)))->sync());
   value_or_throw(files_.rename_and_sync(new_disk(), disk()));
   complete();
-  description_ = description;
   if (made_) value_or_throw(files_.sync_directory(path_.parent_path()));
+  description_ = description;
 }
 
 void DatabaseFolder::describe(const Description& description) {

@@ -84,6 +84,7 @@ class DatabaseFolder {
   static Found look(base::FileSystem& files, const std::filesystem::path& folder);
   void require_created_as_wanted(Found found, const Options& options) const;
   void read_description(const Options& options);
+  [[nodiscard]] bool undo_finish() const;
   /// What finish() does once the disk has its name.
   void complete();
 

@@ -326,9 +326,9 @@ void Instance::set_disk_limit(unsigned megabytes) {
   check({});
   wait_until_awake();
   const auto bytes = on_machine_thread<base::Result<vm::u64>>([this, megabytes] {
-    parts_->options.disk_limit_mb = megabytes;
-    const auto grown = parts_->grow_disk(disk_capacity(parts_->disk_limit()));
+    const auto grown = parts_->grow_disk(disk_capacity(vm::u64{megabytes} << 20));
     if (!grown) return base::Result<vm::u64>(grown.error());
+    parts_->options.disk_limit_mb = megabytes;
     parts_->set_backstop();
     return base::Result<vm::u64>(parts_->data_disk->capacity());
   });

@@ -382,10 +382,13 @@ std::shared_ptr<StoreState> Persistence::store() {
   const std::lock_guard lock(store_mutex_);
   if (store_) return store_;
   if (!folder_) throw ConnectionLost("the database is closed");
-  if (options_.read_only && !files_.exists(folder_->snapshots())) return nullptr;
   snapshots::StoreOptions how;
   how.files = &files_;
+  how.read_only = options_.read_only;
   auto opened = snapshots::Store::open_folder(folder_->snapshots(), how);
+  if (!opened && options_.read_only && opened.error().code == base::ErrorCode::kNotFound) {
+    return nullptr;  // none was ever made there
+  }
   if (!opened) throw_snapshot_error(opened.error());
   store_ = std::make_shared<StoreState>(std::move(opened).value(), snapshots::kDefaultChunkBytes);
   return store_;

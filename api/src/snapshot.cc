@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
+#include <unistd.h>
 
 namespace snowglobe {
 inline namespace v1 {
@@ -58,6 +60,11 @@ std::vector<Snapshot> all_of(detail::StoreState& state,
   for (snapshots::SnapshotInfo& info : infos)
     out.push_back(state.snapshot(std::move(info)));
   return out;
+}
+
+/// On a read-only mount, or another user's. What is not there is another matter.
+bool cannot_be_written(const std::filesystem::path& folder) {
+  return ::access(folder.c_str(), W_OK) != 0 && (errno == EROFS || errno == EACCES);
 }
 
 }  // namespace
@@ -115,8 +122,10 @@ SnapshotStore SnapshotStore::open(const std::filesystem::path& folder,
     throw InvalidArgument("StoreOptions::chunk_kib is " + std::to_string(options.chunk_kib) +
                           ", not a power of two from 4 to 1024");
   }
+  snapshots::StoreOptions how;
+  how.read_only = cannot_be_written(folder);
   return SnapshotStore(std::make_shared<detail::StoreState>(
-      value_of(snapshots::Store::open_folder(folder, {})), chunk, options.image));
+      value_of(snapshots::Store::open_folder(folder, how)), chunk, options.image));
 }
 
 Snapshot SnapshotStore::put(const Snapshot& snapshot) {

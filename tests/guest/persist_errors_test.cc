@@ -199,6 +199,39 @@ TEST_F(ErrorsTest, InCreation) {
   });
 }
 
+/// The n-th rename, or the n-th sync of a folder, fails.
+class FailingNames final : public test::ForwardingFileSystem {
+ public:
+  base::Result<void> rename(const Path& from, const Path& to) override {
+    if (--rename_in == 0) return test::Fault::error("rename");
+    return ForwardingFileSystem::rename(from, to);
+  }
+  base::Result<void> sync_directory(const Path& path) override {
+    if (--sync_in == 0) return test::Fault::error("sync of the folder");
+    return ForwardingFileSystem::sync_directory(path);
+  }
+  int rename_in = 0, sync_in = 0;
+};
+
+TEST_F(ErrorsTest, ACreationThatFailsAtItsEndLeavesNothingThatIsInTheWay) {
+  FailingNames files;
+  for (int FailingNames::*const which : {&FailingNames::rename_in, &FailingNames::sync_in}) {
+    int failed = 0;
+    for (int n = 1;; ++n) {
+      files.*which = n;
+      if (says_it_is_done([&] { detail::DatabaseState::open(path(), {}, files); })) break;
+      ++failed;
+      EXPECT_FALSE(fs::exists(path())) << n;
+      Database::open(path()).close();
+      fs::remove_all(path());
+      ASSERT_FALSE(HasFailure()) << n;
+    }
+    EXPECT_GE(failed, 3);
+    Database::open(path()).close();
+    fs::remove_all(path());
+  }
+}
+
 TEST_F(ErrorsTest, InCommits) {
   make_table();
   try_all([&](Database& db) {
@@ -291,6 +324,70 @@ TEST_F(ErrorsTest, InCompact) {
   make_table();
   try_all([](Database& db) { static_cast<void>(db.compact()); }, {},
           [&](Database& db) { insert(db); });
+}
+
+/// What users of the guest's data disk have, in MiB: used and available together.
+long size_mb(Database& db) {
+  const ExecResult said =
+      db.guest().exec({"sh", "-c", "df -Pm /var/lib/postgresql | awk 'NR == 2 {print $3 + $4}'"});
+  EXPECT_EQ(said.exit_code, 0) << said.err;
+  return std::stol(said.out);
+}
+
+/// Each time on a disk of its own: none becomes smaller.
+TEST_F(ErrorsTest, InGrowth) {
+  constexpr unsigned kLarge = 6144;
+  try_each([&](int n, Kind kind) {
+    begun_ = acknowledged_ = 0;
+    make_table();
+    Database db = open(path());
+    insert(db);
+    fault_.arm(n, kind);
+    const bool done = says_it_is_done([&] {
+      db.set_disk_limit(kLarge);
+      insert(db);
+      db.execute("checkpoint");
+    });
+    const bool struck = fault_.struck();
+    fault_.disarm();
+    if (done) {
+      EXPECT_NEAR(static_cast<double>(size_mb(db)), kLarge, 3);
+    }
+    db.close();
+    check();
+    {
+      // What was cut off is done now, or was done.
+      Options larger;
+      larger.disk_limit_mb = kLarge;
+      Database again = Database::open(path(), larger);
+      EXPECT_NEAR(static_cast<double>(size_mb(again)), kLarge, 3) << again.info().started;
+      check_rows(again);
+    }
+    fs::remove_all(path());
+    return struck;
+  });
+}
+
+TEST_F(ErrorsTest, InOpenThatGrows) {
+  Options larger;
+  try_each([&](int n, Kind kind) {
+    fs::remove_all(path());
+    begun_ = acknowledged_ = 0;
+    make_table();
+    larger.disk_limit_mb = 6144;
+    fault_.arm(n, kind);
+    const bool done = says_it_is_done([&] {
+      Database db(detail::DatabaseState::open(path(), larger, files_));
+      insert(db);
+    });
+    const bool struck = fault_.struck();
+    fault_.disarm();
+    check();
+    Database db = Database::open(path(), larger);
+    EXPECT_NEAR(static_cast<double>(size_mb(db)), 6144, 3) << done << db.info().started;
+    check_rows(db);
+    return struck;
+  });
 }
 
 /// A disk that, opened while it is slow, answers no read sooner than after a while.

@@ -175,13 +175,26 @@ TEST_F(PlacesTest, OnAReadOnlyMountItIsRefusedAndCanBeRead) {
       Database db = Database::open(path(), options);
       EXPECT_EQ(db.info().started, "resumed");
       expect_sound(db, 1);
-      EXPECT_THROW((void)db.save("another"), snowglobe::Error);
-      try {
-        std::printf("%zu snapshots\n", db.snapshots().size());
-      } catch (const snowglobe::Error& error) {
-        std::printf("its snapshots: %s\n", error.what());
-      }
+      EXPECT_THROW((void)db.save("another"), InvalidArgument);
+      const auto all = db.snapshots();
+      ASSERT_EQ(all.size(), 1u);
+      EXPECT_EQ(all.front().name(), "kept");
+      EXPECT_THROW(db.forget(all.front()), InvalidArgument);
+      Database fork = db.fork(all.front());
+      expect_sound(fork, 1);
+      db.restore(all.front());
+      expect_sound(db, 1);
     }
+    SnapshotStore store = SnapshotStore::open(path() / "snapshots");
+    const Snapshot kept = store.find("kept");
+    EXPECT_TRUE(store.verify().clean());
+    Database from = Database::open_in_memory({.from = kept});
+    expect_sound(from, 1);
+    EXPECT_THROW(store.tag(kept, "seen"), InvalidArgument);
+    EXPECT_THROW((void)store.put(from.save("mine")), InvalidArgument);
+    EXPECT_THROW((void)store.remove(kept), InvalidArgument);
+    EXPECT_THROW((void)store.prune({.last = 1}), InvalidArgument);
+    EXPECT_EQ(Database::inspect(path()).state, "hibernated");
     EXPECT_EQ(tree_of(path()), before);
   });
 }

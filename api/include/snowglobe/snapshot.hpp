@@ -155,7 +155,8 @@ class SNOWGLOBE_API SnapshotStore {
  public:
   /// Makes the folder if it is not there (its parents must be). Throws InvalidArgument if something
   /// else is in it, SnapshotIncompatible (made by a newer version), SnapshotInUse (it stays
-  /// locked).
+  /// locked). A folder that cannot be written (a read-only mount) can be read as it is now; what
+  /// would change it throws InvalidArgument.
   [[nodiscard]] static SnapshotStore open(const std::filesystem::path& folder,
                                           const StoreOptions& options = {});
 
