@@ -213,6 +213,16 @@ TEST_F(AsyncBlockTest, AStateIsOneWithoutRequestsUnderWay) {
   EXPECT_EQ(device.state(), state);
 }
 
+TEST_F(AsyncBlockTest, ARequestAheadOfTheFirstPollAfterARestoreIsAnswered) {
+  ASSERT_TRUE(device.drain(base::Nanoseconds(1)));
+  device.restore(device.state());
+  const Sent flush = send(kFlush, 0, {});
+  EXPECT_FALSE(device.poll());
+  disk.finish(0);
+  device.take_completions();
+  EXPECT_EQ(status(flush), kOk);
+}
+
 TEST_F(AsyncBlockTest, AResetForgetsWhatIsUnderWay) {
   const Sent before = send(kIn, 1, {{data, 512, true}});
   bench.driver.start();

@@ -86,8 +86,9 @@ void VirtioBlock::capacity_changed() {
   config_changed();
 }
 
+// What is under way now was asked for by the restored guest, in its first slice: whatever was before
+// ended in drain().
 void VirtioBlock::on_restored() {
-  forget_flights();
   if (std::exchange(tell_capacity_, false)) config_changed();
 }
 
