@@ -15,6 +15,7 @@ struct Described {
   std::string title;
   Result rows;
   std::optional<std::vector<std::string>> footers;  ///< lines below, in place of the count of rows
+  bool across = false;  ///< also where a record below the other was asked for, as in psql
 };
 
 /// `command` is what stood behind the backslash: d, dt+, dn, l, ...; `pattern` a name with * and ?,

@@ -276,7 +276,8 @@ std::vector<Described> describe_relations(Session& session, const NamePattern& p
            kFind, pattern.schema, pattern.name)) {
     const char letter = kind.empty() ? ' ' : kind[0];
     Described described{fmt::format("{} \"{}.{}\"", kind_of(letter, unlogged), schema, name),
-                        session.query(columns_of(letter, more), oid), std::vector<std::string>()};
+                        session.query(columns_of(letter, more), oid), std::vector<std::string>(),
+                        true};
     for (const Section& section : kSections) {
       if ((section.more && !more) || section.kinds.find(letter) == std::string_view::npos) continue;
       add_lines(*described.footers, section, session.query(section.sql, oid));

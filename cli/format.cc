@@ -1,10 +1,12 @@
-// cli/format.cc - results of statements as text: unaligned, CSV, JSON; format_table.cc has tables.
+// cli/format.cc - results of statements as text: unaligned, CSV, JSON; format_table.cc has tables,
+// format_html.cc has HTML.
 #include "cli/format.h"
 
 #include "cli/format_table.h"
 #include "cli/json.h"
-#include <algorithm>
+#include <fmt/format.h>
 #include <ostream>
+#include <utility>
 
 namespace snowglobe::cli {
 namespace {
@@ -27,11 +29,11 @@ enum TypeOid : std::uint32_t {
   kXid8 = 5069,
 };
 
-std::string csv_field(std::string_view text) {
+std::string csv_field(std::string_view text, std::string_view separator) {
   // As psql: what could be taken for something else is quoted.
-  if (!text.empty() && text != "\\." && text.find_first_of(",\"\r\n") == std::string_view::npos)
-    return std::string(text);
-  if (text.empty()) return {};
+  const bool plain = text != "\\." && text.find_first_of("\"\r\n") == std::string_view::npos &&
+                     text.find(separator) == std::string_view::npos;
+  if (plain) return std::string(text);
   std::string quoted = "\"";
   for (const char c : text) {
     if (c == '"') quoted += '"';
@@ -40,48 +42,107 @@ std::string csv_field(std::string_view text) {
   return quoted + '"';
 }
 
-template <class Cell>
-void print_separated(std::ostream& out, const Result& result, const FormatOptions& options,
-                     std::string_view separator, const Cell& cell) {
-  const auto columns = result.columns();
-  const auto line = [&](const auto& text_of) {
-    for (std::size_t c = 0; c < columns.size(); ++c)
-      out << (c == 0 ? "" : separator) << text_of(c);
-    out << '\n';
-  };
-  if (!options.tuples_only) line([&](std::size_t c) { return cell(columns[c].name); });
-  for (std::size_t r = 0; r < result.size(); ++r)
-    line([&](std::size_t c) { return cell(result.text(r, c).value_or(options.null)); });
+std::string_view value_or_null(const Sheet& sheet, std::size_t row, std::size_t column,
+                               const FormatOptions& options) {
+  return sheet.text(row, column).value_or(options.null);
 }
 
-void print_objects(std::ostream& out, const Result& result) {
-  const auto columns = result.columns();
+void print_csv(std::ostream& out, const Sheet& sheet, const FormatOptions& options) {
+  const auto field = [&](std::string_view text) { return csv_field(text, options.csv_separator); };
+  const bool down = options.expanded == Expanded::on;
+  const std::size_t columns = sheet.columns.size();
+  if (!options.tuples_only && !down) {
+    for (std::size_t c = 0; c < columns; ++c)
+      out << (c == 0 ? "" : options.csv_separator) << field(sheet.columns[c].name);
+    out << '\n';
+  }
+  for (std::size_t r = 0; r < sheet.rows; ++r) {
+    for (std::size_t c = 0; c < columns; ++c) {
+      if (down) {
+        out << field(sheet.columns[c].name) << options.csv_separator;
+      } else {
+        out << (c == 0 ? "" : options.csv_separator);
+      }
+      out << field(value_or_null(sheet, r, c, options)) << (down ? "\n" : "");
+    }
+    if (!down) out << '\n';
+  }
+}
+
+/// Records between separators; the last one ends with a newline, or with a zero byte if that is
+/// what separates, for `xargs -0`.
+class Unaligned {
+ public:
+  Unaligned(std::ostream& out, const FormatOptions& options) : out_(out), options_(options) {}
+  ~Unaligned() {
+    if (begun_) out_ << (options_.record_separator == kZero ? kZero : "\n");
+  }
+  Unaligned(const Unaligned&) = delete;
+  Unaligned& operator=(const Unaligned&) = delete;
+  std::ostream& record() {
+    if (std::exchange(begun_, true)) out_ << options_.record_separator;
+    return out_;
+  }
+
+ private:
+  inline static const std::string kZero = std::string(1, '\0');
+  std::ostream& out_;
+  const FormatOptions& options_;
+  bool begun_ = false;
+};
+
+void print_unaligned(std::ostream& out, const Sheet& sheet, const FormatOptions& options) {
+  Unaligned records(out, options);
+  const std::size_t columns = sheet.columns.size();
+  if (!options.tuples_only && !options.title.empty()) records.record() << options.title;
+  if (!options.tuples_only) {
+    std::ostream& line = records.record();
+    for (std::size_t c = 0; c < columns; ++c)
+      line << (c == 0 ? "" : options.separator) << sheet.columns[c].name;
+  }
+  for (std::size_t r = 0; r < sheet.rows && columns > 0; ++r) {
+    std::ostream& line = records.record();
+    for (std::size_t c = 0; c < columns; ++c)
+      line << (c == 0 ? "" : options.separator) << value_or_null(sheet, r, c, options);
+  }
+  for (const std::string& line : footers_of(sheet, options))
+    records.record() << line;
+}
+
+void print_unaligned_records(std::ostream& out, const Sheet& sheet, const FormatOptions& options) {
+  Unaligned records(out, options);
+  bool apart = false;  // from what stands above, by an empty record
+  if (!options.tuples_only && !options.title.empty()) {
+    records.record() << options.title;
+    apart = true;
+  }
+  for (std::size_t r = 0; r < sheet.rows; ++r) {
+    if (std::exchange(apart, true)) records.record();
+    for (std::size_t c = 0; c < sheet.columns.size(); ++c)
+      records.record() << sheet.columns[c].name << options.separator
+                       << value_or_null(sheet, r, c, options);
+  }
+  const auto footers = footers_of(sheet, options, false);
+  if (!footers.empty() && apart) records.record();
+  for (const std::string& line : footers)
+    records.record() << line;
+}
+
+void print_objects(std::ostream& out, const Sheet& sheet) {
   std::vector<std::string> keys;
-  for (const Column& column : columns)
+  for (const Column& column : sheet.columns)
     keys.push_back(json_quoted(column.name));
   out << '[';
-  for (std::size_t r = 0; r < result.size(); ++r) {
+  for (std::size_t r = 0; r < sheet.rows; ++r) {
     out << (r == 0 ? "{" : ",\n {");
-    for (std::size_t c = 0; c < columns.size(); ++c) {
-      const auto text = result.text(r, c);
+    for (std::size_t c = 0; c < keys.size(); ++c) {
+      const auto text = sheet.text(r, c);
       out << (c == 0 ? "" : ", ") << keys[c] << ": "
-          << (text ? json_value(*text, columns[c].type_oid) : "null");
+          << (text ? json_value(*text, sheet.columns[c].type_oid) : "null");
     }
     out << '}';
   }
   out << "]\n";
-}
-
-void print_unaligned_records(std::ostream& out, const Result& result,
-                             const FormatOptions& options) {
-  const auto columns = result.columns();
-  for (std::size_t r = 0; r < result.size(); ++r) {
-    if (r > 0) out << '\n';
-    for (std::size_t c = 0; c < columns.size(); ++c) {
-      out << columns[c].name << options.separator << result.text(r, c).value_or(options.null)
-          << '\n';
-    }
-  }
 }
 
 }  // namespace
@@ -127,25 +188,42 @@ std::string json_value(std::string_view text, std::uint32_t type_oid) {
   }
 }
 
-void print_rows(std::ostream& out, const Result& result, const FormatOptions& options) {
+std::vector<std::string> footers_of(const Sheet& sheet, const FormatOptions& options,
+                                    bool counted) {
+  if (options.tuples_only) return {};
+  if (options.footers) return *options.footers;
+  if (!options.count || !counted) return {};
+  return {fmt::format("({} {})", sheet.rows, sheet.rows == 1 ? "row" : "rows")};
+}
+
+Sheet sheet_of(const Result& result) {
+  const auto columns = result.columns();
+  return {{columns.begin(), columns.end()}, result.size(), [result](std::size_t r, std::size_t c) {
+            return result.text(r, c);
+          }};
+}
+
+void print_rows(std::ostream& out, const Sheet& sheet, const FormatOptions& options) {
   switch (options.format) {
     case Format::aligned:
-      print_table(out, result, options);
+    case Format::wrapped:
+      print_table(out, sheet, options);
       return;
     case Format::unaligned:
       if (options.expanded == Expanded::on) {
-        print_unaligned_records(out, result, options);
-        return;
+        print_unaligned_records(out, sheet, options);
+      } else {
+        print_unaligned(out, sheet, options);
       }
-      print_separated(out, result, options, options.separator,
-                      [](std::string_view text) { return text; });
-      if (!options.tuples_only) out << row_count(result.size()) << '\n';
       return;
     case Format::csv:
-      print_separated(out, result, options, ",", csv_field);
+      print_csv(out, sheet, options);
+      return;
+    case Format::html:
+      print_html(out, sheet, options);
       return;
     case Format::json:
-      print_objects(out, result);
+      print_objects(out, sheet);
       return;
   }
 }

@@ -1,194 +1,188 @@
-// cli/format_table.cc - a result as a table, the way psql draws it: columns side by side, or a
-// record below the other.
+// cli/format_table.cc - a result as a table with its columns side by side, the way psql draws it.
 #include "cli/format_table.h"
 
 #include "cli/terminal.h"
 #include <algorithm>
 #include <fmt/format.h>
+#include <numeric>
 #include <ostream>
-#include <vector>
 
 namespace snowglobe::cli {
 namespace {
 
-/// Lines of a value; a tab or another control character must not move the columns.
-std::vector<std::string> lines_of(std::string_view text) {
-  std::vector<std::string> lines(1);
-  for (const char c : text) {
-    if (c == '\n') {
-      lines.emplace_back();
-    } else if (c == '\t') {
-      lines.back().append(8 - display_width(lines.back()) % 8, ' ');
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
-      lines.back() += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    } else {
-      lines.back() += c;
+/// What a table of these columns takes with its lines.
+std::size_t total_width(const std::vector<std::size_t>& widths, unsigned border) {
+  const std::size_t values = std::accumulate(widths.begin(), widths.end(), std::size_t{0});
+  const std::size_t count = widths.size();
+  if (border == 0) return values + count;
+  return values + count * 3 + (border == 2 ? 1 : 0) - (border == 1 && count > 0 ? 1 : 0);
+}
+
+/// Takes from the column that is widest for what its values need on average, until all fit.
+std::vector<std::size_t> wrapped_widths(const Grid& grid, const FormatOptions& options) {
+  std::vector<std::size_t> widths = grid.widths;
+  if (options.columns == 0 || total_width(grid.header_widths, options.border) > options.columns)
+    return widths;
+  std::vector<std::size_t> averages(widths.size());
+  for (const auto& row : grid.rows)
+    for (std::size_t c = 0; c < row.size(); ++c)
+      averages[c] += width_of(row[c]);
+  for (std::size_t& average : averages)
+    average /= std::max<std::size_t>(grid.rows.size(), 1);
+  for (std::size_t total = total_width(widths, options.border); total > options.columns; --total) {
+    double worst = 0;
+    std::size_t* column = nullptr;
+    for (std::size_t c = 0; c < widths.size(); ++c) {
+      if (averages[c] == 0 || widths[c] <= grid.header_widths[c]) continue;
+      // The small share of the width settles between columns that are equally bad.
+      const double ratio = static_cast<double>(widths[c]) / static_cast<double>(averages[c]) +
+                           static_cast<double>(grid.widths[c]) * 0.01;
+      if (ratio <= worst) continue;
+      worst = ratio;
+      column = &widths[c];
     }
+    if (column == nullptr) break;
+    --*column;
   }
-  return lines;
+  return widths;
 }
 
-std::size_t width_of(const std::vector<std::string>& lines) {
-  std::size_t width = 0;
-  for (const std::string& line : lines)
-    width = std::max(width, display_width(line));
-  return width;
-}
-
-std::string spaces(std::size_t count) {
-  return std::string(count, ' ');
-}
-
-/// All values of a result, cut into lines and measured once.
-class Grid {
+/// Draws a grid whose columns have these widths.
+class Table {
  public:
-  Grid(const Result& result, const FormatOptions& options) : result_(result) {
-    for (const Column& column : result.columns()) {
-      headers_.push_back(lines_of(column.name));
-      widths_.push_back(width_of(headers_.back()));
+  Table(std::ostream& out, const Grid& grid, const FormatOptions& options,
+        const std::vector<std::size_t>& widths)
+      : out_(out),
+        grid_(grid),
+        strokes_(strokes(options.line_style)),
+        border_(options.border),
+        widths_(widths) {}
+
+  void rule(const Strokes::Rule& ends) {
+    if (border_ == 2) out_ << ends.left;
+    if (border_ > 0) out_ << strokes_.line;
+    for (std::size_t c = 0; c < widths_.size(); ++c) {
+      if (c > 0 && border_ == 0) out_ << ' ';
+      if (c > 0 && border_ > 0) out_ << strokes_.line << ends.middle << strokes_.line;
+      out_ << repeated(strokes_.line, widths_[c]);
     }
-    for (std::size_t r = 0; r < result.size(); ++r) {
-      std::vector<std::vector<std::string>> row;
-      for (std::size_t c = 0; c < headers_.size(); ++c) {
-        row.push_back(lines_of(result.text(r, c).value_or(options.null)));
-        widths_[c] = std::max(widths_[c], width_of(row.back()));
-      }
-      rows_.push_back(std::move(row));
+    if (border_ > 0) out_ << strokes_.line;
+    if (border_ == 2) out_ << ends.right;
+    out_ << '\n';
+  }
+
+  void header() {
+    if (border_ == 2) rule(strokes_.top);
+    std::size_t height = widths_.empty() ? 0 : 1;
+    for (const Lines& header : grid_.headers)
+      height = std::max(height, header.size());
+    for (std::size_t line = 0; line < height; ++line)
+      header_line(line);
+    rule(strokes_.between);
+  }
+
+  /// psql, print_aligned_text(): a value that goes on below has a mark in place of the space
+  /// behind.
+  void row(const std::vector<Lines>& cells) {
+    std::vector<Place> places(cells.size());
+    if (cells.empty()) return;
+    for (bool more = true; more;) {
+      more = false;
+      if (border_ == 2) out_ << strokes_.bar;
+      for (std::size_t c = 0; c < cells.size(); ++c)
+        more = cell_line(cells[c], c, places[c]) || more;
+      if (border_ == 2) out_ << strokes_.bar;
+      out_ << '\n';
     }
   }
 
-  [[nodiscard]] std::size_t total_width() const {
-    std::size_t width = 1;
-    for (const std::size_t each : widths_)
-      width += each + 3;
-    return width;
-  }
-
-  void print_across(std::ostream& out, const FormatOptions& options) const {
-    if (!options.title.empty()) {
-      const std::size_t wide = total_width() - 2, title = display_width(options.title);
-      out << spaces(wide > title ? (wide - title) / 2 : 0) << options.title << '\n';
-    }
-    if (!options.tuples_only) {
-      print_line(out, headers_, Align::center);
-      for (std::size_t c = 0; c < widths_.size(); ++c)
-        out << (c == 0 ? "" : "+") << std::string(widths_[c] + 2, '-');
-      out << '\n';
-    }
-    for (const auto& row : rows_)
-      print_line(out, row, Align::by_type);
-    print_footers(out, options);
-  }
-
-  void print_down(std::ostream& out, const FormatOptions& options) const {
-    if (rows_.empty() && !options.tuples_only) out << "(0 rows)\n";
-    std::size_t name = 0, value = 0;
-    for (std::size_t c = 0; c < headers_.size(); ++c) {
-      name = std::max(name, width_of(headers_[c]));
-      for (const auto& row : rows_)
-        value = std::max(value, width_of(row[c]));
-    }
-    for (std::size_t r = 0; r < rows_.size(); ++r) {
-      print_record_rule(out, r + 1, name, value, options);
-      for (std::size_t c = 0; c < headers_.size(); ++c)
-        print_field(out, headers_[c], rows_[r][c], name);
-    }
-    if (options.footers) print_footers(out, options);
+  void bottom() {
+    if (border_ == 2) rule(strokes_.bottom);
   }
 
  private:
-  void print_footers(std::ostream& out, const FormatOptions& options) const {
-    if (options.tuples_only) return;
-    if (!options.footers) out << row_count(rows_.size()) << '\n';
-    for (const std::string& line : options.footers.value_or(std::vector<std::string>()))
-      out << line << '\n';
-  }
+  /// How far a value has been printed.
+  struct Place {
+    std::size_t line = 0, offset = 0;
+  };
 
-  enum class Align : std::uint8_t { center, by_type };
-
-  // psql ends a line of a value that goes on below with "+" in place of the space before the bar.
-  void print_line(std::ostream& out, const std::vector<std::vector<std::string>>& cells,
-                  Align align) const {
-    std::size_t height = 1;
-    for (const auto& cell : cells)
-      height = std::max(height, cell.size());
-    for (std::size_t line = 0; line < height; ++line) {
-      for (std::size_t c = 0; c < cells.size(); ++c) {
-        const std::string text = line < cells[c].size() ? cells[c][line] : std::string();
-        const std::size_t pad = widths_[c] - display_width(text);
-        // Behind the last line of a value at the end of the row there is nothing, as in psql.
-        const bool past = line >= cells[c].size() && c + 1 == cells.size();
-        const std::size_t before = past                                           ? 0
-                                   : align == Align::center                       ? pad / 2
-                                   : right_aligned(result_.columns()[c].type_oid) ? pad
-                                                                                  : 0;
-        const bool goes_on = line + 1 < cells[c].size();
-        const bool last = c + 1 == cells.size();
-        out << ' ' << spaces(before) << text;
-        if (!last || goes_on || align == Align::center) out << spaces(pad - before);
-        if (goes_on)
-          out << '+';
-        else if (!last || align == Align::center)
-          out << ' ';
-        if (!last) out << '|';
-      }
-      out << '\n';
+  void header_line(std::size_t line) {
+    if (border_ == 2) out_ << strokes_.bar;
+    for (std::size_t c = 0; c < widths_.size(); ++c) {
+      const Lines& header = grid_.headers[c];
+      const std::string text = line < header.size() ? header[line] : std::string();
+      const std::size_t pad = widths_[c] - display_width(text);
+      if (border_ > 0) out_ << ' ';
+      out_ << spaces(pad / 2) << text << spaces(pad - pad / 2);
+      out_ << (line + 1 < header.size() ? strokes_.goes_on : " ");
+      if (border_ > 0 && c + 1 < widths_.size()) out_ << strokes_.bar;
     }
+    if (border_ == 2) out_ << strokes_.bar;
+    out_ << '\n';
   }
 
-  static void print_record_rule(std::ostream& out, std::size_t record, std::size_t name,
-                                std::size_t value, const FormatOptions& options) {
-    if (options.tuples_only) {
-      if (record > 1) out << '\n';
-      return;
+  /// Prints what fits of a value; returns whether there is more of it.
+  bool cell_line(const Lines& value, std::size_t column, Place& place) {
+    const bool last = column + 1 == widths_.size();
+    const bool padded = border_ == 2 || !last;
+    if (border_ > 0) out_ << (place.offset > 0 ? strokes_.cut : " ");
+    std::string_view behind = padded ? " " : "";
+    bool more = false;
+    if (place.line >= value.size()) {
+      if (padded) out_ << spaces(widths_[column]);
+    } else {
+      const std::string_view text = std::string_view(value[place.line]).substr(place.offset);
+      const Fitting fits = fitting(text, widths_[column]);
+      place.offset += fits.bytes;
+      const bool cut = fits.bytes < text.size();
+      if (!cut) place = {place.line + 1, 0};
+      more = cut || place.line < value.size();
+      if (more) behind = cut ? strokes_.cut : strokes_.goes_on;
+      const std::size_t pad = widths_[column] - std::min(fits.width, widths_[column]);
+      if (grid_.right[column]) out_ << spaces(pad);
+      out_ << text.substr(0, fits.bytes);
+      if (!grid_.right[column] && (padded || more)) out_ << spaces(pad);
     }
-    std::string rule = fmt::format("-[ RECORD {} ]", record);
-    const std::size_t width = name + 1;  // where the "+" stands above the bars
-    if (rule.size() < width) rule.append(width - rule.size(), '-');
-    if (rule.size() == width) rule += '+';
-    const std::size_t whole = name + 3 + value;
-    if (rule.size() < whole) rule.append(whole - rule.size(), '-');
-    out << rule << '\n';
+    out_ << behind;
+    if (border_ > 0 && !last) out_ << strokes_.bar;
+    return more;
   }
 
-  static void print_field(std::ostream& out, const std::vector<std::string>& header,
-                          const std::vector<std::string>& value, std::size_t name) {
-    const std::size_t height = std::max(header.size(), value.size());
-    for (std::size_t line = 0; line < height; ++line) {
-      const std::string left = line < header.size() ? header[line] : std::string();
-      out << left << spaces(name - display_width(left)) << " | ";
-      if (line < value.size()) out << value[line];
-      if (line + 1 < value.size()) out << '+';
-      out << '\n';
-    }
-  }
-
-  const Result& result_;
-  std::vector<std::vector<std::string>> headers_;
-  std::vector<std::vector<std::vector<std::string>>> rows_;
-  std::vector<std::size_t> widths_;
+  std::ostream& out_;
+  const Grid& grid_;
+  const Strokes& strokes_;
+  unsigned border_;
+  const std::vector<std::size_t>& widths_;
 };
+
+void print_title(std::ostream& out, const FormatOptions& options, std::size_t width) {
+  if (options.title.empty() || options.tuples_only) return;
+  const std::size_t title = display_width(options.title);
+  out << spaces(title < width ? (width - title) / 2 : 0) << options.title << '\n';
+}
 
 }  // namespace
 
-std::string row_count(std::size_t rows) {
-  return fmt::format("({} {})", rows, rows == 1 ? "row" : "rows");
-}
-
-void print_table(std::ostream& out, const Result& result, const FormatOptions& options) {
-  if (result.columns().empty()) {
-    if (!options.tuples_only) out << "--\n" << row_count(result.size()) << '\n';
-    return;
-  }
-  const Grid grid(result, options);
+void print_table(std::ostream& out, const Sheet& sheet, const FormatOptions& options) {
+  const Grid grid(sheet, options);
+  std::vector<std::size_t> widths = grid.widths;
+  if (options.format == Format::wrapped) widths = wrapped_widths(grid, options);
+  const std::size_t width = total_width(widths, options.border);
   const bool down = options.expanded == Expanded::on ||
                     (options.expanded == Expanded::automatic && options.columns > 0 &&
-                     grid.total_width() - 1 > options.columns);
+                     widths.size() > 1 && width > options.columns);
   if (down) {
-    grid.print_down(out, options);
-  } else {
-    grid.print_across(out, options);
+    print_records(out, sheet, grid, options);
+    return;
   }
+  print_title(out, options, width);
+  Table table(out, grid, options, widths);
+  if (!options.tuples_only) table.header();
+  for (const auto& row : grid.rows)
+    table.row(row);
+  table.bottom();
+  for (const std::string& line : footers_of(sheet, options))
+    out << line << '\n';
 }
 
 }  // namespace snowglobe::cli

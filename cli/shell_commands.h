@@ -42,13 +42,16 @@ class ShellCommands {
   void print_buffer(), reset(), write_buffer(), edit(), prompt_for(), password();
   void set_environment(), get_environment(), error_details();
   void copy(), echo(), warn(), include(), include_beside(), output();
-  void expanded(), align(), tuples(), pset(), timing(), title();
+  void expanded(), align(), html(), field_separator(), tuples(), pset(), timing(), title();
+  void crosstab(), bind();
   void connect(), connection_info(), encoding();
   void run_outside(), change_folder(), set(), unset();
   void describe_objects();
   void save(), restore(), snapshots(), guest(), expose(), hide();
   void ignored();
 
+  /// Sets what \pset calls `name`, and says how it is now.
+  void look(std::string_view name, const std::optional<std::string>& value);
   void run_buffer(const std::optional<FormatOptions>& format);
   void include_file(const std::string& path);
   void describe_with_guest();

@@ -130,12 +130,18 @@ void ShellCommands::go_describe() {
     engine_.out() << "The command has no result, or the result has no columns.\n";
     return;
   }
-  engine_.show_rows(engine_.session_->query(
-                        "select name as \"Column\", pg_catalog.format_type(tp, tpm) as \"Type\""
-                        " from (values " +
-                        columns + ") s(name, tp, tpm)"),
-                    engine_.options_.format);
+  const Result described = engine_.session_->query(
+      "select name as \"Column\", pg_catalog.format_type(tp, tpm) as \"Type\" from (values " +
+      columns + ") s(name, tp, tpm)");
+  engine_.show_rows(sheet_of(described), engine_.options_.format);
   engine_.out().flush();
+}
+
+void ShellCommands::bind() {
+  std::vector<std::string> values;
+  while (const auto each = word())
+    values.push_back(*each);
+  engine_.bound_ = std::move(values);
 }
 
 namespace {

@@ -1,4 +1,4 @@
-// cli/shell_commands_more.cc - backslash commands about looks, variables, sessions, and the
+// cli/shell_commands_more.cc - backslash commands about variables, sessions, and the
 // machine.
 #include "cli/children.h"
 #include "cli/describe.h"
@@ -12,95 +12,10 @@
 
 namespace snowglobe::cli {
 
-// --- looks --------------------------------------------------------------------------------------
-
-void ShellCommands::expanded() {
-  Expanded& now = engine_.options_.format.expanded;
-  const std::size_t before = position_;
-  if (word() == "auto") {
-    now = Expanded::automatic;
-  } else {
-    position_ = before;
-    now = toggle(now == Expanded::on) ? Expanded::on : Expanded::off;
-  }
-  if (engine_.source_->interactive())
-    std::cout << "Expanded display is "
-              << (now == Expanded::on    ? "on.\n"
-                  : now == Expanded::off ? "off.\n"
-                                         : "used automatically.\n");
-}
-
-void ShellCommands::align() {
-  Format& format = engine_.options_.format.format;
-  format = format == Format::aligned ? Format::unaligned : Format::aligned;
-  if (engine_.source_->interactive())
-    std::cout << "Output format is " << (format == Format::aligned ? "aligned.\n" : "unaligned.\n");
-}
-
-void ShellCommands::tuples() {
-  bool& now = engine_.options_.format.tuples_only;
-  now = toggle(now);
-  if (engine_.source_->interactive()) std::cout << "Tuples only is " << (now ? "on.\n" : "off.\n");
-}
-
 void ShellCommands::timing() {
   engine_.options_.timing = toggle(engine_.options_.timing);
   if (engine_.source_->interactive())
     std::cout << "Timing is " << (engine_.options_.timing ? "on.\n" : "off.\n");
-}
-
-void ShellCommands::title() {
-  engine_.options_.format.title = rest();
-}
-
-void ShellCommands::pset() {
-  // psql's that change nothing here: scripts and ~/.psqlrc files set them.
-  static constexpr std::string_view kOthers[] = {"border",
-                                                 "columns",
-                                                 "csv_fieldsep",
-                                                 "fieldsep_zero",
-                                                 "footer",
-                                                 "linestyle",
-                                                 "numericlocale",
-                                                 "pager",
-                                                 "recordsep",
-                                                 "pager_min_lines",
-                                                 "recordsep_zero",
-                                                 "tableattr",
-                                                 "xheader_width",
-                                                 "unicode_border_linestyle",
-                                                 "unicode_column_linestyle",
-                                                 "unicode_header_linestyle"};
-  const std::string what = required("null, format, fieldsep, expanded or tuples_only");
-  FormatOptions& format = engine_.options_.format;
-  if (what == "null") {
-    format.null = word().value_or("");
-  } else if (what == "fieldsep") {
-    format.separator = word().value_or("|");
-  } else if (what == "expanded" || what == "x") {
-    expanded();
-  } else if (what == "tuples_only" || what == "t") {
-    tuples();
-  } else if (what == "format") {
-    const std::string name = required("aligned, unaligned, csv or json");
-    if (name == "aligned") {
-      format.format = Format::aligned;
-    } else if (name == "unaligned") {
-      format.format = Format::unaligned;
-    } else if (name == "csv") {
-      format.format = Format::csv;
-    } else if (name == "json") {
-      format.format = Format::json;
-    } else {
-      throw Failure(kUsage, "formats are aligned, unaligned, csv and json");
-    }
-  } else if (what == "title" || what == "C") {
-    title();
-  } else if (std::find(std::begin(kOthers), std::end(kOthers), what) != std::end(kOthers)) {
-    static_cast<void>(rest_of_words());
-  } else {
-    throw Failure(kUsage, fmt::format("\\pset: unknown option: {}", what));
-  }
 }
 
 // --- variables and the host ---------------------------------------------------------------------
@@ -196,9 +111,11 @@ void ShellCommands::describe_objects() {
     FormatOptions format = engine_.options_.format;
     format.title = each.title;
     format.footers = each.footers;
-    engine_.show_rows(each.rows, format);
+    format.null.clear();
+    if (each.across) format.expanded = Expanded::off;
+    engine_.show_rows(sheet_of(each.rows), format);
     const bool paged = engine_.source_->interactive() && &engine_.out() == &std::cout;
-    if (format.format == Format::aligned && !paged) engine_.out() << '\n';
+    if (is_table(format) && !paged) engine_.out() << '\n';
   }
   engine_.out().flush();
 }

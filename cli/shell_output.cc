@@ -25,7 +25,7 @@ bool fits_terminal(const std::string& text) {
   return rows < size.ws_row;
 }
 
-std::string pager() {
+std::string pager_command() {
   for (const char* name : {"PSQL_PAGER", "PAGER"})
     if (const char* value = std::getenv(name); value != nullptr) return value;
   return find_program("less").empty() ? std::string() : "less -SFX";
@@ -42,8 +42,10 @@ SqlEngine::Output::Output(Interrupts& interrupts, const std::string& target) {
   if (!file_) throw Failure(kFailed, fmt::format("cannot write {}", target));
 }
 
-void page(Interrupts& interrupts, const std::string& text) {
-  const std::string command = stdout_is_terminal() && !fits_terminal(text) ? pager() : "";
+void page(Interrupts& interrupts, const std::string& text, Pager pager) {
+  const bool wanted = stdout_is_terminal() && pager != Pager::never &&
+                      (pager == Pager::always || !fits_terminal(text));
+  const std::string command = wanted ? pager_command() : "";
   if (command.empty()) {
     std::cout << text << std::flush;
     return;

@@ -20,6 +20,6 @@ struct SqlEngine::Output {
 };
 
 /// Prints text on stdout; by way of PAGER (or less) if it is higher or wider than the terminal.
-void page(Interrupts& interrupts, const std::string& text);
+void page(Interrupts& interrupts, const std::string& text, Pager pager = Pager::long_output);
 
 }  // namespace snowglobe::cli

@@ -255,6 +255,15 @@ bool SqlEngine::execute(const std::string& sql) {
 }
 
 bool SqlEngine::execute_once(const std::string& sql) {
+  struct ForThisOne {
+    SqlEngine& engine;
+    ~ForThisOne() {
+      engine.next_output_.reset();
+      engine.next_format_.reset();
+      engine.next_view_ = {};
+      engine.bound_.reset();
+    }
+  } const for_this_one{*this};
   const auto start = Clock::now();
   last_statement_ = sql;
   bool worked = true;
@@ -270,8 +279,6 @@ bool SqlEngine::execute_once(const std::string& sql) {
     fmt::print(stderr, "{}\n", error.what());
     reconnect();
   }
-  next_output_.reset();
-  next_format_.reset();
   if (options_.timing) {
     const std::chrono::duration<double, std::milli> took = Clock::now() - start;
     fmt::print(stdout, "Time: {}\n", time_taken(took.count()));
@@ -293,7 +300,9 @@ void SqlEngine::execute_or_throw(const std::string& sql) {
     case CopyKind::none:
       break;
   }
-  const Result result = session_->query(sql);
+  std::vector<Parameter> values;
+  if (bound_) values.assign(bound_->begin(), bound_->end());
+  const Result result = session_->query_with(sql, values);
   if (result.command() == "LISTEN") listening_ = true;
   note_success(result);
   show(result);
@@ -334,27 +343,29 @@ void SqlEngine::copy_out(const std::string& sql, std::ostream& out) {
 void SqlEngine::show(const Result& result) {
   last_tag_ = result.command();
   const bool rows_without_columns =
-      result.columns().empty() && !result.empty() && options_.format.format == Format::aligned;
+      result.columns().empty() && !result.empty() && options_.format.format != Format::json;
   if (result.columns().empty() && !rows_without_columns) {
+    if (next_view_) throw Failure(kUsage, "\\crosstabview: statement did not return a result set");
     if (options_.command_tags) std::cout << result.command() << '\n';
     return;
   }
-  show_rows(result, next_format_.value_or(options_.format));
+  const FormatOptions format = next_format_.value_or(options_.format);
+  show_rows(next_view_ ? next_view_(result, format) : sheet_of(result), format);
 }
 
-void SqlEngine::show_rows(const Result& result, const FormatOptions& format) {
+void SqlEngine::show_rows(const Sheet& sheet, const FormatOptions& format) {
   if (options_.discard_rows) return;
   FormatOptions with_width = format;
-  with_width.columns = terminal_columns();
+  if (with_width.columns == 0) with_width.columns = terminal_columns();
   printed_json_ = true;
   if (!source_->interactive() || next_output_ != nullptr || output_ != nullptr) {
-    print_rows(out(), result, with_width);
+    print_rows(out(), sheet, with_width);
     return;
   }
   std::ostringstream text;
-  print_rows(text, result, with_width);
-  if (format.format == Format::aligned) text << '\n';
-  page(context_.interrupts, text.str());
+  print_rows(text, sheet, with_width);
+  if (is_table(format)) text << '\n';
+  page(context_.interrupts, text.str(), format.pager);
 }
 
 void SqlEngine::print_notifications() {

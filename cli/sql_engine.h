@@ -107,7 +107,7 @@ class SqlEngine {
   void copy_in(const std::string& sql, std::istream* data);
   void copy_out(const std::string& sql, std::ostream& out);
   void show(const Result& result);
-  void show_rows(const Result& result, const FormatOptions& format);
+  void show_rows(const Sheet& sheet, const FormatOptions& format);
   void print_notifications();
   void begin_session();
   void reconnect();
@@ -124,6 +124,9 @@ class SqlEngine {
   std::unique_ptr<Output> output_;       // \o
   std::unique_ptr<Output> next_output_;  // \g
   std::optional<FormatOptions> next_format_;
+  /// What \crosstabview makes of the next result.
+  std::function<Sheet(const Result&, const FormatOptions&)> next_view_;
+  std::optional<std::vector<std::string>> bound_;  // \bind: values of the next statement
   bool listening_ = false;
   bool quit_ = false;
   bool begun_ = false;

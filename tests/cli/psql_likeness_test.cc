@@ -43,6 +43,38 @@ create table odd ("Quoted Name" int, "ünïcode" text, xs int[], m mood);
 create unlogged table quick(a int); alter table quick replica identity full;
 )sql";
 
+/// Cut where "@@" stands alone, without the line that psql leaves below each table; in a script we
+/// do not.
+std::vector<std::string> parts_of(const std::string& output) {
+  std::vector<std::string> parts(1);
+  std::istringstream lines(output);
+  for (std::string line; std::getline(lines, line);) {
+    if (line == "@@") {
+      while (parts.back().ends_with("\n\n"))
+        parts.back().pop_back();
+      parts.emplace_back();
+    } else {
+      parts.back() += line + "\n";
+    }
+  }
+  return parts;
+}
+
+/// Runs each piece of a script in our shell and in the guest's psql, and compares what they print.
+void expect_alike(const std::vector<std::string>& pieces) {
+  std::string script;
+  for (const std::string& piece : pieces)
+    script += piece + "\n\\echo @@\n";
+  const Ran our_run = snowglobe({"sql", "--go-on"}, {.input = script});
+  const Ran their_run =
+      snowglobe({"exec", "-i", "--", "psql", "-X", "-q", "-f", "-"}, {.input = script});
+  const auto ours = parts_of(our_run.out), theirs = parts_of(their_run.out);
+  ASSERT_EQ(ours.size(), pieces.size() + 1) << our_run.err;
+  ASSERT_EQ(theirs.size(), pieces.size() + 1) << their_run.err;
+  for (std::size_t i = 0; i < pieces.size(); ++i)
+    EXPECT_EQ(ours[i], theirs[i]) << pieces[i];
+}
+
 /// Both answers to each command: ours, then psql's.
 std::vector<std::pair<std::string, std::string>> answers(const std::vector<std::string>& commands) {
   Folder folder;
@@ -57,18 +89,7 @@ std::vector<std::pair<std::string, std::string>> answers(const std::vector<std::
   }
   script.close();
   const Ran ran = snowglobe({"sql", "--go-on", "-f", folder / "all.sql"});
-  std::vector<std::string> parts(1);
-  std::istringstream lines(ran.out);
-  for (std::string line; std::getline(lines, line);) {
-    if (line == "@@") {
-      // psql leaves a line below each table; in a script we do not.
-      while (parts.back().ends_with("\n\n"))
-        parts.back().pop_back();
-      parts.emplace_back();
-    } else {
-      parts.back() += line + "\n";
-    }
-  }
+  const std::vector<std::string> parts = parts_of(ran.out);
   EXPECT_EQ(parts.size(), commands.size() * 2 + 1) << ran.err;
   std::vector<std::pair<std::string, std::string>> both;
   for (std::size_t i = 0; i + 1 < parts.size(); i += 2)
@@ -109,6 +130,100 @@ TEST(PsqlLikeness, TablesAreDrawnTheSame) {
   ASSERT_EQ(both.size(), commands.size());
   for (std::size_t i = 0; i < commands.size(); ++i)
     EXPECT_EQ(both[i].first, both[i].second) << commands[i];
+}
+
+/// A table with all that makes drawing hard: several lines, wide characters, NULL, headers that are
+/// long or have lines of their own.
+const char* const kTable = R"sql(select * from (values
+  (1, 'short', 'a value that is long enough to be cut where the window ends', 1.5, null),
+  (22, E'two\nlines', '漢字 and ünï', -3, 't'::bool),
+  (333, '', E'\ttab', null, 'f')) as t(n, "two
+lines", "a longer name of a column", price, yes);)sql";
+
+TEST(PsqlLikeness, EachBorderAndFormatIsDrawnTheSame) {
+  std::vector<std::string> pieces;
+  for (const char* style : {"ascii", "unicode"}) {
+    for (const char* border : {"0", "1", "2"}) {
+      for (const char* format : {"aligned", "wrapped"}) {
+        pieces.push_back(std::string("\\pset linestyle ") + style + "\n\\pset border " + border +
+                         "\n\\pset format " + format + "\n\\pset columns 50\n" + kTable);
+        pieces.push_back(std::string("\\x on\n") + kTable);
+        pieces.push_back(std::string("\\t on\n") + kTable);
+        pieces.push_back(std::string("\\x off\n") + kTable);
+        pieces.push_back(std::string("\\t off\n\\x auto\n") + kTable);
+        pieces.emplace_back("select 1 as one;");
+        pieces.emplace_back("\\x on\nselect 1 as one, 'x' as two union all select 2, 'yy';");
+        pieces.emplace_back("select 1 as one where false;\n\\x off");
+        pieces.emplace_back("select 1 as one where false;");
+        pieces.emplace_back("select;");
+        pieces.emplace_back("select 1 as \"名前\", repeat('xyz ', 30) as many, 2 as two;");
+      }
+    }
+  }
+  expect_alike(pieces);
+}
+
+TEST(PsqlLikeness, EachFormatThatIsNoTableIsWrittenTheSame) {
+  std::vector<std::string> pieces;
+  for (const char* format : {"unaligned", "csv", "html"}) {
+    pieces.push_back(std::string("\\pset format ") + format + "\n" + kTable);
+    for (const char* setting :
+         {"\\pset null '(none)'", "\\pset title 'A <title>'", "\\pset fieldsep ' & '",
+          "\\pset csv_fieldsep ';'", "\\pset recordsep '|\\n'", "\\t on", "\\x on", "\\t off",
+          "\\pset footer off", "\\x off", "\\pset border 2", "\\d pg_am_name_index",
+          "\\pset null ''\n\\pset title\n\\f |\n\\pset csv_fieldsep ,\n\\pset recordsep '\\n'\n"
+          "\\pset footer on\n\\pset border 1"})
+      pieces.push_back(std::string(setting) + "\n" + kTable);
+    pieces.emplace_back("select 1 as one where false;");
+    pieces.emplace_back("select;");
+  }
+  expect_alike(pieces);
+}
+
+TEST(PsqlLikeness, TitlesFootersAndSettings) {
+  expect_alike({"\\C 'A title'\nselect 1 as a, 2 as b;", "\\x\nselect 1 as a, 2 as b;",
+                "\\pset border 2\nselect 1 as a, 2 as b;", "\\x\nselect 1 as a, 2 as b;",
+                "\\pset footer off\nselect 1 as a, 2 as b;",
+                "\\pset title\n\\pset border 1\n\\pset null NULL\nselect null as a;",
+                "\\a\nselect null as a, 2 as b;", "\\a\nselect null as a, 2 as b;",
+                "\\H\nselect null as a, 2 as b;", "\\H\n\\pset footer on\n\\x\n\\d pg_am",
+                "\\pset border 2\n\\d pg_am", "\\t\n\\d pg_am\n\\t\\x", "\\d pg_am",
+                "\\pset format u\nselect 1, 2;"});
+}
+
+TEST(PsqlLikeness, CrosstabsAndBoundValues) {
+  const std::string sales =
+      "select * from (values ('north', 'may', 5, 2), ('south', 'april', 7, 1),"
+      " ('north', 'april', 1, 1), (null, 'june', null, 3))"
+      " as t(place, month, sold, nr) \\crosstabview ";
+  expect_alike({sales + "place month sold", sales + "place month sold nr", sales + "1 2 3 4",
+                sales + "month place sold", "\\pset null -\n" + sales + "place month sold nr",
+                "select 'a' as \"A b\", 1 as y, 2.5 as z \\crosstabview \"A b\" Y",
+                "select 1 as x, 2 as y, 3 as z \\crosstabview y x",
+                "\\pset format csv\n" + sales + "place month sold",
+                "\\pset format aligned\nselect $1::int + $2 as sum \\bind 40 2 \\g",
+                "select $1 as text, $2::date \\bind 'it''s' '2024-05-01'\n;",
+                "\\bind 5 \\g\nselect 6 as six;", "select 1 as n \\gx", "select 2 as n;"});
+}
+
+TEST(PsqlLikeness, WhatCannotBeAGridIsSaidInPsqlsWords) {
+  std::string script;
+  for (const char* columns :
+       {"", "place place sold", "place nr sold", "place 9 sold", "place what"})
+    script += std::string(
+                  "select * from (values ('north', 1, 1, 1), ('north', 2, 2, 1)) "
+                  "as t(place, month, sold, nr) \\crosstabview ") +
+              columns + "\n";
+  const Ran ran =
+      snowglobe({"sql", "--go-on"}, {.input = script + "create table t() \\crosstabview"});
+  for (const char* words :
+       {"data column must be specified when query returns more than three columns",
+        "vertical and horizontal headers must be different columns",
+        "multiple data values for row \"north\", column \"1\"",
+        "column number 9 is out of range 1..4", "column name not found: \"what\"",
+        "statement did not return a result set"})
+    EXPECT_NE(ran.err.find(words), std::string::npos) << words << "\n" << ran.err;
+  EXPECT_NE(ran.code, 0);
 }
 
 }  // namespace
