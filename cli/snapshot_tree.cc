@@ -97,6 +97,7 @@ Json to_json(const Snapshot& snapshot) {
     if (!is_own_tag(tag)) tags.push_back(tag);
   return {{"id", snapshot.id()},
           {"name", snapshot.name()},
+          {"former_name", snapshot.former_name()},
           {"parent", snapshot.parent()},
           {"time", iso_time(snapshot.time())},
           {"tags", tags},
@@ -113,7 +114,10 @@ Json to_json(const Snapshot& snapshot) {
 
 std::string label(const Snapshot& snapshot) {
   const std::string id = snapshot.id().substr(0, 8);
-  return snapshot.name().empty() ? id : fmt::format("{} ({})", snapshot.name(), id);
+  if (!snapshot.name().empty()) return fmt::format("{} ({})", snapshot.name(), id);
+  if (!snapshot.former_name().empty())
+    return fmt::format("{} (was {})", id, snapshot.former_name());
+  return id;
 }
 
 void print_tree(std::ostream& out, std::span<const SnapshotBranch> order,
@@ -122,7 +126,10 @@ void print_tree(std::ostream& out, std::span<const SnapshotBranch> order,
   const auto now = std::chrono::system_clock::now();
   std::size_t width = 12;
   const auto name_of = [](const Line& line) {
-    return line.tree + (line.snapshot->name().empty() ? "-" : line.snapshot->name());
+    const Snapshot& snapshot = *line.snapshot;
+    if (!snapshot.name().empty()) return line.tree + snapshot.name();
+    if (!snapshot.former_name().empty()) return line.tree + "(was " + snapshot.former_name() + ")";
+    return line.tree + "-";
   };
   for (const Line& line : drawing.lines())
     width = std::max(width, display_width(name_of(line)));

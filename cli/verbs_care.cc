@@ -164,7 +164,8 @@ void add_care_verbs(CLI::App& app, Context& context) {
         app, context, "prune", "Remove all snapshots but those to keep", prune);
     verb->add_option("--keep-last", arguments->last, "Keep the newest so many");
     verb->add_option("--keep-within", arguments->within, "Keep those not older than 12h, 7d, 4w");
-    verb->add_flag("--keep-named", arguments->named, "Keep those with a name");
+    verb->add_flag("--keep-named", arguments->named,
+                   "Keep those with a name (not those whose name another one took)");
     verb->add_flag("--keep-tagged", arguments->tagged, "Keep those with any tag or branch");
     verb->add_option("--keep-tag", arguments->tags, "Keep those with this tag")
         ->allow_extra_args(false);

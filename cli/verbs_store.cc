@@ -89,6 +89,7 @@ int show(Context& context, const Which& arguments) {
     if (!is_own_tag(tag)) tags += (tags.empty() ? "" : ", ") + tag;
   line("id", snapshot.id());
   line("name", snapshot.name());
+  line("was named", snapshot.former_name());
   line("parent", snapshot.parent());
   line("saved", fmt::format("{} ({})", iso_time(snapshot.time()),
                             human_age(snapshot.time(), std::chrono::system_clock::now())));

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <utility>
 
 namespace snowglobe::snapshots {
 
@@ -92,7 +93,7 @@ base::Result<void> Publication::settle_name(SnapshotInfo& info, NameTaken name_t
   }
   if (name_taken == NameTaken::kTakeOver) {
     SnapshotRow old = *view().find_name(name);
-    old.info.metadata.name.clear();
+    old.info.metadata.properties[kFormerName] = std::exchange(old.info.metadata.name, {});
     return change_.replace_snapshot(old);
   }
   const std::string wanted = shortened(name);

@@ -29,6 +29,9 @@ struct SnapshotId {
   auto operator<=>(const SnapshotId&) const = default;
 };
 
+/// A property that the store itself sets: the name that another snapshot took.
+inline constexpr const char* kFormerName = "former_name";
+
 /// What the caller says about a snapshot. All texts are UTF-8 without control characters (a note
 /// and a property may have newlines and tabs) and bounded: see limits.h.
 struct Metadata {

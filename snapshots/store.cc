@@ -185,6 +185,7 @@ base::Result<void> Store::rename(const SnapshotId& id, std::string_view name) {
                          fmt::format("there is a snapshot named '{}': choose another name", name)};
     }
     row.info.metadata.name = name;
+    if (!name.empty()) row.info.metadata.properties.erase(kFormerName);
     return {};
   });
 }

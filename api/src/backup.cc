@@ -45,7 +45,7 @@ BackupResult DatabaseState::backup_to(const fs::path& path, const BackupOptions&
     if (auto done = store->store().copy_to(folder.new_snapshots()); !done) {
       throw_snapshot_error(done.error());
     }
-    if (origin_) description.origin = origin_->hex();
+    if (stored_origin_) description.origin = stored_origin_->hex();
   }
   Hibernation machine;
   BackupResult result;

@@ -31,6 +31,11 @@ snapshots::SnapshotId new_id() {
   return id;
 }
 
+/// It, or the nearest one that it descends from.
+std::optional<snapshots::SnapshotId> stored_one(const SnapshotData& data) {
+  return data.store != nullptr ? std::optional(data.info.id) : data.stored_ancestor;
+}
+
 void require_label(std::string_view text, const char* what) {
   const auto control = [](unsigned char c) { return c < 0x20 || c == 0x7F; };
   if (text.size() > snapshots::kMaxNameBytes || std::any_of(text.begin(), text.end(), control)) {
@@ -129,13 +134,16 @@ std::shared_ptr<DatabaseState> DatabaseState::open(const Options& options) {
   }
   auto state = std::make_shared<DatabaseState>(
       Instance::start_from(options, *given_picture(options), "snapshot"), options);
-  state->came_from(options.from->data()->info.id);
+  const SnapshotData& from = *options.from->data();
+  state->came_from(from.info.id, stored_one(from));
   return state;
 }
 
-void DatabaseState::came_from(const std::optional<snapshots::SnapshotId>& snapshot) {
+void DatabaseState::came_from(const std::optional<snapshots::SnapshotId>& snapshot,
+                              const std::optional<snapshots::SnapshotId>& stored) {
   const std::lock_guard lock(snapshots_mutex_);
   origin_ = snapshot;
+  stored_origin_ = stored;
 }
 
 std::string DatabaseState::wal_position() noexcept {
@@ -180,7 +188,8 @@ Snapshot DatabaseState::save(std::string_view name, const SaveOptions& options) 
   const std::lock_guard lock(snapshots_mutex_);
   info.parent = origin_;
   origin_ = info.id;
-  Snapshot snapshot(std::make_shared<SnapshotData>(std::move(info), std::move(picture), nullptr));
+  Snapshot snapshot(
+      std::make_shared<SnapshotData>(std::move(info), std::move(picture), nullptr, stored_origin_));
   if (!name.empty()) {
     std::erase_if(kept_, [name](const Snapshot& other) { return other.name() == name; });
     kept_.push_back(snapshot);
@@ -196,10 +205,10 @@ Snapshot DatabaseState::keep_in_folder(snapshots::SnapshotInfo info,
         "the database is open read-only: its folder takes no snapshots; save() one without a name");
   }
   const std::lock_guard lock(snapshots_mutex_);
-  info.parent = origin_;
+  info.parent = stored_origin_;  // others are not there to be compared with
   const SnapshotData data(std::move(info), nullptr, nullptr);
   Snapshot snapshot = store->put_away(data, std::move(picture));
-  origin_ = snapshot.data()->info.id;
+  origin_ = stored_origin_ = snapshot.data()->info.id;
   persistence_->set_origin(*origin_);
   return snapshot;
 }
@@ -208,8 +217,9 @@ void DatabaseState::restore(const Snapshot& snapshot) {
   require_owner();
   const std::shared_ptr<const MachinePicture> picture = picture_of(snapshot, options_.image);
   working_server()->restore(picture);
-  came_from(snapshot.data()->info.id);
-  if (in_folder() && snapshot.stored()) persistence_->set_origin(snapshot.data()->info.id);
+  const std::optional<snapshots::SnapshotId> stored = stored_one(*snapshot.data());
+  came_from(snapshot.data()->info.id, stored);
+  if (in_folder() && stored) persistence_->set_origin(*stored);
   exposure_.put_back(*this);
 }
 
@@ -231,14 +241,16 @@ std::shared_ptr<DatabaseState> DatabaseState::fork(const Snapshot* from,
   if (options.pool_size) own.pool_size = *options.pool_size;
   require_possible(own);
   auto state = std::make_shared<DatabaseState>(working_server()->fork(picture, own), own);
-  std::optional<snapshots::SnapshotId> origin;
+  std::optional<snapshots::SnapshotId> origin, stored;
   if (from != nullptr) {
     origin = from->data()->info.id;
+    stored = stored_one(*from->data());
   } else {
     const std::lock_guard lock(snapshots_mutex_);
     origin = origin_;
+    stored = stored_origin_;
   }
-  state->came_from(origin);
+  state->came_from(origin, stored);
   return state;
 }
 

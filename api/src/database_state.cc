@@ -36,7 +36,8 @@ std::shared_ptr<DatabaseState> DatabaseState::open(const std::filesystem::path& 
   Options own = options;
   own.from.reset();  // it would be kept in memory
   auto state = std::make_shared<DatabaseState>(std::move(instance), own, std::move(persistence));
-  state->came_from(state->persistence_->origin());
+  const auto origin = state->persistence_->origin();
+  state->came_from(origin, origin);
   state->set_durability();
   return state;
 }

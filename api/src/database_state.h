@@ -82,7 +82,9 @@ class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
   Snapshot keep_in_folder(snapshots::SnapshotInfo info,
                           std::shared_ptr<const MachinePicture> picture);
   [[nodiscard]] std::vector<Snapshot> stored_snapshots() const;
-  void came_from(const std::optional<snapshots::SnapshotId>& snapshot);
+  /// `stored`: the same, or the nearest ancestor that is in a store.
+  void came_from(const std::optional<snapshots::SnapshotId>& snapshot,
+                 const std::optional<snapshots::SnapshotId>& stored);
 
   /// Takes an idle one, or the right to open one (null).
   std::shared_ptr<Connection> take_idle();
@@ -106,9 +108,10 @@ class DatabaseState : public std::enable_shared_from_this<DatabaseState> {
   unsigned lent_ = 0;
   bool closed_ = false;
 
-  mutable std::mutex snapshots_mutex_;           // of what follows
-  std::vector<Snapshot> kept_;                   // with names; oldest first
-  std::optional<snapshots::SnapshotId> origin_;  // what the machine came from last
+  mutable std::mutex snapshots_mutex_;                  // of what follows
+  std::vector<Snapshot> kept_;                          // with names; oldest first
+  std::optional<snapshots::SnapshotId> origin_;         // what the machine came from last
+  std::optional<snapshots::SnapshotId> stored_origin_;  // the same, or its nearest one in a store
 };
 
 /// What a database begins with: the snapshot of Options::from, or the image's ready state, which

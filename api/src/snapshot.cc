@@ -16,11 +16,13 @@ namespace detail {
 
 SnapshotData::SnapshotData(snapshots::SnapshotInfo about,
                            std::shared_ptr<const MachinePicture> picture,
-                           std::shared_ptr<StoreState> in)
+                           std::shared_ptr<StoreState> in,
+                           std::optional<snapshots::SnapshotId> stored)
     : info(std::move(about)),
       id(info.id.hex()),
       parent(info.parent ? info.parent->hex() : std::string()),
       store(std::move(in)),
+      stored_ancestor(stored),
       picture_(std::move(picture)) {}
 
 base::Result<std::shared_ptr<const MachinePicture>> SnapshotData::picture(
@@ -77,6 +79,12 @@ const std::string& Snapshot::id() const noexcept {
 }
 const std::string& Snapshot::name() const noexcept {
   return data_->info.metadata.name;
+}
+const std::string& Snapshot::former_name() const noexcept {
+  static const std::string none;
+  const auto& properties = data_->info.metadata.properties;
+  const auto found = properties.find(snapshots::kFormerName);
+  return found == properties.end() ? none : found->second;
 }
 const std::vector<std::string>& Snapshot::tags() const noexcept {
   return data_->info.metadata.tags;

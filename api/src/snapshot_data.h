@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,7 +44,8 @@ class SnapshotData {
  public:
   /// Made in memory, or read from a store when it is first needed.
   SnapshotData(snapshots::SnapshotInfo info, std::shared_ptr<const MachinePicture> picture,
-               std::shared_ptr<StoreState> store);
+               std::shared_ptr<StoreState> store,
+               std::optional<snapshots::SnapshotId> stored_ancestor = {});
 
   /// `image`: where the guest image may be, as Options::image. Errors: as the store's Reader,
   /// kUnsupported (another image).
@@ -54,6 +56,8 @@ class SnapshotData {
   const std::string id;
   const std::string parent;                 ///< empty: none
   const std::shared_ptr<StoreState> store;  ///< null: in memory only
+  /// Of one that is in memory only: the nearest that is in its database's folder.
+  const std::optional<snapshots::SnapshotId> stored_ancestor;
 
  private:
   mutable std::mutex mutex_;

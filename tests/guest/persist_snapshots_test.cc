@@ -42,6 +42,48 @@ TEST_F(PersistTest, SnapshotsAreKeptInTheFolder) {
   EXPECT_THROW(db.restore("three"), SnapshotNotFound);
 }
 
+/// Those in memory are not there to descend from, nor to be compared with.
+TEST_F(PersistTest, ASnapshotInMemoryComesNotBetweenTwoInTheFolder) {
+  std::string one;
+  {
+    Database db = Database::open(path());
+    db.script("create table t(n int); insert into t values (1)");
+    const Snapshot first = db.save("one");
+    one = first.id();
+    const Snapshot memory = db.save();
+    EXPECT_EQ(memory.parent(), one);
+    const Snapshot second = db.save("two");
+    EXPECT_EQ(second.parent(), one);
+    EXPECT_LT(second.sizes().added, first.sizes().added / 2);
+    db.restore(memory);
+    EXPECT_EQ(Database::inspect(path()).origin, one);
+    EXPECT_EQ(db.save("three").parent(), one);
+    db.restore(memory);
+    (void)db.save();
+  }
+  Database db = Database::open(path());
+  EXPECT_EQ(db.save("four").parent(), one);
+}
+
+TEST_F(PersistTest, OneWhoseNameIsTakenStaysAndSaysHowItWasCalled) {
+  Database db = Database::open(path());
+  const Snapshot first = db.save("daily");
+  db.save("other");
+  const Snapshot second = db.save("daily");
+  const auto all = db.snapshots();
+  ASSERT_EQ(all.size(), 3u);
+  EXPECT_EQ(all[0].id(), first.id());
+  EXPECT_EQ(all[0].name(), "");
+  EXPECT_EQ(all[0].former_name(), "daily");
+  EXPECT_EQ(all[2].former_name(), "");
+  SnapshotStore store = SnapshotStore::open(path() / "snapshots");
+  const PruneReport pruned = store.prune({.named = true});
+  ASSERT_EQ(pruned.removed.size(), 1u);
+  EXPECT_EQ(pruned.removed[0].id(), first.id());
+  db.restore("daily");
+  EXPECT_EQ(db.snapshots().size(), 2u);
+}
+
 TEST_F(PersistTest, ARestoreIsThereAfterACrash) {
   testing::in_child([&] {
     Database* db = new Database(Database::open(path()));

@@ -244,10 +244,12 @@ TEST_F(StoreTest, NamesAreUniqueUnlessTaken) {
   const SnapshotInfo two = save(*store_, {}, {.name = "one"}, {}, {}, {.take_name = true}).value();
   EXPECT_EQ(store_->find("one").value().id, two.id);
   EXPECT_EQ(store_->get(one.id).value().metadata.name, "");
+  EXPECT_EQ(store_->get(one.id).value().metadata.properties.at(kFormerName), "one");
   EXPECT_EQ(store_->rename(one.id, "one").error().code, ErrorCode::kAlreadyExists);
   EXPECT_TRUE(store_->rename(one.id, "old").ok());
   EXPECT_TRUE(store_->rename(two.id, "").ok());
   EXPECT_EQ(store_->find("old").value().id, one.id);
+  EXPECT_FALSE(store_->get(one.id).value().metadata.properties.contains(kFormerName));
   EXPECT_EQ(store_->find("one").error().code, ErrorCode::kNotFound);
 }
 

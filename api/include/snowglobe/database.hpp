@@ -121,7 +121,8 @@ class SNOWGLOBE_API Database : public detail::Statements<Database> {
   /// the database (see snapshots()) and takes the name from another one that has it; one without
   /// lives as long as the Snapshot. Of a
   /// database in a folder those with a name are written into the folder before this returns, as
-  /// much as differs from the last one. Throws SnapshotError, TimeoutError, ConnectionLost,
+  /// much as differs from the last one; one whose name is taken stays there without a name, until
+  /// forget() or SnapshotStore::prune(). Throws SnapshotError, TimeoutError, ConnectionLost,
   /// GuestCrashed.
   Snapshot save(std::string_view name = {}, const SaveOptions& options = {});
   /// Puts the machine back, whole or not at all. Clock and randomness are not put back: they are

@@ -50,6 +50,8 @@ class SNOWGLOBE_API Snapshot {
   /// memory and in every store.
   [[nodiscard]] const std::string& id() const noexcept;
   [[nodiscard]] const std::string& name() const noexcept;
+  /// The name that it had in its store until another snapshot took it; empty: none.
+  [[nodiscard]] const std::string& former_name() const noexcept;
   [[nodiscard]] const std::vector<std::string>& tags() const noexcept;
   [[nodiscard]] const std::string& note() const noexcept;
   /// Id of the snapshot that the machine came from, by save or restore; empty: from none.
@@ -161,7 +163,8 @@ class SNOWGLOBE_API SnapshotStore {
                                           const StoreOptions& options = {});
 
   /// Writes a snapshot, with its own name, tags and note, unless it is there already. Returns it as
-  /// it is in the store. A name that another one has in the store goes over to this one.
+  /// it is in the store. A name that another one has in the store goes over to this one; the other
+  /// stays, without a name (see Snapshot::former_name()).
   Snapshot put(const Snapshot& snapshot);
 
   /// Oldest first.
