@@ -32,6 +32,7 @@ struct superblock {
 
 static bool mounted;
 static uint64_t present_limit, present_device;
+static bool settled; /* the file system is as these two say */
 
 bool data_mounted(void) { return mounted; }
 
@@ -170,12 +171,15 @@ static bool set_reserve(uint64_t limit, struct data_size* size) {
   return write_text(RESERVE_FILE, text);
 }
 
-/* Both of the above; NULL or what failed (errno says why). */
+/* Both of the above; NULL or what failed (errno says why). What failed is done again when the
+ * machine wakes the next time. */
 static const char* settle(uint64_t limit, struct data_size* size) {
+  settled = false;
   present_limit = limit;
   present_device = device_bytes();
   if (!grow()) return "grow the data disk's file system";
   if (!set_reserve(limit, size)) return "set the data disk's reserve";
+  settled = true;
   return NULL;
 }
 
@@ -193,7 +197,8 @@ const char* data_mount(uint64_t limit, struct data_size* size) {
 
 void data_keep_size(uint64_t device, uint64_t limit) {
   struct data_size size;
-  if (!mounted || (limit == present_limit && (device == 0 || device == present_device))) return;
+  bool as_before = limit == present_limit && (device == 0 || device == present_device);
+  if (!mounted || (settled && as_before)) return;
   const char* failed =
       wait_for_capacity(device) ? settle(limit, &size) : "see the data disk's new size";
   if (failed) log_line("%s: %s", failed, strerror(errno));

@@ -390,6 +390,55 @@ TEST_F(ErrorsTest, InOpenThatGrows) {
   });
 }
 
+/// The database's disk cannot be read for a while.
+class UnreadableFiles final : public test::ForwardingFileSystem {
+ public:
+  base::Result<std::unique_ptr<base::File>> open(const Path& path, Access access) override {
+    auto file = ForwardingFileSystem::open(path, access);
+    if (!file || path.filename() != "disk") return file;
+    return std::unique_ptr<base::File>(
+        std::make_unique<Unreadable>(std::move(file).value(), unreadable));
+  }
+  std::atomic<bool> unreadable = false;
+
+ private:
+  class Unreadable final : public test::ForwardingFile {
+   public:
+    Unreadable(std::unique_ptr<base::File> file, const std::atomic<bool>& now)
+        : ForwardingFile(std::move(file)), now_(now) {}
+    base::Result<bool> read(std::uint64_t offset, std::span<const base::Bytes> parts,
+                            Wait wait) override {
+      if (now_) return test::Fault::error("read");
+      return ForwardingFile::read(offset, parts, wait);
+    }
+
+   private:
+    const std::atomic<bool>& now_;
+  };
+};
+
+/// The machine that is put down has a file system that is smaller than its disk, and must not take
+/// it for done.
+TEST_F(ErrorsTest, AGrowthThatTheGuestCouldNotFinishIsFinishedByTheNextOpen) {
+  Options larger;
+  larger.disk_limit_mb = 6144;
+  make_table();
+  {
+    UnreadableFiles files;
+    Database db(detail::DatabaseState::open(path(), {}, files));
+    static_cast<void>(db.guest().exec({"sh", "-c", "sync; echo 3 > /proc/sys/vm/drop_caches"}));
+    files.unreadable = true;
+    EXPECT_THROW(db.set_disk_limit(larger.disk_limit_mb), snowglobe::Error);
+    files.unreadable = false;
+    insert(db);
+    EXPECT_LT(size_mb(db), 5000);
+  }
+  Database db = Database::open(path(), larger);
+  EXPECT_EQ(db.info().started, "resumed") << db.info().why_cold;
+  EXPECT_NEAR(static_cast<double>(size_mb(db)), 6144, 3);
+  EXPECT_EQ(check_rows(db), acknowledged_);
+}
+
 /// A disk that, opened while it is slow, answers no read sooner than after a while.
 class SlowFiles final : public test::ForwardingFileSystem {
  public:
