@@ -111,6 +111,9 @@ class Running {
   Interrupts::Scope closing_;
 };
 
+/// Where connections from outside seem to come from: docs/architecture.md, "The cable".
+constexpr const char* kGatewayAddress = "10.5.0.1";
+
 /// SNOWGLOBE_HOME, else $XDG_DATA_HOME/snowglobe, else ~/.local/share/snowglobe.
 [[nodiscard]] std::filesystem::path home_folder();
 

@@ -1,6 +1,7 @@
 // cli/line_editor.cc - lines that somebody types, with editing, history and completion (libedit).
 #include "cli/line_editor.h"
 
+#include "cli/prompt.h"
 #include <algorithm>
 #include <cerrno>
 #include <clocale>
@@ -48,7 +49,7 @@ class LineEditor::Libedit {
     history(history_, &event, H_SETUNIQUE, 1);
     if (keeps_history()) history(history_, &event, H_LOAD, file_.c_str());
     el_set(editor_, EL_CLIENTDATA, this);
-    el_set(editor_, EL_PROMPT, &Libedit::prompt_of);
+    el_set(editor_, EL_PROMPT_ESC, &Libedit::prompt_of, kNoWidth);
     el_set(editor_, EL_EDITOR, "emacs");
     el_set(editor_, EL_SIGNAL, 0);
     el_set(editor_, EL_HIST, history, history_);

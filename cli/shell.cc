@@ -9,6 +9,7 @@
 #include <fstream>
 #include <iostream>
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace snowglobe::cli {
 namespace fs = std::filesystem;
@@ -21,6 +22,20 @@ fs::path history_file(const char* name) {
   if (failure) return {};
   if (made) chmod(home_folder().c_str(), S_IRWXU);
   return home_folder() / name;
+}
+
+/// As of psql: what PSQLRC names, else ~/.psqlrc; before it the same with a version behind a dash.
+fs::path start_file(const std::string& version) {
+  const char* named = std::getenv("PSQLRC");
+  const char* home_of_user = std::getenv("HOME");
+  std::string file = named == nullptr ? std::string() : named;
+  if (named == nullptr && home_of_user != nullptr) file = fs::path(home_of_user) / ".psqlrc";
+  if (file.empty()) return {};
+  for (const std::string& each :
+       {file + "-" + version, file + "-" + version.substr(0, version.find('.')), file}) {
+    if (access(each.c_str(), R_OK) == 0) return each;
+  }
+  return {};
 }
 
 struct LastLine {
@@ -95,6 +110,7 @@ int run_psql(Context& context, Running& running, const ShellOptions& options) {
     variables.push_back("PSQL_HISTORY=" + history.string());
   std::vector<std::string> arguments = {"psql"};
   if (stdin_is_terminal() && globals.quiet) arguments.emplace_back("-q");
+  if (options.no_start_file) arguments.emplace_back("-X");
   if (!stdin_is_terminal()) arguments.insert(arguments.end(), {"-v", "ON_ERROR_STOP=1"});
   arguments.insert(arguments.end(), options.psql_arguments.begin(), options.psql_arguments.end());
   const LastLine before = last_line(history);
@@ -115,6 +131,9 @@ int run_own(Context& context, Running& running, const ShellOptions& options) {
   SqlEngine engine(context, running.database, engine_options);
   LineEditor editor(context.interrupts, options.no_history ? fs::path() : history_file("history"),
                     sql_completer(engine), [&engine] { engine.drop_typed(); });
+  const fs::path start =
+      options.no_start_file ? fs::path() : start_file(running.database.info().postgres_version);
+  if (!start.empty()) engine.run_start_file(start);
   const int code = engine.run(editor);
   if (engine.quit_was_said() || context.interrupts.closing().stop_requested()) return code;
   return run_console(context, running.database);

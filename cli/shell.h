@@ -12,6 +12,7 @@ namespace snowglobe::cli {
 struct ShellOptions {
   bool own = false;  ///< ours, also where psql is installed
   bool no_history = false;
+  bool no_start_file = false;
   std::vector<std::string> psql_arguments;
   EngineOptions engine;
 };

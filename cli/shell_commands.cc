@@ -75,7 +75,7 @@ const std::vector<ShellCommands::Entry>& ShellCommands::entries() {
       {"snapshots", &C::snapshots, "", "what was saved here"},
       {"guest", &C::guest, "COMMAND", "run a command in the machine"},
       {"expose", &C::expose, "[PORT]", "let programs outside in; prints a line for psql"},
-      {"hide", &C::hide, "", "let nobody new in"},
+      {"hide", &C::hide, "", "take \\expose back: nobody new gets in (also \\unexpose)"},
       {"restrict", &C::ignored, "KEY", "as pg_dump writes it; nothing is restricted"},
       {"unrestrict", &C::ignored, "KEY", "its end"},
   };
@@ -105,6 +105,7 @@ std::size_t ShellCommands::run(const std::string& line, std::size_t position) {
   if (name_ == "include") name_ = "i";
   if (name_ == "edit") name_ = "e";
   if (name_ == "help") name_ = "h";
+  if (name_ == "unexpose") name_ = "hide";
   if (name_ == "z") name_ = "dp";
   const auto& all = entries();
   auto found =

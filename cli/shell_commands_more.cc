@@ -174,7 +174,9 @@ void ShellCommands::expose() {
     options.port = static_cast<std::uint16_t>(number);
   }
   const Endpoint endpoint = engine_.database_.expose(options);
-  std::cout << endpoint.psql(engine_.context_.globals.dbname) << '\n';
+  std::cout << endpoint.psql(engine_.context_.globals.dbname) << '\n'
+            << fmt::format("The server sees whoever comes by it as {}; \\hide takes it back.\n",
+                           kGatewayAddress);
 }
 
 // Who is connected stays.

@@ -3,11 +3,13 @@
 
 #include "cli/children.h"
 #include "cli/json.h"
+#include "cli/prompt.h"
 #include "cli/shell_commands.h"
 #include "cli/shell_output.h"
 #include "cli/terminal.h"
 #include <algorithm>
 #include <fmt/format.h>
+#include <fstream>
 #include <iostream>
 #include <libpq-fe.h>
 #include <sstream>
@@ -47,7 +49,11 @@ SqlEngine::SqlEngine(Context& context, Database& database, EngineOptions options
       database_(database),
       options_(std::move(options)),
       lexer_(variable_values()) {
-  variables_ = {{"AUTOCOMMIT", "on"}, {"ECHO", "none"}, {"VERBOSITY", "default"}};
+  variables_ = {{"AUTOCOMMIT", "on"},
+                {"ECHO", "none"},
+                {"VERBOSITY", "default"},
+                {"PROMPT1", std::string(kUsualPrompt)},
+                {"PROMPT2", std::string(kUsualPrompt)}};
   begin_session();
 }
 
@@ -84,11 +90,33 @@ bool is_superuser(Session& session) {
 
 }  // namespace
 
-/// As psql's "%/%R%x%# ".
 std::string SqlEngine::prompt() {
-  return fmt::format("{}{}{}{} ", context_.globals.dbname,
-                     conditions_.active() || lexer_.prompt() != '=' ? lexer_.prompt() : '@',
-                     mark_of(session_->state()), is_superuser(*session_) ? '#' : '>');
+  const bool within = lexer_.prompt() != '=';
+  const std::string& typed = lexer_.text();
+  PromptFacts facts;
+  facts.database = context_.globals.dbname;
+  facts.user = context_.globals.user;
+  facts.state = conditions_.active() || within ? lexer_.prompt() : '@';
+  facts.mark = mark_of(session_->state());
+  facts.superuser = is_superuser(*session_);
+  facts.backend_pid = session_->state() == SessionState::closed ? 0 : session_->backend_pid();
+  facts.line = 1 + static_cast<std::size_t>(std::count(typed.begin(), typed.end(), '\n'));
+  facts.variables = variable_values();
+  facts.output_of = [this](const std::string& command) {
+    return output_of(context_.interrupts, command);
+  };
+  const auto format = variables_.find(within ? "PROMPT2" : "PROMPT1");
+  return expand_prompt(format == variables_.end() ? "" : format->second, facts);
+}
+
+/// What it says counts, what goes wrong in it is said and ends nothing.
+void SqlEngine::run_start_file(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  StreamSource source(file);
+  files_.push_back(path);
+  run(source);
+  files_.pop_back();
+  exit_code_ = kOk;
 }
 
 int SqlEngine::run(LineSource& source) {

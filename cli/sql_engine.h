@@ -71,6 +71,8 @@ class SqlEngine {
   /// Reads a source to its end. Returns an ExitCode: that of the first error if it stops there,
   /// else kOk. Several may follow each other; finish() comes last.
   int run(LineSource& source);
+  /// Runs somebody's ~/.psqlrc before they type.
+  void run_start_file(const std::filesystem::path& path);
   /// Commits or rolls back a single transaction, and says what there is to say at the end.
   int finish();
   /// How the last run() of an interactive source ended.

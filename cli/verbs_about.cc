@@ -36,7 +36,9 @@ Json info_json(const Info& info, const Stats& stats, const std::vector<ShippedPa
                {"started", info.started},
                {"why_cold", info.why_cold},
                {"start_ms", info.boot_time.count()},
-               {"disk_bytes", stats.disk_bytes}};
+               {"disk_bytes", stats.disk_bytes},
+               {"image_bytes", info.image_bytes},
+               {"image_bytes_read", stats.image_bytes_read}};
   if (parts.empty()) return json;
   Json files = Json::array();
   std::uint64_t bytes = 0, compressed = 0;
@@ -131,6 +133,8 @@ int info(Context& context, const InfoArguments& arguments) {
   line("started", fmt::format("{} in {}{}", info.started, human_duration(info.boot_time),
                               info.why_cold.empty() ? "" : " (" + info.why_cold + ")"));
   line("disk changed", human_bytes(stats.disk_bytes));
+  line("image read", fmt::format("{} of {} so far", human_bytes(stats.image_bytes_read),
+                                 human_bytes(info.image_bytes)));
   if (!parts.empty()) print_shipped(parts);
   return kOk;
 }

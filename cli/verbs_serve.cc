@@ -48,11 +48,13 @@ void print_endpoint(const Context& context, const Endpoint& endpoint) {
                 {"password", endpoint.password()},
                 {"database", dbname},
                 {"uri", endpoint.uri(dbname)},
-                {"psql", endpoint.psql(dbname)}});
+                {"psql", endpoint.psql(dbname)},
+                {"seen_as", kGatewayAddress}});
     return;
   }
   std::cout << endpoint.uri(dbname) << std::endl;
-  context.say(fmt::format("in another terminal:  {}\nCtrl-C ends it", endpoint.psql(dbname)));
+  context.say(fmt::format("in another terminal:  {}\nseen by the server as {}; Ctrl-C ends it",
+                          endpoint.psql(dbname), kGatewayAddress));
 }
 
 int expose(Context& context, const ExposeArguments& arguments) {

@@ -22,7 +22,7 @@ struct SqlArguments : OutputArguments {
 };
 
 struct ShellArguments : OutputArguments {
-  bool own = false, no_history = false;
+  bool own = false, no_history = false, no_start_file = false;
 };
 
 void add_output_options(CLI::App& verb, OutputArguments& arguments) {
@@ -93,6 +93,7 @@ int shell(Context& context, const ShellArguments& arguments) {
   context.may_ask_to_create = true;
   options.own = arguments.own;
   options.no_history = arguments.no_history;
+  options.no_start_file = arguments.no_start_file;
   options.psql_arguments = context.tail;
   options.engine = engine_options(context, arguments);
   Running running(context);
@@ -110,6 +111,7 @@ void add_sql_verbs(CLI::App& app, Context& context) {
     verb->footer("Say it as: snowglobe [DATABASE] [shell] [OPTIONS] [-- ARGUMENTS OF PSQL...]");
     add_output_options(*verb, *arguments);
     verb->add_flag("--own", arguments->own, "Our own shell, also where psql is installed");
+    verb->add_flag("-X,--no-psqlrc", arguments->no_start_file, "Do not read ~/.psqlrc or PSQLRC");
     verb->add_flag("--no-history", arguments->no_history, "Keep no history of what is typed");
   }
   auto [verb, arguments] = add_verb<SqlArguments>(

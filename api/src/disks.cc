@@ -48,7 +48,7 @@ FileDisk::~FileDisk() {
   ::close(file_);
 }
 
-base::Result<void> FileDisk::read(u64 offset, base::Bytes out) {
+base::Result<void> FileDisk::fetch(u64 offset, base::Bytes out) {
   while (!out.empty()) {
     const ssize_t count = pread(file_, out.data(), out.size(), static_cast<off_t>(offset));
     if (count < 0 && errno == EINTR) continue;

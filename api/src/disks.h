@@ -28,14 +28,12 @@ class FileDisk final : public ReadOnlyDisk {
   FileDisk(const FileDisk&) = delete;
   FileDisk& operator=(const FileDisk&) = delete;
 
-  [[nodiscard]] vm::u64 capacity() const override { return capacity_; }
-  base::Result<void> read(vm::u64 offset, base::Bytes out) override;
-
  private:
-  FileDisk(int file, vm::u64 capacity) : file_(file), capacity_(capacity) {}
+  FileDisk(int file, vm::u64 capacity) : ReadOnlyDisk(capacity), file_(file) {}
+
+  base::Result<void> fetch(vm::u64 offset, base::Bytes out) override;
 
   int file_;
-  vm::u64 capacity_;
 };
 
 /// The written parts of a disk; all else is zero. Never changes: any number of machines share it.

@@ -32,11 +32,11 @@ std::shared_ptr<const EmbeddedImage> registered_image() {
   return registry().image;
 }
 
-u64 EmbeddedDisk::capacity() const {
-  return base::align_up(static_cast<u64>(contents_.size()), kSector);
-}
+EmbeddedDisk::EmbeddedDisk(base::ConstBytes contents)
+    : ReadOnlyDisk(base::align_up(static_cast<u64>(contents.size()), kSector)),
+      contents_(contents) {}
 
-base::Result<void> EmbeddedDisk::read(u64 offset, base::Bytes out) {
+base::Result<void> EmbeddedDisk::fetch(u64 offset, base::Bytes out) {
   const u64 there = offset < contents_.size() ? contents_.size() - offset : 0;
   const auto count = static_cast<std::size_t>(std::min<u64>(there, out.size()));
   if (out.size() - count >= kSector) return Error{ErrorCode::kIo, "read behind the image's end"};

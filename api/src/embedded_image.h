@@ -21,12 +21,11 @@ std::shared_ptr<const EmbeddedImage> registered_image();
 /// A read-only disk on bytes that outlive it. A last sector that is cut off is padded with zeros.
 class EmbeddedDisk final : public ReadOnlyDisk {
  public:
-  explicit EmbeddedDisk(base::ConstBytes contents) : contents_(contents) {}
-
-  [[nodiscard]] vm::u64 capacity() const override;
-  base::Result<void> read(vm::u64 offset, base::Bytes out) override;
+  explicit EmbeddedDisk(base::ConstBytes contents);
 
  private:
+  base::Result<void> fetch(vm::u64 offset, base::Bytes out) override;
+
   base::ConstBytes contents_;
 };
 

@@ -144,6 +144,7 @@ Stats Instance::stats() const {
   stats.interrupts = machine.interrupts;
   stats.idle = std::chrono::nanoseconds(machine.idle_nanoseconds);
   stats.disk_bytes = parts_->data_disk->own_bytes();
+  stats.image_bytes_read = parts_->root_disk->touched_bytes();
   stats.translator = translator_stats(machine);
   if (!is_open()) return stats;
   // The table of streams belongs to the machine's thread.

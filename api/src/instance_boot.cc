@@ -46,7 +46,7 @@ vm::Executor executor_of(Executor executor) {
   throw InvalidArgument("Options::executor is none of the three");
 }
 
-std::shared_ptr<vm::BlockBackend> open_root_disk(const ImageFile& root) {
+std::shared_ptr<ReadOnlyDisk> open_root_disk(const ImageFile& root) {
   if (root.embedded.data() != nullptr) return std::make_shared<EmbeddedDisk>(root.embedded);
   return value_or_throw(FileDisk::open(root.path));
 }

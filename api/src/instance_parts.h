@@ -100,7 +100,7 @@ struct Instance::Parts {
   bool muted_ = false;
 
  public:
-  std::shared_ptr<vm::BlockBackend> root_disk;  // read-only: shared with forks
+  std::shared_ptr<ReadOnlyDisk> root_disk;  // read-only: shared with forks
   std::unique_ptr<DataDisk> data_disk;          // made by build_machine() if there is none
   std::unique_ptr<AgentClient> agent;
   std::unique_ptr<net::Network> network;

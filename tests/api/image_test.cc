@@ -215,6 +215,7 @@ TEST_F(EmbeddedImageTest, ADiskOnItIsPaddedToASectorAndReadOnly) {
   EXPECT_FALSE(disk.read(1536, base::Bytes(out).first(512)).ok());
   EXPECT_FALSE(disk.read(~std::uint64_t{0} - 511, base::Bytes(out).first(512)).ok());
   EXPECT_TRUE(disk.read_only());
+  EXPECT_EQ(disk.touched_bytes(), 1536u);
   EXPECT_FALSE(disk.write(0, contents).ok());
   EXPECT_FALSE(disk.discard(0, 512).ok());
 }

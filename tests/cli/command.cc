@@ -24,7 +24,8 @@ constexpr auto kOneWait = std::chrono::seconds(20);
 
 [[noreturn]] void become(const std::vector<std::string>& arguments, const RunOptions& options) {
   if (!options.directory.empty() && chdir(options.directory.c_str()) != 0) _exit(126);
-  for (const char* name : {"PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGAPPNAME", "NO_COLOR"})
+  for (const char* name :
+       {"PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGAPPNAME", "PSQLRC", "NO_COLOR"})
     unsetenv(name);
   setenv("SNOWGLOBE_HOME", home().c_str(), 1);
   setenv("TERM", "dumb", 1);

@@ -69,6 +69,7 @@ TEST(Expose, APasswordAndAPortCanBeChosenAndAPortInUseIsSaid) {
   Started expose(Started::On::pipe, {"expose", "--json", "--password", "secret"});
   const auto endpoint = nlohmann::json::parse(expose.wait_for("}"));
   EXPECT_EQ(endpoint["password"], "secret");
+  EXPECT_EQ(endpoint["seen_as"], "10.5.0.1");  // as Run.ItsProgramGetsIn has it from the server
   const Ran taken = snowglobe({"expose", "--port", std::to_string(endpoint["port"].get<int>())});
   EXPECT_EQ(taken.code, 10);
   EXPECT_NE(taken.err.find("in use"), std::string::npos) << taken.err;
@@ -153,6 +154,7 @@ TEST(Logs, HaveTheKernelAndCanBeJson) {
 
 TEST(About, InfoAddsUpWhatAProductShips) {
   const auto info = nlohmann::json::parse(snowglobe({"info", "--json"}).out);
+  EXPECT_LT(info["image_bytes_read"], info["image_bytes"].get<std::int64_t>() / 2);
   EXPECT_EQ(info["memory_mb"], 256);
   EXPECT_EQ(info["image_id"].get<std::string>().size(), 32u);
   EXPECT_GT(info["shipped"]["compressed_bytes"], 10'000'000);

@@ -131,6 +131,29 @@ TEST(OwnShell, RemembersAndCompletes) {
   EXPECT_EQ(again.wait(), 0);
 }
 
+TEST(OwnShell, BeginsWithTheUsersStartFile) {
+  Folder folder;
+  std::ofstream(folder / "rc") << "\\set PROMPT1 '%[%033[1m%]%n at %/%R%l> '\n\\nonsense\n"
+                                  "\\set PROMPT2 'more%R %l%x> '\n\\pset null '(nothing)'\n";
+  Started shell(Started::On::terminal, {"shell", "--own"}, {"PSQLRC=" + folder / "rc"});
+  shell.wait_for("there is no command \\nonsense");
+  shell.wait_for("\x1b[1mpostgres at postgres=1> ");
+  shell.type("begin; select null\r");
+  shell.wait_for("more- 2*> ");
+  shell.type(";\r");
+  shell.wait_for("(nothing)");
+  shell.type("\\q\r");
+  EXPECT_EQ(shell.wait(), 0);
+  Started without(Started::On::terminal, {"shell", "--own", "-X"}, {"PSQLRC=" + folder / "rc"});
+  without.wait_for("postgres=# ");
+  without.type("\\pset border 2\r");
+  without.wait_for("Border style is 2.");
+  without.type("select null as it;\r");
+  without.wait_for("|    |\r\n");
+  without.type("\\q\r");
+  EXPECT_EQ(without.wait(), 0);
+}
+
 TEST(OwnShell, LeavesAHistoryThatIsNoPlainFileAlone) {
   const std::filesystem::path file = home() / "history";  // as good as /dev/null
   std::filesystem::remove(file);
@@ -256,9 +279,10 @@ TEST(OwnShell, NothingListensUnlessAsked) {
   EXPECT_EQ(ports_of(shell.pid()), 0u);
   shell.type("\\expose\r");
   shell.wait_for("psql ");
+  shell.wait_for("as 10.5.0.1; \\hide takes it back");
   shell.wait_for("postgres=# ");
   EXPECT_EQ(ports_of(shell.pid()), 1u);
-  shell.type("\\hide\r");
+  shell.type("\\unexpose\r");
   shell.wait_for("Nothing listens");
   EXPECT_EQ(ports_of(shell.pid()), 0u);
   shell.type("\\q\r");

@@ -72,6 +72,9 @@ struct Stats {
   std::uint64_t interrupts = 0;
   std::chrono::nanoseconds idle{0};  ///< time in which the guest slept
   std::uint64_t disk_bytes = 0;      ///< of the data disk that differ from the image
+  /// Of the image's root that were read, in pieces of 64 KiB: the rest was not needed yet. Forks
+  /// count together.
+  std::uint64_t image_bytes_read = 0;
   unsigned sessions = 0;             ///< connections that are open through the pipe
   TranslatorStats translator;
 };
