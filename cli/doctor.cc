@@ -1,165 +1,21 @@
-// cli/doctor.cc - does everything work on this computer, and if not, what helps?
+// cli/doctor.cc - does everything work on this computer, and if not, what helps? The checks that
+// start a machine; doctor_host.cc and doctor_image.cc have the others.
 #include "cli/doctor.h"
 
-#include "cli/children.h"
+#include "cli/doctor_checks.h"
 #include "cli/json.h"
 #include "cli/terminal.h"
-#include <arpa/inet.h>
 #include <fmt/format.h>
-#include <fstream>
-#include <functional>
 #include <iostream>
 #include <libpq-fe.h>
-#include <sqlite3.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/statvfs.h>
-#include <sys/un.h>
-#include <sys/utsname.h>
-#include <unistd.h>
-#include <zstd.h>
+#include <memory>
+#include <utility>
+#include <vector>
 
 namespace snowglobe::cli {
-namespace fs = std::filesystem;
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-enum class Verdict : std::uint8_t { ok, warning, failure };
-
-struct Finding {
-  Verdict verdict = Verdict::ok;
-  std::string text;
-  std::string advice = {};
-};
-
-std::string first_match(const char* path, std::string_view key) {
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);)
-    if (line.starts_with(key)) return line.substr(std::min(line.find(':') + 2, line.size()));
-  return {};
-}
-
-Finding system_facts() {
-  utsname name{};
-  uname(&name);
-  return {Verdict::ok, fmt::format("{} {} {}; {}", name.sysname, name.release, name.machine,
-                                   first_match("/proc/cpuinfo", "model name"))};
-}
-
-Finding versions() {
-  return {Verdict::ok, fmt::format("snowglobe {}, SQLite {}, zstd {}, libpq {}.{}",
-                                   library_version(), sqlite3_libversion(), ZSTD_versionString(),
-                                   PQlibVersion() / 10000, PQlibVersion() % 10000)};
-}
-
-Finding processor() {
-  const std::string flags = " " + first_match("/proc/cpuinfo", "flags") + " ";
-  for (const char* flag : {" fsgsbase ", " sse2 ", " bmi2 "})
-    if (flags.find(flag) == std::string::npos)
-      return {Verdict::warning, fmt::format("no{}: the translator may not run", flag),
-              "without it everything works, 20 to 100 times slower"};
-  return {Verdict::ok, "fsgsbase, sse2, bmi2"};
-}
-
-Finding page_size() {
-  const long size = sysconf(_SC_PAGESIZE);
-  if (size == 4096) return {Verdict::ok, "4096 bytes"};
-  return {Verdict::failure, fmt::format("{} bytes", size), "a kernel with pages of 4 KiB"};
-}
-
-Finding executable_memory() {
-  const int file = memfd_create("snowglobe-doctor", MFD_CLOEXEC);
-  if (file < 0 || ftruncate(file, 4096) != 0)
-    return {Verdict::failure, "memfd_create is refused",
-            "allow it in the container's seccomp profile"};
-  void* page = mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_SHARED, file, 0);
-  close(file);
-  if (page == MAP_FAILED)
-    return {Verdict::warning, "refused: the interpreter will run, 20 to 100 times slower",
-            "allow executable memory files (SELinux: execmem; hardened kernels)"};
-  munmap(page, 4096);
-  return {Verdict::ok, "a second mapping of one memory may be executable"};
-}
-
-Finding mappings() {
-  std::ifstream file("/proc/sys/vm/max_map_count");
-  long count = 0;
-  file >> count;
-  if (count >= 65530) return {Verdict::ok, fmt::format("vm.max_map_count is {}", count)};
-  return {Verdict::warning, fmt::format("vm.max_map_count is only {}", count),
-          "sysctl vm.max_map_count=65530"};
-}
-
-Finding memory() {
-  std::ifstream file("/proc/meminfo");
-  std::uint64_t available = 0;
-  for (std::string word; file >> word;)
-    if (word == "MemAvailable:") file >> available;
-  const std::string text = human_bytes(available * 1024) + " available";
-  if (available * 1024 > 300'000'000) return {Verdict::ok, text};
-  return {Verdict::warning, text,
-          "a machine takes its --memory (128 MiB) at most, and its growing disk"};
-}
-
-Finding folder(const fs::path& path) {
-  fs::path there = path;
-  std::error_code ignored;
-  while (!there.empty() && !fs::exists(there, ignored) && there != there.parent_path())
-    there = there.parent_path();
-  if (access(there.c_str(), W_OK | X_OK) != 0)
-    return {Verdict::failure, fmt::format("{} cannot be written", there.string()),
-            "mend its rights, or name another (TMPDIR, SNOWGLOBE_HOME, XDG_CACHE_HOME)"};
-  struct statvfs space {};
-  if (statvfs(there.c_str(), &space) != 0) return {Verdict::warning, there.string()};
-  const std::uint64_t free = std::uint64_t{space.f_bavail} * space.f_frsize;
-  const std::string text = fmt::format("{}: {} free", path.string(), human_bytes(free));
-  if (free > 500'000'000) return {Verdict::ok, text};
-  return {Verdict::warning, text, "make room: the first start unpacks some 100 MB into the cache"};
-}
-
-fs::path cache_folder() {
-  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache == '/')
-    return fs::path(cache) / "snowglobe";
-  const char* home = std::getenv("HOME");
-  return fs::path(home == nullptr ? "/" : home) / ".cache" / "snowglobe";
-}
-
-bool binds(int family, const sockaddr* address, socklen_t size) {
-  const int descriptor = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const bool bound = descriptor >= 0 && bind(descriptor, address, size) == 0;
-  if (descriptor >= 0) close(descriptor);
-  return bound;
-}
-
-Finding sockets() {
-  sockaddr_un unix_address{};
-  unix_address.sun_family = AF_UNIX;
-  const std::string name = fmt::format("snowglobe-doctor-{}", getpid());
-  name.copy(unix_address.sun_path + 1, name.size());
-  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
-  if (!binds(AF_UNIX, reinterpret_cast<const sockaddr*>(&unix_address), size))
-    return {Verdict::failure, "no abstract Unix socket can be made",
-            "sessions need one: allow AF_UNIX in the container"};
-  sockaddr_in four{};
-  four.sin_family = AF_INET;
-  four.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (!binds(AF_INET, reinterpret_cast<const sockaddr*>(&four), sizeof four))
-    return {Verdict::warning, "127.0.0.1 cannot be bound", "expose, run and psql need it"};
-  sockaddr_in6 six{};
-  six.sin6_family = AF_INET6;
-  six.sin6_addr = in6addr_loopback;
-  const bool ipv6 = binds(AF_INET6, reinterpret_cast<const sockaddr*>(&six), sizeof six);
-  return {Verdict::ok,
-          ipv6 ? "abstract Unix, 127.0.0.1, ::1" : "abstract Unix, 127.0.0.1 (no ::1)"};
-}
-
-Finding psql() {
-  const std::string path = find_program("psql");
-  if (path.empty())
-    return {Verdict::ok, "not installed: `shell` uses our own prompt (Debian: postgresql-client)"};
-  return {Verdict::ok, path};
-}
 
 /// What a database can show; the first of them starts it.
 class Trial {
@@ -171,20 +27,26 @@ class Trial {
     running_.emplace(context_);
     const Info info = running_->database.info();
     const auto took = Clock::now() - begun;
-    const std::string text =
-        fmt::format("{} in {}, image {} ({})", info.started, human_duration(took),
-                    info.image.string(), info.image_id.substr(0, 12));
+    const std::string text = fmt::format("{} in {}", info.started, human_duration(took));
     if (!info.why_cold.empty())
       return {Verdict::warning, text + ": " + info.why_cold,
               "./dev guest makes the ready state; starts take 80 ms then"};
     return {Verdict::ok, text};
   }
 
+  Finding image() { return image_files(database().info()); }
+  Finding states() { return ready_states(database().info()); }
+
   Finding executor() {
     const Info info = database().info();
-    if (info.why_interpreted.empty()) return {Verdict::ok, info.executor};
-    return {Verdict::warning, info.executor + ": " + info.why_interpreted,
-            "everything works, 20 to 100 times slower"};
+    if (info.executor == "translator") {
+      return {Verdict::ok, fmt::format("translator; this machine uses {} mappings",
+                                       database().stats().translator.mappings)};
+    }
+    const std::string why =
+        info.why_interpreted.empty() ? "it was asked for" : info.why_interpreted;
+    return {Verdict::warning, info.executor + ": " + why,
+            "everything works, 20 to 100 times slower; what is amiss above may say why"};
   }
 
   Finding query() {
@@ -243,10 +105,15 @@ class Trial {
   std::optional<Running> running_;
 };
 
-struct Check {
-  const char* name;
-  std::function<Finding()> look;
-};
+/// A database in a folder is looked at, not opened: the trial is in memory.
+Finding database_folder(const std::filesystem::path& folder) {
+  const DatabaseInfo info = Database::inspect(folder);
+  const std::string text =
+      fmt::format("PostgreSQL {}, {} of {}, {}", info.postgres_version,
+                  human_bytes(info.disk_bytes), human_bytes(info.capacity),
+                  info.open ? fmt::format("open in process {}", info.pid) : info.state);
+  return {Verdict::ok, text};
+}
 
 Finding guarded(const Check& check, int& code) {
   try {
@@ -254,6 +121,9 @@ Finding guarded(const Check& check, int& code) {
   } catch (const ImageError& error) {
     code = kNoImage;
     return {Verdict::failure, error.what(), "SNOWGLOBE_IMAGE or --image names the image's folder"};
+  } catch (const DatabaseNotFound& error) {
+    code = kNotFound;
+    return {Verdict::failure, error.what(), "snowglobe init makes one"};
   } catch (const Cancelled&) {
     throw;
   } catch (const std::exception& error) {
@@ -274,33 +144,30 @@ void print(const Check& check, const Finding& finding) {
 }  // namespace
 
 int run_doctor(Context& context) {
+  const std::filesystem::path database = std::exchange(context.globals.database, {});
   Trial trial(context);
-  const Check checks[] = {
-      {"system", system_facts},
-      {"versions", versions},
-      {"processor", processor},
-      {"page size", page_size},
-      {"executable memory", executable_memory},
-      {"mappings", mappings},
-      {"memory", memory},
-      {"temporary files", [] { return folder(fs::temp_directory_path()); }},
-      {"data folder", [] { return folder(home_folder()); }},
-      {"cache folder", [] { return folder(cache_folder()); }},
-      {"sockets", sockets},
-      {"psql", psql},
+  std::vector<Check> checks = host_checks(database);
+  if (!database.empty())
+    checks.push_back({"database", [database] { return database_folder(database); }});
+  const Check of_a_machine[] = {
       {"start", [&trial] { return trial.start(); }},
+      {"image", [&trial] { return trial.image(); }},
+      {"ready states", [&trial] { return trial.states(); }},
       {"executor", [&trial] { return trial.executor(); }},
       {"query", [&trial] { return trial.query(); }},
       {"save and restore", [&trial] { return trial.restore(); }},
       {"clock", [&trial] { return trial.clock(); }},
       {"expose", [&trial] { return trial.expose(); }},
   };
+  checks.insert(checks.end(), std::begin(of_a_machine), std::end(of_a_machine));
   int code = kOk;
+  std::size_t warnings = 0;
   Json all = Json::array();
   for (const Check& check : checks) {
     int worse = kFailed;
     const Finding finding = guarded(check, worse);
     if (finding.verdict == Verdict::failure && code == kOk) code = worse;
+    if (finding.verdict == Verdict::warning) ++warnings;
     constexpr const char* kVerdicts[] = {"ok", "warning", "failure"};
     all.push_back({{"check", check.name},
                    {"verdict", kVerdicts[static_cast<std::size_t>(finding.verdict)]},
@@ -309,9 +176,11 @@ int run_doctor(Context& context) {
     if (!context.globals.json) print(check, finding);
   }
   if (context.globals.json) {
-    print_json({{"healthy", code == kOk}, {"checks", all}});
+    print_json({{"healthy", code == kOk}, {"warnings", warnings}, {"checks", all}});
   } else {
-    std::cout << (code == kOk ? "everything works\n" : "something does not work here\n");
+    std::cout << (code != kOk     ? "something does not work here\n"
+                  : warnings != 0 ? "everything works, and could be better\n"
+                                  : "everything works\n");
   }
   return code;
 }

@@ -6,8 +6,10 @@
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
+#include <set>
 #include <sstream>
 #include <unistd.h>
 
@@ -168,11 +170,43 @@ TEST(About, TheDoctorFindsAHealthyHostAndAMissingImage) {
   const auto report = nlohmann::json::parse(ran.out);
   EXPECT_EQ(ran.code, 0) << ran.out;
   EXPECT_EQ(report["healthy"], true);
-  EXPECT_GE(report["checks"].size(), 15u);
+  EXPECT_GE(report["checks"].size(), 25u);
+  std::set<std::string> names;
+  for (const auto& check : report["checks"])
+    names.insert(check["check"].get<std::string>());
+  for (const char* name : {"processor", "executable memory", "mappings", "memory", "overcommit",
+                           "huge pages", "time source", "image", "ready states", "query"})
+    EXPECT_TRUE(names.contains(name)) << name;
   const Ran sick = snowglobe({"doctor", "--image", "/nowhere"});
   EXPECT_EQ(sick.code, 6);
   EXPECT_NE(sick.out.find("FAIL"), std::string::npos);
   EXPECT_NE(sick.out.find("SNOWGLOBE_IMAGE"), std::string::npos);
+}
+
+TEST(About, TheDoctorWarnsOfWhatCouldBeBetter) {
+  Folder folder;
+  const std::filesystem::path image =
+      nlohmann::json::parse(snowglobe({"info", "--json", "--no-sizes"}).out)["image"]
+          .get<std::string>();
+  for (const auto& entry : std::filesystem::directory_iterator(image))
+    if (entry.is_regular_file() && entry.path().filename() != "bare.snap")
+      std::filesystem::create_symlink(entry.path(), folder.path() / entry.path().filename());
+  std::ofstream(folder / "bare.snap") << "something else";
+  const Ran ran =
+      run_program({"sh", "-c", "ulimit -n 200; exec \"$0\" \"$@\"", SNOWGLOBE_COMMAND, "doctor",
+                   "--json", "--db", folder / "none.globe", "--image", folder.path()});
+  EXPECT_EQ(ran.code, 4) << ran.err;  // of the database; the rest are warnings
+  const auto report = nlohmann::json::parse(ran.out);
+  std::map<std::string, nlohmann::json> checks;
+  for (const auto& check : report["checks"])
+    checks[check["check"].get<std::string>()] = check;
+  EXPECT_EQ(checks["open files"]["verdict"], "warning") << ran.out;
+  EXPECT_EQ(checks["open files"]["advice"], "ulimit -n 1024");
+  EXPECT_EQ(checks["ready states"]["verdict"], "warning");
+  EXPECT_NE(checks["ready states"]["text"].get<std::string>().find("bare.snap"), std::string::npos);
+  EXPECT_EQ(checks["database"]["verdict"], "failure");
+  EXPECT_EQ(checks["image"]["verdict"], "ok");
+  EXPECT_FALSE(std::filesystem::exists(folder / "none.globe"));
 }
 
 TEST(About, MemoryOfTheWrongSizeIsUsage) {
