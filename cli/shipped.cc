@@ -43,7 +43,10 @@ void add(std::vector<ShippedPart>& parts, const char* what, const fs::path& file
   std::error_code failure;
   const auto bytes = fs::file_size(file, failure);
   if (failure) return;
-  parts.push_back({what, file, bytes, std::min<std::uint64_t>(bytes, compressed_size(file))});
+  // What is packed already does not shrink by more than a hundredth.
+  const bool packed = file.extension() == ".snap" || file.extension() == ".zst";
+  parts.push_back(
+      {what, file, bytes, packed ? bytes : std::min<std::uint64_t>(bytes, compressed_size(file))});
 }
 
 /// The file that has the library's code: the shared library, or this program.
