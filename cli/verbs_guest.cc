@@ -23,7 +23,7 @@ struct ExecArguments {
 };
 
 struct CopyArguments {
-  std::string from, to;
+  std::vector<std::string> paths;
   std::string mode = "644";
 };
 
@@ -97,30 +97,72 @@ unsigned parse_mode(const std::string& text) {
   return static_cast<unsigned>(mode);
 }
 
+struct Copied {
+  std::string path;
+  std::size_t bytes;
+};
+
+void print_copied(const Context& context, const char* what, const std::vector<Copied>& all) {
+  if (!context.globals.json) return;
+  Json list = Json::array();
+  for (const Copied& each : all)
+    list.push_back({{what, each.path}, {"bytes", each.bytes}});
+  print_json(list.size() == 1 ? list[0] : list);
+}
+
 int put(Context& context, const CopyArguments& arguments) {
   const unsigned mode = parse_mode(arguments.mode);
-  const std::string contents = read_whole(arguments.from);
+  std::string to = arguments.paths.back();
+  const std::vector<std::string> files(arguments.paths.begin(), arguments.paths.end() - 1);
+  const bool into_folder = files.size() > 1 || to.ends_with('/');
+  std::vector<std::string> contents;
+  for (const std::string& file : files) {
+    if (file == "-" && into_folder)
+      throw Failure(kUsage, "- has no name of its own: say which file it becomes in the guest");
+    contents.push_back(read_whole(file));
+  }
   Running running(context);
-  running.database.guest().put(arguments.to, contents, mode);
+  std::vector<Copied> copied;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const std::string path =
+        into_folder ? (fs::path(to) / fs::path(files[i]).filename()).string() : to;
+    running.database.guest().put(path, contents[i], mode);
+    copied.push_back({path, contents[i].size()});
+  }
   running.finish();
-  if (context.globals.json) print_json({{"path", arguments.to}, {"bytes", contents.size()}});
+  print_copied(context, "path", copied);
   return kOk;
 }
 
 int get(Context& context, const CopyArguments& arguments) {
-  Running running(context);
-  const std::string contents = running.database.guest().get(arguments.from);
-  std::string to = arguments.to;
-  if (to.empty()) to = fs::path(arguments.from).filename();
-  if (to == "-") {
-    std::cout.write(contents.data(), static_cast<std::streamsize>(contents.size()));
-    return kOk;
+  std::vector<std::string> paths = arguments.paths;
+  std::string to = ".";  // as a folder: own names
+  if (paths.size() > 1) {
+    to = paths.back();
+    paths.pop_back();
   }
-  if (fs::is_directory(to)) to = fs::path(to) / fs::path(arguments.from).filename();
-  NewFile file(to);
-  file.stream().write(contents.data(), static_cast<std::streamsize>(contents.size()));
-  file.keep();
-  if (context.globals.json) print_json({{"file", to}, {"bytes", contents.size()}});
+  const bool into_folder = fs::is_directory(to);
+  if (paths.size() > 1 && !into_folder)
+    throw Failure(kUsage, fmt::format("several files need a folder, and {} is none", to));
+  Running running(context);
+  std::vector<Copied> copied;
+  for (const std::string& path : paths) {
+    const std::string contents = running.database.guest().get(path);
+    const auto size = static_cast<std::streamsize>(contents.size());
+    if (to == "-") {
+      std::cout.write(contents.data(), size);
+      return kOk;
+    }
+    const std::string name = !into_folder ? to
+                             : arguments.paths.size() == 1
+                                 ? fs::path(path).filename().string()
+                                 : (fs::path(to) / fs::path(path).filename()).string();
+    NewFile file(name);
+    file.stream().write(contents.data(), size);
+    file.keep();
+    copied.push_back({name, contents.size()});
+  }
+  print_copied(context, "file", copied);
   return kOk;
 }
 
@@ -193,18 +235,24 @@ void add_guest_verbs(CLI::App& app, Context& context) {
   add_verb<Nothing>(app, context, "console", "The guest's shell", console);
   {
     auto [verb, arguments] =
-        add_verb<CopyArguments>(app, context, "put", "Copy a file into the guest", put);
-    verb->add_option("file", arguments->from, "File of the host; - is standard input")->required();
-    verb->add_option("path", arguments->to, "Where in the guest, from / on")->required();
+        add_verb<CopyArguments>(app, context, "put", "Copy files into the guest", put);
+    verb->footer("Say it as: snowglobe [DATABASE] put FILE... PATH");
+    verb->add_option(
+            "files", arguments->paths,
+            "Files of the host (- is standard input), and where to in the guest, from / on: "
+            "for several, a folder")
+        ->required()
+        ->expected(2, -1);
     verb->add_option("--mode", arguments->mode, "Its rights, in octal")->capture_default_str();
   }
   {
     auto [verb, arguments] =
-        add_verb<CopyArguments>(app, context, "get", "Copy a file out of the guest", get);
-    verb->add_option("path", arguments->from, "Where in the guest, from / on")->required();
-    verb->add_option(
-        "file", arguments->to,
-        "File or folder of the host; - is standard output; without it its own name here");
+        add_verb<CopyArguments>(app, context, "get", "Copy files out of the guest", get);
+    verb->footer("Say it as: snowglobe [DATABASE] get PATH... [FILE or FOLDER]");
+    verb->add_option("paths", arguments->paths,
+                     "Files of the guest, from / on, and where to: a file or folder of the host, - "
+                     "is standard output; without it its own name here")
+        ->required();
   }
   auto [verb, arguments] = add_verb<LogsArguments>(
       app, context, "logs", "What kernel, guest and PostgreSQL have said", logs);

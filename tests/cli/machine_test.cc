@@ -134,6 +134,17 @@ TEST(Guest, FilesGoInAndComeOut) {
   EXPECT_EQ(snowglobe({"--from", "with file", "get", "/tmp/x", folder / "out"}).code, 0);
   EXPECT_EQ(contents(folder / "out"), contents(folder / "in"));
   EXPECT_EQ(snowglobe({"--from", "with file", "get", "/tmp/x", "-"}).out, contents(folder / "in"));
+  std::ofstream(folder / "more") << "more";
+  EXPECT_EQ(snowglobe({"put", folder / "in", folder / "more", "/tmp", "--save-as", "both"}).code,
+            0);
+  std::filesystem::create_directory(folder / "into");
+  const auto got = nlohmann::json::parse(
+      snowglobe({"--from", "both", "get", "--json", "/tmp/in", "/tmp/more", folder / "into"}).out);
+  EXPECT_EQ(got[1]["bytes"], 4);
+  EXPECT_EQ(contents(folder / "into/in"), contents(folder / "in"));
+  EXPECT_EQ(contents(folder / "into/more"), "more");
+  EXPECT_EQ(snowglobe({"get", "/etc/hosts", "/etc/passwd", folder / "nothing"}).code, 2);
+  EXPECT_EQ(snowglobe({"put", "-", "/tmp/"}).code, 2);
   EXPECT_EQ(snowglobe({"put", "/nowhere", "/tmp/x"}).code, 4);
   EXPECT_NE(snowglobe({"get", "/no/such/file"}).code, 0);
   EXPECT_NE(snowglobe({"get", "/etc/os-release", "/no/such/folder/x"}).code, 0);
