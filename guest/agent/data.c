@@ -183,13 +183,25 @@ static const char* settle(uint64_t limit, struct data_size* size) {
   return NULL;
 }
 
-const char* data_mount(uint64_t limit, struct data_size* size) {
+static bool mount_once(void) {
   /* noinit_itable: the inode tables of the image are zero as they are; no thread need see to it.
    * discard: what is deleted is the host's again, and snapshots and files do not carry it along. */
-  if (mount(DATA_DISK, DATA_MOUNT, "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME,
-            "noinit_itable,discard") < 0) {
-    return "mount the data disk (" DATA_DISK ")";
-  }
+  return mount(DATA_DISK, DATA_MOUNT, "ext4", MS_NOSUID | MS_NODEV | MS_NOATIME,
+               "noinit_itable,discard") == 0;
+}
+
+/* Linux counts the groups before it replays the journal, and not again: a machine that was killed
+ * while its file system grew would go on with too few, and panic when it grows again
+ * (ext4_flex_group_add). The second time it counts right. */
+static bool mount_disk(void) {
+  uint64_t before = present_blocks();
+  if (!mount_once()) return false;
+  if (present_blocks() == before) return true;
+  return umount(DATA_MOUNT) == 0 && mount_once();
+}
+
+const char* data_mount(uint64_t limit, struct data_size* size) {
+  if (!mount_disk()) return "mount the data disk (" DATA_DISK ")";
   mounted = true;
   mark_reserve_users();
   return settle(limit, size);

@@ -19,8 +19,8 @@ namespace snowglobe::testing {
 inline constexpr int kClients = 4;
 
 /// What a process does to a database.
-enum class Phase : int { none, open, work, close, save, restore, compact, backup };
-inline constexpr int kPhases = 8;
+enum class Phase : int { none, open, work, close, save, restore, compact, backup, growth };
+inline constexpr int kPhases = 9;
 
 /// In memory that processes share: written by who has the database, read by who killed it.
 struct Ledger {

@@ -336,7 +336,7 @@ long size_mb(Database& db) {
 
 /// Each time on a disk of its own: none becomes smaller.
 TEST_F(ErrorsTest, InGrowth) {
-  constexpr unsigned kLarge = 6144;
+  constexpr unsigned kLarge = 6144, kLarger = 8192;
   try_each([&](int n, Kind kind) {
     begun_ = acknowledged_ = 0;
     make_table();
@@ -361,6 +361,9 @@ TEST_F(ErrorsTest, InGrowth) {
       larger.disk_limit_mb = kLarge;
       Database again = Database::open(path(), larger);
       EXPECT_NEAR(static_cast<double>(size_mb(again)), kLarge, 3) << again.info().started;
+      // The guest's kernel knows how many groups of blocks there are.
+      again.set_disk_limit(kLarger);
+      EXPECT_NEAR(static_cast<double>(size_mb(again)), kLarger, 3);
       check_rows(again);
     }
     fs::remove_all(path());
@@ -437,6 +440,59 @@ TEST_F(ErrorsTest, AGrowthThatTheGuestCouldNotFinishIsFinishedByTheNextOpen) {
   EXPECT_EQ(db.info().started, "resumed") << db.info().why_cold;
   EXPECT_NEAR(static_cast<double>(size_mb(db)), 6144, 3);
   EXPECT_EQ(check_rows(db), acknowledged_);
+}
+
+/// The process ends after the n-th sync of the database's disk.
+class DyingFiles final : public test::ForwardingFileSystem {
+ public:
+  base::Result<std::unique_ptr<base::File>> open(const Path& path, Access access) override {
+    auto file = ForwardingFileSystem::open(path, access);
+    if (!file || path.filename() != "disk") return file;
+    return std::unique_ptr<base::File>(std::make_unique<Dying>(std::move(file).value(), dies_in));
+  }
+  std::atomic<int> dies_in = 0;
+
+ private:
+  class Dying final : public test::ForwardingFile {
+   public:
+    Dying(std::unique_ptr<base::File> file, std::atomic<int>& in)
+        : ForwardingFile(std::move(file)), in_(in) {}
+    base::Result<void> sync() override {
+      auto done = ForwardingFile::sync();
+      if (--in_ == 0) ::_exit(0);
+      return done;
+    }
+
+   private:
+    std::atomic<int>& in_;
+  };
+};
+
+/// Also between the commit of the guest's journal that says how large its file system is and the
+/// file system that is as large: Linux counts its groups before it replays that.
+TEST_F(ErrorsTest, AGrowthThatIsCutOffAfterAnySyncIsGoneOnWith) {
+  make_table();
+  unsigned limit = 4096;
+  for (int n = 1; n <= 6; ++n) {
+    limit += 1024;
+    const int code = testing::in_child([&] {
+      DyingFiles files;
+      Database db(detail::DatabaseState::open(path(), {}, files));
+      files.dies_in = n;
+      db.set_disk_limit(limit);
+      ::_exit(0);
+      return 0;
+    });
+    EXPECT_EQ(code, 0);
+    Database db = Database::open(path());
+    EXPECT_EQ(db.info().started, "recovered") << n;
+    limit += 1024;
+    db.set_disk_limit(limit);
+    EXPECT_NEAR(static_cast<double>(size_mb(db)), limit, 3);
+    insert(db);
+    check_rows(db);
+    ASSERT_FALSE(HasFailure()) << n;
+  }
 }
 
 /// A disk that, opened while it is slow, answers no read sooner than after a while.

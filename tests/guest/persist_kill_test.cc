@@ -282,6 +282,27 @@ TEST_F(KillTest, InCompact) {
   }
 }
 
+TEST_F(KillTest, InGrowth) {
+  make_bank();
+  // Each time by two groups of the guest's blocks: from 4 GiB on 150 times fit in, and what the
+  // file system takes for itself (disk_size.h).
+  const auto wanted = [this] {
+    const std::uint64_t capacity = Database::inspect(path()).capacity >> 20;
+    return static_cast<unsigned>((capacity - 1024) * 64 / 65 + 230);
+  };
+  campaign(
+      Phase::growth, kills(),
+      [&] {
+        Database db = open();
+        bank_.work(db, kEndless, [&] {
+          const unsigned limit = wanted();
+          bank_.during(Phase::growth, [&] { db.set_disk_limit(limit); });
+          ::_exit(0);
+        });
+      },
+      [this] { check(); });
+}
+
 TEST_F(KillTest, InBackup) {
   make_bank();
   Database::open(path()).save("kept");
