@@ -19,6 +19,9 @@ class ShellCommands {
 
   /// Names of all commands, with their backslash, for the completion.
   [[nodiscard]] static std::vector<std::string> names();
+  /// What \pset sets, and the formats that it knows.
+  [[nodiscard]] static std::vector<std::string> looks();
+  [[nodiscard]] static std::vector<std::string> formats();
 
  private:
   using Method = void (ShellCommands::*)();

@@ -239,6 +239,20 @@ std::string_view long_name(std::string_view name) {
 
 }  // namespace
 
+std::vector<std::string> ShellCommands::looks() {
+  std::vector<std::string> names;
+  for (const Setting& each : kSettings)
+    names.emplace_back(each.name);
+  return names;
+}
+
+std::vector<std::string> ShellCommands::formats() {
+  std::vector<std::string> names;
+  for (const NamedFormat& each : kFormats)
+    names.emplace_back(each.name);
+  return names;
+}
+
 void ShellCommands::look(std::string_view name, const std::optional<std::string>& value) {
   const std::string_view whole = long_name(name);
   const auto* found = std::find_if(std::begin(kSettings), std::end(kSettings),

@@ -251,6 +251,14 @@ class Finder {
       ask(first ? kDatabases : kRoles);
     } else if (command == "x" || command == "timing" || command == "t") {
       take({"on", "off"}, begins_);
+    } else if (command == "pset") {
+      if (first) return take(ShellCommands::looks(), begins_);
+      const bool format = before_.find(" format") != std::string_view::npos;
+      const bool style = before_.find(" linestyle") != std::string_view::npos;
+      take(format  ? ShellCommands::formats()
+           : style ? std::vector<std::string>{"ascii", "unicode"}
+                   : std::vector<std::string>{"on", "off"},
+           begins_);
     } else if (command == "set" || command == "unset" || command == "prompt") {
       take(engine_.variable_names(), word_);
     } else if (command == "restore") {

@@ -146,7 +146,7 @@ TEST(OwnShell, BeginsWithTheUsersStartFile) {
   EXPECT_EQ(shell.wait(), 0);
   Started without(Started::On::terminal, {"shell", "--own", "-X"}, {"PSQLRC=" + folder / "rc"});
   without.wait_for("postgres=# ");
-  without.type("\\pset border 2\r");
+  without.type("\\pset bo\t2\r");  // completed to border
   without.wait_for("Border style is 2.");
   without.type("select null as it;\r");
   without.wait_for("|    |\r\n");
