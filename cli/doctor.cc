@@ -5,6 +5,7 @@
 #include "cli/doctor_checks.h"
 #include "cli/json.h"
 #include "cli/terminal.h"
+#include <algorithm>
 #include <fmt/format.h>
 #include <iostream>
 #include <libpq-fe.h>
@@ -17,7 +18,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// What a database can show; the first of them starts it.
+/// What a database can show. start() comes first; the others require that it runs.
 class Trial {
  public:
   explicit Trial(Context& context) : context_(context) {}
@@ -33,6 +34,8 @@ class Trial {
               "./dev guest makes the ready state; starts take 80 ms then"};
     return {Verdict::ok, text};
   }
+
+  [[nodiscard]] bool runs() const { return running_.has_value(); }
 
   Finding image() { return image_files(database().info()); }
   Finding states() { return ready_states(database().info()); }
@@ -96,10 +99,7 @@ class Trial {
   }
 
  private:
-  Database& database() {
-    if (!running_) throw Failure(kFailed, "no machine runs");
-    return running_->database;
-  }
+  Database& database() { return running_->database; }
 
   Context& context_;
   std::optional<Running> running_;
@@ -115,6 +115,10 @@ Finding database_folder(const std::filesystem::path& folder) {
   return {Verdict::ok, text};
 }
 
+constexpr const char* kMore =
+    "SNOWGLOBE_LOG=debug snowglobe \"select 1\" shows what the guest says; does --executor "
+    "interpreter help?";
+
 Finding guarded(const Check& check, int& code) {
   try {
     return check.look();
@@ -124,6 +128,12 @@ Finding guarded(const Check& check, int& code) {
   } catch (const DatabaseNotFound& error) {
     code = kNotFound;
     return {Verdict::failure, error.what(), "snowglobe init makes one"};
+  } catch (const TimeoutError& error) {
+    code = kNotStarted;
+    return {Verdict::failure, error.what(), kMore};
+  } catch (const GuestCrashed& error) {
+    code = kNotStarted;
+    return {Verdict::failure, error.what(), kMore};
   } catch (const Cancelled&) {
     throw;
   } catch (const std::exception& error) {
@@ -141,6 +151,46 @@ void print(const Check& check, const Finding& finding) {
   std::cout.flush();
 }
 
+/// Runs checks and says what they find.
+class Report {
+ public:
+  explicit Report(bool json) : json_(json) {}
+
+  void look(const std::vector<Check>& checks) {
+    for (const Check& check : checks) {
+      int worse = kFailed;
+      Finding finding = guarded(check, worse);
+      std::replace(finding.text.begin(), finding.text.end(), '\n', ' ');
+      if (finding.verdict == Verdict::failure && code_ == kOk) code_ = worse;
+      if (finding.verdict == Verdict::warning) ++warnings_;
+      constexpr const char* kVerdicts[] = {"ok", "warning", "failure"};
+      all_.push_back({{"check", check.name},
+                      {"verdict", kVerdicts[static_cast<std::size_t>(finding.verdict)]},
+                      {"text", finding.text},
+                      {"advice", finding.advice}});
+      if (!json_) print(check, finding);
+    }
+  }
+
+  /// Returns the exit code.
+  int finish() const {
+    if (json_) {
+      print_json({{"healthy", code_ == kOk}, {"warnings", warnings_}, {"checks", all_}});
+    } else {
+      std::cout << (code_ != kOk     ? "something does not work here\n"
+                    : warnings_ != 0 ? "everything works, and could be better\n"
+                                     : "everything works\n");
+    }
+    return code_;
+  }
+
+ private:
+  bool json_;
+  int code_ = kOk;
+  std::size_t warnings_ = 0;
+  Json all_ = Json::array();
+};
+
 }  // namespace
 
 int run_doctor(Context& context) {
@@ -149,40 +199,19 @@ int run_doctor(Context& context) {
   std::vector<Check> checks = host_checks(database);
   if (!database.empty())
     checks.push_back({"database", [database] { return database_folder(database); }});
-  const Check of_a_machine[] = {
-      {"start", [&trial] { return trial.start(); }},
-      {"image", [&trial] { return trial.image(); }},
-      {"ready states", [&trial] { return trial.states(); }},
-      {"executor", [&trial] { return trial.executor(); }},
-      {"query", [&trial] { return trial.query(); }},
-      {"save and restore", [&trial] { return trial.restore(); }},
-      {"clock", [&trial] { return trial.clock(); }},
-      {"expose", [&trial] { return trial.expose(); }},
-  };
-  checks.insert(checks.end(), std::begin(of_a_machine), std::end(of_a_machine));
-  int code = kOk;
-  std::size_t warnings = 0;
-  Json all = Json::array();
-  for (const Check& check : checks) {
-    int worse = kFailed;
-    const Finding finding = guarded(check, worse);
-    if (finding.verdict == Verdict::failure && code == kOk) code = worse;
-    if (finding.verdict == Verdict::warning) ++warnings;
-    constexpr const char* kVerdicts[] = {"ok", "warning", "failure"};
-    all.push_back({{"check", check.name},
-                   {"verdict", kVerdicts[static_cast<std::size_t>(finding.verdict)]},
-                   {"text", finding.text},
-                   {"advice", finding.advice}});
-    if (!context.globals.json) print(check, finding);
+  checks.push_back({"start", [&trial] { return trial.start(); }});
+  Report report(context.globals.json);
+  report.look(checks);
+  if (trial.runs()) {
+    report.look({{"image", [&trial] { return trial.image(); }},
+                 {"ready states", [&trial] { return trial.states(); }},
+                 {"executor", [&trial] { return trial.executor(); }},
+                 {"query", [&trial] { return trial.query(); }},
+                 {"save and restore", [&trial] { return trial.restore(); }},
+                 {"clock", [&trial] { return trial.clock(); }},
+                 {"expose", [&trial] { return trial.expose(); }}});
   }
-  if (context.globals.json) {
-    print_json({{"healthy", code == kOk}, {"warnings", warnings}, {"checks", all}});
-  } else {
-    std::cout << (code != kOk     ? "something does not work here\n"
-                  : warnings != 0 ? "everything works, and could be better\n"
-                                  : "everything works\n");
-  }
-  return code;
+  return report.finish();
 }
 
 }  // namespace snowglobe::cli

@@ -192,6 +192,7 @@ TEST(About, TheDoctorFindsAHealthyHostAndAMissingImage) {
   EXPECT_EQ(sick.code, 6);
   EXPECT_NE(sick.out.find("FAIL"), std::string::npos);
   EXPECT_NE(sick.out.find("SNOWGLOBE_IMAGE"), std::string::npos);
+  EXPECT_EQ(sick.out.find("FAIL"), sick.out.rfind("FAIL")) << "what follows from it is no news";
 }
 
 TEST(About, TheDoctorWarnsOfWhatCouldBeBetter) {
