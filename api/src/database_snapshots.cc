@@ -81,7 +81,7 @@ std::shared_ptr<const MachinePicture> warm_picture(const Options& options, const
 }
 
 std::shared_ptr<const MachinePicture> given_picture(const Options& options) {
-  const auto picture = picture_of(*options.from, options.image);
+  auto picture = picture_of(*options.from, options.image);
   if (!picture->has_memory(options.memory_mb)) {
     throw InvalidArgument("Options::memory_mb is " + std::to_string(options.memory_mb) +
                           ", and the snapshot has " + std::to_string(picture->memory_bytes >> 20));
