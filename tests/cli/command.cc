@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utility>
 #include <utmp.h>
 
 namespace snowglobe::testing {
@@ -150,6 +151,8 @@ Started::Started(On on, const std::vector<std::string>& arguments,
     from_child = ends[0];
     to_parent = ends[1];
   }
+  fcntl(from_child, F_SETFD,
+        FD_CLOEXEC);  // a terminal whose program holds both ends never hangs up
   child_ = fork();
   if (child_ == 0) {
     if (on == On::terminal) {
@@ -162,7 +165,6 @@ Started::Started(On on, const std::vector<std::string>& arguments,
   }
   close(to_parent);
   descriptor_ = from_child;
-  fcntl(descriptor_, F_SETFD, FD_CLOEXEC);
 }
 
 Started::~Started() {
@@ -170,7 +172,7 @@ Started::~Started() {
     kill(child_, SIGKILL);
     waitpid(child_, nullptr, 0);
   }
-  close(descriptor_);
+  if (descriptor_ >= 0) hang_up();
 }
 
 bool Started::read_more(Clock::time_point deadline) {
@@ -204,6 +206,10 @@ void Started::signal(int number) {
   ASSERT_EQ(kill(child_, number), 0);
 }
 
+void Started::hang_up() {
+  close(std::exchange(descriptor_, -1));
+}
+
 void Started::resize(unsigned short rows, unsigned short columns) {
   const winsize size{rows, columns, 0, 0};
   ASSERT_EQ(ioctl(descriptor_, TIOCSWINSZ, &size), 0);
@@ -211,7 +217,7 @@ void Started::resize(unsigned short rows, unsigned short columns) {
 
 int Started::wait() {
   const auto deadline = Clock::now() + kOneWait;
-  while (read_more(deadline)) {
+  while (descriptor_ >= 0 && read_more(deadline)) {
   }
   while (Clock::now() < deadline) {
     int status = 0;

@@ -57,6 +57,8 @@ class Started {
   std::string wait_for(const std::string& text);
   void type(const std::string& text);
   void signal(int number);
+  /// Its terminal's window is closed.
+  void hang_up();
   /// The size of its terminal, which is 40 rows of 200 at first.
   void resize(unsigned short rows, unsigned short columns);
   [[nodiscard]] pid_t pid() const { return child_; }

@@ -243,6 +243,13 @@ TEST(Console, RunsAnEditorAndAPagerInTheWindowsSize) {
   EXPECT_EQ(console.wait(), 0);
 }
 
+TEST(Console, EndsWithItsWindow) {
+  Started console(Started::On::terminal, {"console"});
+  console.wait_for("root@snowglobe:/# ");
+  console.hang_up();
+  EXPECT_GT(console.wait(), 0);
+}
+
 /// Inodes of TCP sockets of this host that listen.
 std::set<std::string> listening_sockets() {
   std::set<std::string> inodes;
