@@ -216,15 +216,15 @@ constexpr Section kCounts[] = {
 
 /// "Unlogged table"
 std::string kind_of(char letter, bool unlogged) {
-  const std::string name = letter == 'v'   ? "View"
-                           : letter == 'm' ? "Materialized view"
-                           : letter == 'i' ? "Index"
-                           : letter == 'I' ? "Partitioned index"
-                           : letter == 'S' ? "Sequence"
-                           : letter == 'f' ? "Foreign table"
-                           : letter == 'c' ? "Composite type"
-                           : letter == 'p' ? "Partitioned table"
-                                           : "Table";
+  std::string name = letter == 'v'   ? "View"
+                     : letter == 'm' ? "Materialized view"
+                     : letter == 'i' ? "Index"
+                     : letter == 'I' ? "Partitioned index"
+                     : letter == 'S' ? "Sequence"
+                     : letter == 'f' ? "Foreign table"
+                     : letter == 'c' ? "Composite type"
+                     : letter == 'p' ? "Partitioned table"
+                                     : "Table";
   if (!unlogged) return name;
   return std::string("Unlogged ") + static_cast<char>(std::tolower(name[0])) + name.substr(1);
 }

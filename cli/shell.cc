@@ -32,7 +32,8 @@ fs::path start_file(const std::string& version) {
   if (named == nullptr && home_of_user != nullptr) file = fs::path(home_of_user) / ".psqlrc";
   if (file.empty()) return {};
   for (const std::string& each :
-       {file + "-" + version, file + "-" + version.substr(0, version.find('.')), file}) {
+       {fmt::format("{}-{}", file, version),
+        fmt::format("{}-{}", file, version.substr(0, version.find('.'))), file}) {
     if (access(each.c_str(), R_OK) == 0) return each;
   }
   return {};

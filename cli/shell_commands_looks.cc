@@ -248,6 +248,7 @@ std::vector<std::string> ShellCommands::looks() {
 
 std::vector<std::string> ShellCommands::formats() {
   std::vector<std::string> names;
+  names.reserve(std::size(kFormats));
   for (const NamedFormat& each : kFormats)
     names.emplace_back(each.name);
   return names;

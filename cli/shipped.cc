@@ -53,7 +53,7 @@ void add(std::vector<ShippedPart>& parts, const char* what, const fs::path& file
 fs::path library_file() {
   Dl_info info{};
   std::error_code failure;
-  const fs::path self = fs::read_symlink("/proc/self/exe", failure);
+  fs::path self = fs::read_symlink("/proc/self/exe", failure);
   if (dladdr(reinterpret_cast<const void*>(&library_version), &info) == 0) return self;
   const fs::path file = fs::canonical(info.dli_fname, failure);
   return failure ? self : file;

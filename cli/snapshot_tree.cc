@@ -113,7 +113,7 @@ Json to_json(const Snapshot& snapshot) {
 }
 
 std::string label(const Snapshot& snapshot) {
-  const std::string id = snapshot.id().substr(0, 8);
+  std::string id = snapshot.id().substr(0, 8);
   if (!snapshot.name().empty()) return fmt::format("{} ({})", snapshot.name(), id);
   if (!snapshot.former_name().empty())
     return fmt::format("{} (was {})", id, snapshot.former_name());

@@ -40,6 +40,7 @@ base::Result<std::vector<PackUse>> use_of_packs(const View& view, const Inventor
     if (inventory.needed[i]) pack->second.needed_bytes += kRecordHeadBytes + chunk.stored_bytes;
   }
   std::vector<PackUse> uses;
+  uses.reserve(packs.size());
   for (auto& [number, use] : packs)
     uses.push_back(std::move(use));
   return uses;

@@ -13,9 +13,6 @@
 namespace snowglobe::detail {
 namespace {
 
-using base::Error;
-using base::ErrorCode;
-
 // A guest answers within a millisecond; on the interpreter beside a busy host it takes longer.
 constexpr std::chrono::seconds kResumeLimit{10};
 constexpr std::chrono::milliseconds kQuiesceLimit = std::chrono::minutes(1);

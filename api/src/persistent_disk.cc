@@ -127,7 +127,7 @@ PersistentDisk::PersistentDisk(Path path, Options options, std::unique_ptr<DiskI
     : path_(std::move(path)),
       options_(std::move(options)),
       io_(std::move(io)),
-      head_(std::move(head)),
+      head_(head),
       history_(std::move(history)) {}
 
 PersistentDisk::~PersistentDisk() {
