@@ -65,10 +65,11 @@ bool may_be_database(const std::string& word) {
 }
 
 Failure unknown(const CLI::App& app, const std::string& word) {
+  if (word.ends_with(".snap")) return {kNotFound, fmt::format("there is no file {}", word)};
   const std::string meant = nearest(word, verb_names(app));
   return {kUsage,
-          fmt::format("there is no verb \"{0}\"{1}; `snowglobe --help` lists them. A new database "
-                      "is named {0}.globe, ./{0} or --db {0}",
+          fmt::format("there is no verb \"{0}\"{1}; `snowglobe --help` lists them. SQL is one "
+                      "word in quotes; a new database is named {0}.globe, ./{0} or --db {0}",
                       word, meant.empty() ? "" : fmt::format(": did you mean \"{}\"?", meant))};
 }
 

@@ -88,6 +88,9 @@ Database Context::open() {
     }
     return Database::open(globals.database, how);
   } catch (const DatabaseNotFound& error) {
+    if (globals.create) throw;  // the folder that it is to be made in
+    if (globals.database.extension() == ".snap")
+      throw Failure(kNotFound, fmt::format("there is no file {}", globals.database.string()));
     throw Failure(kNotFound,
                   fmt::format("there is no database {0}; `snowglobe init {0}` makes one, "
                               "and so does --create",
@@ -214,12 +217,13 @@ std::string Context::now_at() const {
 Snapshot Context::find(const SnapshotStore& store, const std::string& which) const {
   try {
     return store.find(which);
-  } catch (const SnapshotNotFound&) {
+  } catch (const SnapshotNotFound& error) {
     try {
       return store.find("branch/" + which);
     } catch (const SnapshotError&) {
     }
-    throw;
+    throw Failure(kNotFound, fmt::format("{}; `list` shows what {} has", error.what(),
+                                         store_folder().string()));
   }
 }
 

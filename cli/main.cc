@@ -16,6 +16,29 @@
 namespace snowglobe::cli {
 namespace {
 
+/// A word for a value; CLI11's own transformer says only that a check failed.
+template <class Enum>
+CLI::Validator one_of(const std::map<std::string, Enum>& values) {
+  return CLI::Validator(
+      [values](std::string& word) -> std::string {
+        std::string known;
+        for (const auto& [name, value] : values) {
+          if (CLI::detail::to_lower(word) == name) {
+            word = std::to_string(static_cast<int>(value));
+            return {};
+          }
+          known += (known.empty() ? "" : ", ") + name;
+        }
+        return fmt::format("\"{}\" is none of {}", word, known);
+      },
+      "");
+}
+
+std::string no_size(const std::string& word) {
+  if (!word.empty() && word.find_first_not_of("0123456789") == std::string::npos) return {};
+  return fmt::format("\"{}\" is no number of MiB (SNOWGLOBE_MEMORY_MB is read as well)", word);
+}
+
 std::map<std::string, Executor> executors() {
   return {{"automatic", Executor::automatic},
           {"translator", Executor::translator},
@@ -32,13 +55,13 @@ void add_global_options(CLI::App& app, Globals& globals) {
   app.add_flag("--read-only", globals.read_only, "Change nothing; others may read it meanwhile");
   app.add_option("--durability", globals.durability,
                  "full, relaxed or none: when a commit is on disk")
-      ->transform(CLI::CheckedTransformer(durabilities(), CLI::ignore_case).description(""));
+      ->transform(one_of(durabilities()));
   app.add_option("--store", globals.store,
                  "Folder of snapshots; else the database's, else SNOWGLOBE_HOME/snapshots");
   app.add_option("--from", globals.from,
                  "Start from this snapshot of the store, or this exported file");
   app.add_option("--save-as", globals.save_as,
-                 "In memory: put the machine into the store by this name at the end");
+                 "Put the machine into the store by this name at the end");
   app.add_option("-U,--user", globals.user, "Role to log in as")->envname("PGUSER");
   app.add_option("-d,--dbname", globals.dbname, "Database of the server to log in to")
       ->envname("PGDATABASE");
@@ -46,9 +69,10 @@ void add_global_options(CLI::App& app, Globals& globals) {
       ->envname("PGAPPNAME");
   app.add_option("--image", globals.image, "Folder of the guest image")->envname("SNOWGLOBE_IMAGE");
   app.add_option("--memory", globals.memory_mb, "RAM of the machine in MiB, 48 to 1024")
-      ->envname("SNOWGLOBE_MEMORY_MB");
+      ->envname("SNOWGLOBE_MEMORY_MB")
+      ->check(CLI::Validator(no_size, ""));
   app.add_option("--executor", globals.executor, "automatic, translator or interpreter")
-      ->transform(CLI::CheckedTransformer(executors(), CLI::ignore_case).description(""));
+      ->transform(one_of(executors()));
   app.add_flag("--cold", globals.cold, "Boot the kernel instead of starting warm");
   app.add_flag("--json", globals.json, "Output for programs; errors too, on stderr");
   app.add_flag("-q,--quiet", globals.quiet, "Data and errors only");
@@ -60,6 +84,15 @@ void describe(CLI::App& app) {
   app.set_version_flag("--version", "snowglobe " + std::string(library_version()));
   app.set_help_all_flag("--help-all", "Help for all verbs");
   app.require_subcommand(1);
+}
+
+/// After the verbs are there, which would inherit the first one.
+void add_footers(CLI::App& app) {
+  for (CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; })) {
+    const std::string own = verb->get_footer();
+    verb->footer(own + (own.empty() ? "" : "\n\n") +
+                 "Options of every verb (database, snapshots, machine, output): snowglobe --help");
+  }
   app.footer(
       "First steps:\n"
       "  snowglobe                              a prompt, in memory\n"
@@ -68,8 +101,8 @@ void describe(CLI::App& app) {
       "  snowglobe doctor                       does everything work here?\n\n"
       "Exit codes: 0 ok, 1 failed, 2 usage, 3 SQL error, 4 not found, 5 locked, 6 image, 7 "
       "incompatible,\n"
-      "8 damaged, 9 the guest did not start, 130 interrupted. `man snowglobe` and docs/cli.md say "
-      "more.");
+      "8 damaged, 9 the guest did not start, 10 nothing can listen there, 130 interrupted.\n"
+      "`man snowglobe` and docs/cli.md say more.");
 }
 
 /// PGUSER="" is as if it were not set.
@@ -116,6 +149,7 @@ int run(int count, char** values, Context& context) {
        {add_sql_verbs, add_serve_verbs, add_state_verbs, add_store_verbs, add_care_verbs,
         add_database_verbs, add_guest_verbs, add_about_verbs, add_completion_verb})
     add(app, context);
+  add_footers(app);
   for (CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; }))
     verb->fallthrough();
   CommandLine line = split_command_line(app, {values + 1, values + count});

@@ -17,9 +17,8 @@ void add_guest_verbs(CLI::App& app, Context& context);  // exec, console, put, g
 void add_state_verbs(CLI::App& app, Context& context);  // save, restore, branch, fork
 void add_store_verbs(CLI::App& app, Context& context);  // list, show, diff, tag, rename, rm
 void add_care_verbs(CLI::App& app, Context& context);   // prune, verify, export, import
-void add_database_verbs(
-    CLI::App& app,
-    Context& context);  // init, dump, load, backup, check..., backup, check, compact
+void add_database_verbs(CLI::App& app,
+                        Context& context);              // init, dump, load, backup, check, compact
 void add_about_verbs(CLI::App& app, Context& context);  // info, doctor, version
 void add_completion_verb(CLI::App& app, Context& context);
 

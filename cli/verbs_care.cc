@@ -118,7 +118,10 @@ std::string file_name_of(const Snapshot& snapshot) {
 int export_snapshot(Context& context, const ExportArguments& arguments) {
   const SnapshotStore store = context.store();
   const Snapshot snapshot = context.find(store, arguments.which);
-  const fs::path file = arguments.file.empty() ? file_name_of(snapshot) : arguments.file;
+  fs::path file = arguments.file.empty() ? file_name_of(snapshot) : arguments.file;
+  if (fs::is_directory(file)) file /= file_name_of(snapshot);
+  if (file.has_parent_path() && !fs::exists(file.parent_path()))
+    throw Failure(kNotFound, fmt::format("there is no folder {}", file.parent_path().string()));
   if (!arguments.force && fs::exists(file))
     throw Failure(kFailed, fmt::format("{} is there already; --force replaces it", file.string()));
   Progress progress(context.globals.quiet);

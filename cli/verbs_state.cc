@@ -75,7 +75,7 @@ int restore(Context& context, const RestoreArguments& arguments) {
   } else {
     if (arguments.save_first.empty())
       context.confirm(
-          fmt::format("Put {} back to {}? What is in it now is gone (or --save-first NAME)",
+          fmt::format("Put {} back to {}, and lose what is in it now (--save-first NAME keeps it)",
                       context.globals.database.string(), what));
     Running running(context);
     if (!arguments.save_first.empty())
@@ -92,7 +92,8 @@ int restore(Context& context, const RestoreArguments& arguments) {
 int fork(Context& context, const ForkArguments& arguments) {
   const std::filesystem::path destination = arguments.destination;
   if (std::filesystem::exists(destination / "database.json"))
-    throw Failure(kFailed, fmt::format("{} is there already", destination.string()));
+    throw Failure(kFailed, fmt::format("{} is a database already; name a folder that is not there",
+                                       destination.string()));
   std::optional<Snapshot> snapshot;
   if (arguments.which.empty()) {
     needs_database(context, "fork");
