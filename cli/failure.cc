@@ -3,6 +3,8 @@
 
 #include "cli/json.h"
 #include "cli/terminal.h"
+#include <array>
+#include <cctype>
 #include <cstdio>
 #include <fmt/format.h>
 #include <iostream>
@@ -16,6 +18,25 @@ struct Report {
   std::string message;
   Json more = Json::object();
 };
+
+/// The library's advice names its options; who sits at the command has others.
+std::string in_our_words(std::string text) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 6> kWords = {
+      {{"ExposeOptions::address", "--address"},
+       {"Options::memory_mb", "--memory"},
+       {"Options::read_only", "--read-only"},
+       {"Options::image", "--image"},
+       {"Options::executor", "--executor"},
+       {"Options::from", "--from"}}};
+  for (const auto& [theirs, ours] : kWords) {
+    for (std::size_t at = 0; (at = text.find(theirs, at)) != std::string::npos;) {
+      const bool longer = at > 0 && std::isalpha(static_cast<unsigned char>(text[at - 1])) != 0;
+      if (!longer) text.replace(at, theirs.size(), ours);
+      ++at;
+    }
+  }
+  return text;
+}
 
 /// "LINE 2: select * from x" and a caret below the place. `position` counts characters from 1.
 std::string excerpt(std::string_view statement, int position) {
@@ -137,7 +158,8 @@ std::string describe(const SqlError& error, std::string_view statement) {
 }
 
 int report_failure(bool json) {
-  const Report report = classify();
+  Report report = classify();
+  if (report.code != kSqlError) report.message = in_our_words(std::move(report.message));
   std::cout.flush();
   if (json) {
     Json body = {{"code", static_cast<int>(report.code)},

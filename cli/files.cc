@@ -25,6 +25,12 @@ void require_file(const fs::path& path) {
   if (!std::ifstream(path, std::ios::binary)) throw cannot("read", path, kNotFound);
 }
 
+void require_folder_of(const fs::path& file) {
+  std::error_code ignored;
+  if (file.has_parent_path() && !fs::is_directory(file.parent_path(), ignored))
+    throw Failure(kNotFound, fmt::format("there is no folder {}", file.parent_path().string()));
+}
+
 NewFile::NewFile(const fs::path& path) : path_(path), work_(path) {
   std::error_code ignored;
   const auto kind = fs::status(path, ignored).type();

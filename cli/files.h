@@ -9,6 +9,9 @@ namespace snowglobe::cli {
 /// Throws Failure unless there is a file that can be read: not found, or a folder.
 void require_file(const std::filesystem::path& path);
 
+/// What `file` is to be made in must be there; exit code 4 if not.
+void require_folder_of(const std::filesystem::path& file);
+
 /// A file that gets its name when it is whole: what was there before stays until then. Devices and
 /// pipes are written as they are. Throws Failure.
 class NewFile {

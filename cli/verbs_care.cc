@@ -1,4 +1,5 @@
 // cli/verbs_care.cc - looking after a store: prune, verify, export, import.
+#include "cli/files.h"
 #include "cli/snapshot_tree.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
@@ -120,8 +121,7 @@ int export_snapshot(Context& context, const ExportArguments& arguments) {
   const Snapshot snapshot = context.find(store, arguments.which);
   fs::path file = arguments.file.empty() ? file_name_of(snapshot) : arguments.file;
   if (fs::is_directory(file)) file /= file_name_of(snapshot);
-  if (file.has_parent_path() && !fs::exists(file.parent_path()))
-    throw Failure(kNotFound, fmt::format("there is no folder {}", file.parent_path().string()));
+  require_folder_of(file);
   if (!arguments.force && fs::exists(file))
     throw Failure(kFailed, fmt::format("{} is there already; --force replaces it", file.string()));
   Progress progress(context.globals.quiet);

@@ -89,6 +89,7 @@ int dump(Context& context, const DumpArguments& arguments) {
   if (!arguments.file.empty() && arguments.file != "-" && !arguments.force &&
       fs::exists(arguments.file))
     throw Failure(kFailed, fmt::format("{} is there already; --force replaces it", arguments.file));
+  require_folder_of(arguments.file);
   if (!sql && arguments.clean) throw Failure(kUsage, "--clean belongs to `load`, for an archive");
   Running running(context);
   Progress progress(context.globals.quiet);
@@ -136,6 +137,11 @@ int load_sql(Context& context, Running& running, const LoadArguments& arguments)
 
 int load(Context& context, const LoadArguments& arguments) {
   if (arguments.file != "-") require_file(arguments.file);
+  if (arguments.file.ends_with(".snap"))
+    throw Failure(kUsage,
+                  fmt::format("{0} is named as an exported snapshot: `snowglobe {0}` starts "
+                              "it, `init NAME.globe --from {0}` makes a database of it",
+                              arguments.file));
   Running running(context);
   Progress progress(context.globals.quiet);
   progress.phase("loading");
@@ -153,6 +159,9 @@ int load(Context& context, const LoadArguments& arguments) {
 }
 
 int backup(Context& context, const BackupArguments& arguments) {
+  if (fs::exists(fs::path(arguments.destination) / "database.json"))
+    throw Failure(kFailed, fmt::format("{} is a database already; name a folder that is not there",
+                                       arguments.destination));
   Running running(context);
   Progress progress(context.globals.quiet);
   progress.phase("copying to " + arguments.destination);

@@ -97,6 +97,12 @@ unsigned parse_mode(const std::string& text) {
   return static_cast<unsigned>(mode);
 }
 
+/// There is no working folder in the guest that a path could begin at.
+void require_absolute(const std::string& path) {
+  if (!path.starts_with('/'))
+    throw Failure(kUsage, fmt::format("{} is a path in the guest: it begins with /", path));
+}
+
 struct Copied {
   std::string path;
   std::size_t bytes;
@@ -113,6 +119,7 @@ void print_copied(const Context& context, const char* what, const std::vector<Co
 int put(Context& context, const CopyArguments& arguments) {
   const unsigned mode = parse_mode(arguments.mode);
   std::string to = arguments.paths.back();
+  require_absolute(to);
   const std::vector<std::string> files(arguments.paths.begin(), arguments.paths.end() - 1);
   const bool into_folder = files.size() > 1 || to.ends_with('/');
   std::vector<std::string> contents;
@@ -141,6 +148,8 @@ int get(Context& context, const CopyArguments& arguments) {
     to = paths.back();
     paths.pop_back();
   }
+  for (const std::string& path : paths)
+    require_absolute(path);
   const bool into_folder = fs::is_directory(to);
   if (paths.size() > 1 && !into_folder)
     throw Failure(kUsage, fmt::format("several files need a folder, and {} is none", to));
@@ -240,7 +249,7 @@ void add_guest_verbs(CLI::App& app, Context& context) {
     verb->add_option(
             "files", arguments->paths,
             "Files of the host (- is standard input), and where to in the guest, from / on: "
-            "for several, a folder")
+            "for several, or with / at its end, a folder")
         ->required()
         ->expected(2, -1);
     verb->add_option("--mode", arguments->mode, "Its rights, in octal")->capture_default_str();

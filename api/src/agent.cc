@@ -199,7 +199,9 @@ void AgentClient::handle_frame(std::uint32_t id, std::uint16_t type, base::Const
       const auto number = static_cast<int>(reader.number<std::uint32_t>());
       char buffer[128];
       const char* reason = strerror_r(number, buffer, sizeof buffer);
-      error = Error{ErrorCode::kInvalidArgument, reader.string() + ": " + reason};
+      std::string text = reader.string();  // most of the guest's texts end with the reason
+      if (!text.ends_with(reason)) text.append(": ").append(reason);
+      error = Error{ErrorCode::kInvalidArgument, std::move(text)};
     } else {
       const std::lock_guard lock(shared_->mutex);
       const auto found = shared_->open.find(id);
