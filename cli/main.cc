@@ -68,7 +68,8 @@ void add_global_options(CLI::App& app, Globals& globals) {
   app.add_option("--application", globals.application, "Name in pg_stat_activity")
       ->envname("PGAPPNAME");
   app.add_option("--image", globals.image, "Folder of the guest image")->envname("SNOWGLOBE_IMAGE");
-  app.add_option("--memory", globals.memory_mb, "RAM of the machine in MiB, 48 to 1024")
+  app.add_option("--memory", globals.memory_mb,
+                 "RAM of the machine in MiB, 48 to 1024, a multiple of 4")
       ->envname("SNOWGLOBE_MEMORY_MB")
       ->check(CLI::Validator(no_size, ""));
   app.add_option("--executor", globals.executor, "automatic, translator or interpreter")

@@ -108,6 +108,10 @@ void Instance::Parts::load_image() {
                           std::to_string(image.memory_minimum) + " and takes at most " +
                           std::to_string(image.memory_maximum));
   }
+  if (options.memory_mb % 4 != 0) {
+    throw InvalidArgument("Options::memory_mb is " + std::to_string(options.memory_mb) +
+                          "; it must be a multiple of 4");
+  }
   if (auto limit = check_disk_limit(options.disk_limit_mb); !limit) throw_error(limit.error());
   if (auto verified = verify_image(image); !verified) throw_error(verified.error());
   report(1, "image found in " + image.files.place());

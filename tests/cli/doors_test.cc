@@ -116,6 +116,7 @@ TEST_F(DoorsTest, EachSaysWhatIsWrongAndChangesNothing) {
       {{"--db", shop(), shop(), "list"}, 2, "two databases"},
       {{"save", "x"}, 2, "snowglobe DATABASE save"},
       {{"--memory", "3", "sql", "select 1"}, 2, "--memory is 3"},
+      {{"--memory", "87", "sql", "select 1"}, 2, "multiple of 4"},
       {{"--memory", "much", "sql", "select 1"}, 2, "SNOWGLOBE_MEMORY_MB"},
       {{"--durability", "some", "sql", "select 1"}, 2, "full, none, relaxed"},
       {{"select", "1"}, 2, "in quotes"},

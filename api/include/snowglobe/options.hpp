@@ -75,7 +75,7 @@ enum class Restart : std::uint8_t {
 struct Options {
   /// Folder of the guest image; empty: look for it (docs/api.md has the order).
   std::filesystem::path image = {};
-  /// RAM of the machine in MiB, 48 to 1024; 0: 256, or what the machine had that goes on (of a
+  /// RAM of the machine in MiB, 48 to 1024 by 4; 0: 256, or what the machine had that goes on (of a
   /// snapshot, or hibernated by the last close). It is taken from the host as it is touched.
   unsigned memory_mb = 0;
   /// Database::info() says which one it became, and why.
