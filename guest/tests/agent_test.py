@@ -332,7 +332,7 @@ class AgentTest(unittest.TestCase):
         self.assert_error(self.ask(START, texts(["no equals sign"])), errno.EPROTO)
         self.assert_error(self.ask(STOP, u32(3)), errno.EPROTO)
         self.assert_error(self.ask(STOP, u32(1)), errno.ESRCH)
-        self.assert_error(self.ask(QUIESCE, u32(16)), errno.EPROTO)
+        self.assert_error(self.ask(QUIESCE, u32(32)), errno.EPROTO)
         self.assert_error(self.ask(RESUME, bytes(RESUME_HEAD + 31)), errno.EPROTO)
         self.assert_error(self.ask(RESUME, bytes(RESUME_HEAD + 513)), errno.EPROTO)
         self.assert_error(self.ask(RESUME, bytes(RESUME_HEAD - 1)), errno.EPROTO)
