@@ -229,6 +229,7 @@ Finding folder(const fs::path& path, bool databases, const char* names_another,
   std::error_code ignored;
   while (!there.empty() && !fs::exists(there, ignored) && there != there.parent_path())
     there = there.parent_path();
+  if (there.empty()) there = ".";
   std::string probe = there / ".snowglobe-doctor-XXXXXX";
   const int file = mkstemp(probe.data());
   if (file >= 0) {

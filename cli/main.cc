@@ -121,6 +121,9 @@ void take_database(Globals& globals, const std::string& named) {
   if (globals.database == ":memory:") globals.database.clear();
   std::error_code ignored;
   if (std::filesystem::is_regular_file(globals.database, ignored)) {
+    if (globals.database.extension() == ".sql")
+      throw Failure(kUsage, fmt::format("{0} is a file of SQL: `snowglobe sql -f {0}` runs it",
+                                        globals.database.string()));
     // A snapshot in one file: a machine in memory that begins with it.
     globals.from = globals.database;
     globals.database.clear();

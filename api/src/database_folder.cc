@@ -50,6 +50,9 @@ std::optional<Description> read_description_file(base::FileSystem& files, const 
     throw_error(bytes.error());
   }
   const auto json = nlohmann::json::parse(bytes.value(), nullptr, false);
+  if (json.is_discarded()) {
+    throw DatabaseDamaged(quoted(file) + " is no JSON; put it back from a copy of the folder");
+  }
   Description found;
   try {
     found.format = json.at("format");

@@ -122,6 +122,7 @@ TEST_F(DoorsTest, EachSaysWhatIsWrongAndChangesNothing) {
       {{"select", "1"}, 2, "in quotes"},
       {{"nobody.snap"}, 4, "no file nobody.snap"},
       {{nowhere + ".snap", "list"}, 4, nowhere},
+      {{SNOWGLOBE_SOURCES "/tests/guest/numbers.sql"}, 2, "sql -f"},
       {{"load", at("good.snap")}, 2, "--from"},
       {{shop(), "dump", nowhere + "/x"}, 4, "no folder"},
       {{shop(), "backup", shop()}, 1, "a folder that is not there"},
