@@ -180,7 +180,8 @@ void add_care_verbs(CLI::App& app, Context& context) {
         app, context, "export", "Write a snapshot to one file, for another machine",
         export_snapshot);
     verb->add_option("snapshot", arguments->which, "Which")->required();
-    verb->add_option("file", arguments->file, "Where; without it NAME.snap");
+    verb->add_option("file", arguments->file,
+                     "Where, a file or a folder; without it NAME.snap here");
     verb->add_option("--level", arguments->level, "Compress anew: 1 (fast) to 19 (small)")
         ->check(CLI::Range(0, 19));
     verb->add_flag("--force", arguments->force, "Replace the file if it is there");
