@@ -7,6 +7,7 @@
 #include <fstream>
 #include <iostream>
 #include <poll.h>
+#include <unistd.h>
 
 namespace snowglobe::cli {
 namespace {
@@ -22,8 +23,9 @@ struct ExposeArguments {
 int run(Context& context, const NoArguments&) {
   if (context.tail.empty()) throw Failure(kUsage, "run needs a program: snowglobe run -- PROGRAM");
   const std::string& program = context.tail.at(0);
-  if (program.find('/') == std::string::npos && find_program(program).empty()) {
-    fmt::print(stderr, "snowglobe: there is no program {} in PATH\n", program);
+  const bool is_path = program.find('/') != std::string::npos;
+  if (is_path ? access(program.c_str(), F_OK) != 0 : find_program(program).empty()) {
+    fmt::print(stderr, "snowglobe: there is no program {}{}\n", program, is_path ? "" : " in PATH");
     return 127;  // as a shell says it
   }
   Running running(context);

@@ -133,6 +133,7 @@ TEST(CommandLine, ABadLogLevelIsUsage) {
 
 TEST(CommandLine, AProgramThatIsNotThereIs127AsInAShell) {
   EXPECT_EQ(snowglobe({"run", "--", "no-such-program-here"}).code, 127);
+  EXPECT_EQ(snowglobe({"run", "--", "/no/such/program"}).code, 127);
 }
 
 TEST(CommandLine, FilesThatAreNotThereAreFour) {
