@@ -5,6 +5,7 @@
 #include "api/src/persistence.h"
 #include <snowglobe/error.hpp>
 
+#include <chrono>
 #include <unistd.h>
 
 namespace snowglobe::detail {
@@ -42,6 +43,30 @@ std::shared_ptr<DatabaseState> DatabaseState::open(const std::filesystem::path& 
   return state;
 }
 
+namespace {
+
+/// Returns when `connection` goes by the new settings. The postmaster reads them some time after it
+/// was asked to, and then tells its processes; sessions that begin later have them as well.
+void reload_settings(Connection& connection) {
+  constexpr std::chrono::seconds kLimit(10);
+  const auto end = std::chrono::steady_clock::now() + kLimit;
+  const auto loaded = [&connection] {
+    return connection.run_simple("select pg_conf_load_time()::text")[0][0].as<std::string>();
+  };
+  const std::string before = loaded();
+  connection.run_simple("select pg_reload_conf()");
+  while (loaded() == before) {
+    if (std::chrono::steady_clock::now() > end) {
+      throw TimeoutError("the server did not take up the durability asked for; open it again");
+    }
+    connection.run_simple("select pg_sleep(0.001)");
+  }
+  // The postmaster may have been interrupted between telling this one and the next.
+  connection.run_simple("select pg_sleep(0.001)");
+}
+
+}  // namespace
+
 void DatabaseState::set_durability() {
   if (!persistence_->needs_other_durability()) return;
   const std::shared_ptr<Connection> connection = acquire();
@@ -53,7 +78,7 @@ void DatabaseState::set_durability() {
     connection->run_simple("alter system reset synchronous_commit");
     connection->run_simple("alter system reset wal_writer_delay");
   }
-  connection->run_simple("select pg_reload_conf()");
+  reload_settings(*connection);
   persistence_->set_durability();
 }
 
