@@ -76,6 +76,9 @@ Database Context::open() {
   };
   how.from = snapshot_to_start_from();
   try {
+    if (globals.database.empty() && globals.read_only) {
+      throw Failure(kUsage, "--read-only is for a database in a folder: name one with --db");
+    }
     if (globals.database.empty()) return Database::open_in_memory(how);
     how.create = globals.create ? Create::if_missing : Create::never;
     how.read_only = globals.read_only;

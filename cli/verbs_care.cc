@@ -101,7 +101,8 @@ int verify(Context& context, const Nothing&) {
       for (const std::string& id : each.snapshots)
         std::cout << "  not whole: " << id << '\n';
     }
-    std::cout << fmt::format("{} snapshots, {} pieces, {}: {}\n", report.snapshots, report.chunks,
+    std::cout << fmt::format("{} snapshot{}, {} pieces, {}: {}\n", report.snapshots,
+                             report.snapshots == 1 ? "" : "s", report.chunks,
                              human_bytes(report.bytes), report.clean() ? "all sound" : "DAMAGED");
   }
   return report.clean() ? kOk : kDamaged;

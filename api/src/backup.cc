@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "snapshots/hash.h"
 
+#include <algorithm>
 #include <system_error>
 
 namespace snowglobe {
@@ -19,8 +20,22 @@ namespace detail {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+bool lies_inside(const fs::path& path, const fs::path& folder) {
+  const auto [in_folder, in_path] = std::ranges::mismatch(folder, path);
+  return in_folder == folder.end() && in_path != path.end();
+}
+
+}  // namespace
+
 BackupResult DatabaseState::backup_to(const fs::path& path, const BackupOptions& options) {
   require_owner();
+  if (persistence_ && lies_inside(DatabaseFolder::whole_path(path),
+                                  DatabaseFolder::whole_path(persistence_->path()))) {
+    throw InvalidArgument("a backup does not go into the database's own folder: '" + path.string() +
+                          "'; name a place beside it");
+  }
   const Info about = info();
   Options make;
   make.create = Create::always;

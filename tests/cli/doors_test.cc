@@ -75,6 +75,7 @@ TEST_F(DoorsTest, EachSaysWhatIsWrongAndChangesNothing) {
   const std::vector<Call> calls = {
       {{"exprot", "x"}, 2, "did you mean \"export\"?"},
       {{"sql", "-f", nowhere}, 4, nowhere},
+      {{"--read-only", "sql", "select 1"}, 2, "name one with --db"},
       {{"sql", "-f", at("folder")}, 2, at("folder")},
       {{"load", nowhere}, 4, nowhere},
       {{"load", at("folder")}, 2, at("folder")},

@@ -25,6 +25,8 @@ TEST_F(PersistTest, ABackupIsTheDatabaseAtOneMoment) {
   writer.join();
   EXPECT_GT(result.bytes, 1u << 20);
   EXPECT_THROW((void)db.backup_to(folder() / "backup.globe"), DatabaseExists);
+  EXPECT_THROW((void)db.backup_to(path() / "backup.globe"), InvalidArgument);
+  EXPECT_FALSE(std::filesystem::exists(path() / "backup.globe"));
   Database copy = Database::open(folder() / "backup.globe");
   EXPECT_EQ(copy.info().started, "resumed") << copy.info().why_cold;
   const auto [count, last] = copy.one<int, int>("select count(*)::int, max(n) from t");
