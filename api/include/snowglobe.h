@@ -121,7 +121,7 @@ SNOWGLOBE_C_API int snowglobe_register_image(const snowglobe_embedded_file* file
 typedef struct snowglobe_options {
   size_t size;                 /**< sizeof(snowglobe_options), by snowglobe_options_init() */
   const char* image;           /**< folder of the guest's image; null: look for it */
-  unsigned memory_mb;          /**< of the machine, 48 to 1024; 0: 256 */
+  unsigned memory_mb;          /**< of the machine, 48 to 1024 by 4; 0: 256 */
   const char* executor;        /**< "translator" or "interpreter"; null: what runs here */
   unsigned boot_limit_ms;      /**< how long the open may take; 0: two minutes */
   unsigned statement_limit_ms; /**< then a statement is cancelled; 0: five minutes */

@@ -45,8 +45,8 @@ std::shared_ptr<DatabaseState> DatabaseState::open(const std::filesystem::path& 
 
 namespace {
 
-/// Returns when `connection` goes by the new settings. The postmaster reads them some time after it
-/// was asked to, and then tells its processes; sessions that begin later have them as well.
+/// Returns when `connection` goes by the new settings, which the postmaster reads some time after
+/// it was asked to. It has begun then to tell its other processes.
 void reload_settings(Connection& connection) {
   constexpr std::chrono::seconds kLimit(10);
   const auto end = std::chrono::steady_clock::now() + kLimit;
@@ -61,8 +61,6 @@ void reload_settings(Connection& connection) {
     }
     connection.run_simple("select pg_sleep(0.001)");
   }
-  // The postmaster may have been interrupted between telling this one and the next.
-  connection.run_simple("select pg_sleep(0.001)");
 }
 
 }  // namespace
@@ -79,6 +77,9 @@ void DatabaseState::set_durability() {
     connection->run_simple("alter system reset wal_writer_delay");
   }
   reload_settings(*connection);
+  // The postmaster does one thing after the other: one that takes a connection has told them all,
+  // and each reads the settings ahead of its next statement.
+  connect({});
   persistence_->set_durability();
 }
 
