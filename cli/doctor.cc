@@ -1,5 +1,5 @@
 // cli/doctor.cc - does everything work on this computer, and if not, what helps? The checks that
-// start a machine; doctor_host.cc and doctor_image.cc have the others.
+// start a machine; doctor_host.cc has the others.
 #include "cli/doctor.h"
 
 #include "cli/doctor_checks.h"
@@ -37,8 +37,25 @@ class Trial {
 
   [[nodiscard]] bool runs() const { return running_.has_value(); }
 
-  Finding image() { return image_files(database().info()); }
-  Finding states() { return ready_states(database().info()); }
+  /// All files are read: only a damaged one that nothing needed so far gets here.
+  Finding image() {
+    image_ = check_image(context_.globals.image);
+    if (!image_.faults.empty()) return {Verdict::failure, image_.faults.front(), kAgain};
+    return {Verdict::ok,
+            fmt::format("{}: version {}, id {}, {} files of {} as their hashes say",
+                        image_.folder.empty() ? "in the program" : image_.folder.string(),
+                        image_.version, image_.id.substr(0, 12), image_.files,
+                        human_bytes(image_.bytes))};
+  }
+  /// Behind image().
+  Finding states() const {
+    if (image_.state_faults.empty())
+      return {Verdict::ok, "ready and bare state are of this image, and whole"};
+    return {Verdict::warning,
+            fmt::format("{}: starts take seconds, the first of them at least",
+                        fmt::join(image_.state_faults, "; ")),
+            kAgain};
+  }
 
   Finding executor() {
     const Info info = database().info();
@@ -101,8 +118,12 @@ class Trial {
  private:
   Database& database() { return running_->database; }
 
+  static constexpr const char* kAgain =
+      "make the image again (./dev guest), or copy all of its folder again";
+
   Context& context_;
   std::optional<Running> running_;
+  ImageReport image_;
 };
 
 /// A database in a folder is looked at, not opened: the trial is in memory.

@@ -1,7 +1,5 @@
-// cli/doctor_checks.h - what `doctor` looks at beside a machine: the host, and the image's files.
+// cli/doctor_checks.h - what `doctor` looks at beside a machine: the host.
 #pragma once
-
-#include <snowglobe/database.hpp>
 
 #include <cstdint>
 #include <filesystem>
@@ -27,10 +25,5 @@ struct Check {
 /// Processor, kernel, memory, folders, sockets, clock. `database`: the folder of the one that was
 /// named, or empty.
 [[nodiscard]] std::vector<Check> host_checks(const std::filesystem::path& database);
-
-/// The files that `info` says a machine came from: all of them read and compared with their hashes.
-[[nodiscard]] Finding image_files(const Info& info);
-/// The states beside the image from which starts and recoveries begin.
-[[nodiscard]] Finding ready_states(const Info& info);
 
 }  // namespace snowglobe::cli

@@ -1,6 +1,8 @@
 // api/src/image_verify.cc - reads the image's files and compares them with their hashes.
+#include "api/src/errors.h"
 #include "api/src/image.h"
 #include "api/src/ready_files.h"
+#include "api/src/ready_state.h"
 #include "snapshots/hash.h"
 
 #include <algorithm>
@@ -54,6 +56,22 @@ base::Result<std::string> hash_of(const ImageFile& file) {
   }
   if (std::ferror(stream.get()) != 0) return damaged(file, "cannot be read");
   return hex_digest(context.get());
+}
+
+base::Result<void> compare_hash(const ImageFile& file) {
+  const base::Result<std::string> hash = hash_of(file);
+  if (!hash) return hash.error();
+  if (hash.value() != file.sha256) return damaged(file, "does not have the manifest's SHA-256");
+  return {};
+}
+
+/// What is wrong with a state to start from; empty: nothing.
+std::string fault_of(const GuestImage& image, StateKind kind) {
+  const auto state = find_ready_file(image, kind);
+  if (!state) return state.error().message;
+  if (!state.value()) return std::string("there is no ") + name_of(kind) + " state that fits";
+  const auto same = compare_hash(state.value()->file);
+  return same ? std::string() : same.error().message;
 }
 
 /// Changes whenever the file does; with the hash that it should have. Nullopt: it is gone.
@@ -155,9 +173,7 @@ base::Result<void> verify_file(const ImageFile& file) {
     if (!identity) return damaged(file, "is gone");
     if (verified_files().contains(*identity)) return {};
   }
-  const base::Result<std::string> hash = hash_of(file);
-  if (!hash) return hash.error();
-  if (hash.value() != file.sha256) return damaged(file, "does not have the manifest's SHA-256");
+  if (auto same = compare_hash(file); !same) return same;
   if (identity) verified_files().add(std::move(*identity));
   return {};
 }
@@ -190,3 +206,29 @@ base::Result<std::vector<std::uint8_t>> read_image_file(const ImageFile& file) {
 }
 
 }  // namespace snowglobe::detail
+
+namespace snowglobe {
+inline namespace v1 {
+
+ImageReport check_image(const std::filesystem::path& image) {
+  const detail::GuestImage found =
+      detail::value_or_throw(detail::find_image(detail::image_places(image)));
+  ImageReport report;
+  if (found.files.embedded == nullptr) report.folder = found.files.folder;
+  report.id = found.id;
+  report.version = found.version;
+  for (const detail::ImageFile* file : detail::files_of(found)) {
+    ++report.files;
+    report.bytes += file->bytes;
+    if (auto same = detail::compare_hash(*file); !same)
+      report.faults.push_back(same.error().message);
+  }
+  for (const auto kind : {detail::StateKind::ready, detail::StateKind::bare}) {
+    std::string fault = detail::fault_of(found, kind);
+    if (!fault.empty()) report.state_faults.push_back(std::move(fault));
+  }
+  return report;
+}
+
+}  // namespace v1
+}  // namespace snowglobe

@@ -50,10 +50,6 @@ void describe(Archive& archive, Index& index) {
           index.disk);
 }
 
-const char* name_of(StateKind kind) {
-  return kind == StateKind::ready ? "ready" : "bare";
-}
-
 /// The folder of the unpacked copy is called like it.
 std::string key_of(const GuestImage& image, const ReadyFile& ready) {
   return std::string(name_of(ready.kind)) + "-" + image.id.substr(0, 16) + "-" +
@@ -243,6 +239,10 @@ base::Result<Picture> make_copy(const GuestImage& image, const ReadyFile& ready,
 }
 
 }  // namespace
+
+const char* name_of(StateKind kind) {
+  return kind == StateKind::ready ? "ready" : "bare";
+}
 
 base::Result<std::optional<ReadyFile>> find_ready_file(const GuestImage& image, StateKind kind) {
   constexpr std::uint64_t kMost = 1 << 20;

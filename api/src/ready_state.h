@@ -27,6 +27,7 @@ namespace snowglobe::detail {
 /// Two states are made of an image, each with files of its own: ready.*, and bare.*, a machine that
 /// has run PostgreSQL and stands without a data disk, for disks that it must recover from.
 enum class StateKind : std::uint8_t { ready, bare };
+const char* name_of(StateKind kind);
 
 /// What ready.json, or bare.json, says.
 struct ReadyFile {

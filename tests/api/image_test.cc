@@ -4,6 +4,7 @@
 
 #include "api/src/disks.h"
 #include "api/src/embedded_image.h"
+#include "api/src/snapshot_data.h"
 #include "tests/support/temporary_folder.h"
 #include <snowglobe/snowglobe.hpp>
 
@@ -109,6 +110,33 @@ TEST_F(ImageTest, AChangeAfterTheFirstCheckIsNoticed) {
   EXPECT_EQ(complaint(), "");
   write(folder_ / "vmlinux", "contents Of vmlinux");
   EXPECT_NE(complaint().find("SHA-256"), std::string::npos);
+}
+
+TEST_F(ImageTest, AllOfItCanBeLookedAtAgain) {
+  const std::string state = "a state";
+  json about = {{"image_id", "0123"},
+                {"format", kPictureFormat},
+                {"bytes", state.size()},
+                {"sha256", sha256(state)}};
+  write(folder_ / "ready.snap", state);
+  write(folder_ / "ready.json", about.dump());
+  about["format"] = kPictureFormat + 1;
+  write(folder_ / "bare.snap", state);
+  write(folder_ / "bare.json", about.dump());
+  EXPECT_EQ(complaint(), "");
+  ImageReport report = check_image(folder_);
+  EXPECT_EQ(report.folder, folder_);
+  EXPECT_EQ(report.id, "0123");
+  EXPECT_EQ(report.files, 3U);
+  EXPECT_TRUE(report.faults.empty());
+  EXPECT_EQ(report.state_faults, std::vector<std::string>{"there is no bare state that fits"});
+  write(folder_ / "ready.snap", "b state");
+  write(folder_ / "vmlinux", std::string("Contents of vmlinux"));
+  report = check_image(folder_);
+  ASSERT_EQ(report.faults.size(), 1U);
+  EXPECT_NE(report.faults[0].find("vmlinux"), std::string::npos);
+  ASSERT_EQ(report.state_faults.size(), 2U);
+  EXPECT_NE(report.state_faults[0].find("ready.snap"), std::string::npos);
 }
 
 TEST_F(ImageTest, EveryDamageOfTheManifestIsSaid) {
